@@ -1,0 +1,125 @@
+"""The binding: `ctypes` prototypes of the part of TensorFlow's C API that the kit calls.
+
+Every name and signature is from `tensorflow/c/c_api.h`, `tf_tensor.h`, `tf_status.h` and `tf_buffer.h` of the wheel.
+ctypes releases the GIL for the length of each call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ctypes import POINTER, c_char, c_char_p, c_int, c_int64, c_size_t, c_void_p
+from pathlib import Path
+
+from pytest_mme.errors import TensorFlowError, TensorFlowMissing
+
+
+class Buffer(ctypes.Structure):
+    """`TF_Buffer`."""
+
+    _fields_ = [("data", c_void_p), ("length", c_size_t), ("data_deallocator", c_void_p)]
+
+
+class Output(ctypes.Structure):
+    """`TF_Output`: an operation of a graph and the index of one of its outputs."""
+
+    _fields_ = [("operation", c_void_p), ("index", c_int)]
+
+
+Deallocator = ctypes.CFUNCTYPE(None, c_void_p, c_size_t, c_void_p)
+
+_PROTOTYPES: dict[str, tuple[object, list[object]]] = {
+    "TF_Version": (c_char_p, []),
+    "TF_NewStatus": (c_void_p, []),
+    "TF_DeleteStatus": (None, [c_void_p]),
+    "TF_GetCode": (c_int, [c_void_p]),
+    "TF_Message": (c_char_p, [c_void_p]),
+    "TF_NewBuffer": (POINTER(Buffer), []),
+    "TF_DeleteBuffer": (None, [POINTER(Buffer)]),
+    "TF_NewSessionOptions": (c_void_p, []),
+    "TF_SetConfig": (None, [c_void_p, c_void_p, c_size_t, c_void_p]),
+    "TF_DeleteSessionOptions": (None, [c_void_p]),
+    "TF_NewGraph": (c_void_p, []),
+    "TF_DeleteGraph": (None, [c_void_p]),
+    "TF_GraphOperationByName": (c_void_p, [c_void_p, c_char_p]),
+    "TF_LoadSessionFromSavedModel": (
+        c_void_p,
+        [c_void_p, c_void_p, c_char_p, POINTER(c_char_p), c_int, c_void_p, POINTER(Buffer), c_void_p],
+    ),
+    "TF_SessionRun": (
+        None,
+        [
+            *(c_void_p, POINTER(Buffer)),
+            *(POINTER(Output), POINTER(c_void_p), c_int),
+            *(POINTER(Output), POINTER(c_void_p), c_int),
+            *(POINTER(c_void_p), c_int, c_void_p, c_void_p),
+        ],
+    ),
+    "TF_CloseSession": (None, [c_void_p, c_void_p]),
+    "TF_DeleteSession": (None, [c_void_p, c_void_p]),
+    "TF_AllocateTensor": (c_void_p, [c_int, POINTER(c_int64), c_int, c_size_t]),
+    "TF_NewTensor": (c_void_p, [c_int, POINTER(c_int64), c_int, c_void_p, c_size_t, Deallocator, c_void_p]),
+    "TF_DeleteTensor": (None, [c_void_p]),
+    "TF_TensorType": (c_int, [c_void_p]),
+    "TF_NumDims": (c_int, [c_void_p]),
+    "TF_Dim": (c_int64, [c_void_p, c_int]),
+    "TF_TensorByteSize": (c_size_t, [c_void_p]),
+    "TF_TensorData": (c_void_p, [c_void_p]),
+    "TF_StringInit": (None, [c_void_p]),
+    "TF_StringCopy": (None, [c_void_p, c_char_p, c_size_t]),
+    "TF_StringGetDataPointer": (POINTER(c_char), [c_void_p]),
+    "TF_StringGetSize": (c_size_t, [c_void_p]),
+    "TF_StringDealloc": (None, [c_void_p]),
+}
+
+
+class Library:
+    """One TensorFlow, opened: `library.TF_Version()` and so on.
+
+    Opened with `RTLD_LOCAL`: the framework library exports OpenSSL's symbols, and with `RTLD_GLOBAL` a later import of
+    `ssl` or `hashlib` crashes (measured; docs/facts.md). Opening starts no thread, so a process that has only done
+    this may fork; one that has loaded a model may not.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        """Open the libraries in *directory*, by default those of the installed wheel; raises `TensorFlowMissing`."""
+        self.directory = directory or installed_directory()
+        path = self.directory / "libtensorflow_cc.so.2"
+        try:
+            self._cdll = ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
+        except OSError as error:
+            raise TensorFlowMissing(str(path), str(error)) from error
+        for name, (result, arguments) in _PROTOTYPES.items():
+            function = getattr(self._cdll, name)
+            function.restype, function.argtypes = result, arguments
+            setattr(self, name, function)
+
+    def __getattr__(self, name: str) -> ctypes._NamedFuncPointer:  # only for names that __init__ did not set
+        raise AttributeError(f"{name} is not among the functions of TensorFlow's C API that the kit binds")
+
+    @property
+    def version(self) -> str:
+        """TensorFlow's version, for example ``2.21.0``."""
+        return str(self.TF_Version().decode())
+
+    @contextmanager
+    def status(self) -> Iterator[c_void_p]:
+        """A `TF_Status` for the calls in the block; what it holds at the end is raised as `TensorFlowError`."""
+        status = c_void_p(self.TF_NewStatus())
+        try:
+            yield status
+            if code := self.TF_GetCode(status):
+                raise TensorFlowError(code, self.TF_Message(status).decode(errors="replace"))
+        finally:
+            self.TF_DeleteStatus(status)
+
+
+def installed_directory() -> Path:
+    """Where the installed wheel keeps its libraries, found without importing TensorFlow."""
+    spec = importlib.util.find_spec("tensorflow")
+    if spec is None or not spec.submodule_search_locations:
+        raise TensorFlowMissing("the package tensorflow", f"not installed for {sys.executable}")
+    return Path(spec.submodule_search_locations[0])

@@ -1,0 +1,57 @@
+"""TensorFlow's messages, from one checked-in descriptor set in a pool of its own.
+
+The message classes of two TensorFlow wheels collide in protobuf's default pool, and old ones refuse a new protobuf
+runtime (docs/facts.md). `descriptors.binpb` is made by `tools/make_descriptors.py`.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+
+def _read_pool() -> descriptor_pool.DescriptorPool:
+    pool = descriptor_pool.DescriptorPool()
+    described = FileDescriptorSet.FromString(files(__package__).joinpath("descriptors.binpb").read_bytes())
+    for file in described.file:
+        pool.Add(file)
+    return pool
+
+
+_POOL = _read_pool()
+
+
+def _message(name: str) -> Any:
+    return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"tensorflow.{name}"))
+
+
+AttrValue = _message("AttrValue")
+ConfigProto = _message("ConfigProto")
+FunctionDef = _message("FunctionDef")
+GraphDef = _message("GraphDef")
+MetaGraphDef = _message("MetaGraphDef")
+NodeDef = _message("NodeDef")
+OpList = _message("OpList")
+RunOptions = _message("RunOptions")
+SavedModel = _message("SavedModel")
+SignatureDef = _message("SignatureDef")
+TensorInfo = _message("TensorInfo")
+TensorProto = _message("TensorProto")
+TensorShapeProto = _message("TensorShapeProto")
+
+_DATA_TYPES = _POOL.FindEnumTypeByName("tensorflow.DataType")
+
+
+def data_type_number(name: str) -> int:
+    """The number of a `DataType` such as ``"DT_FLOAT"``; KeyError if there is none of that name."""
+    number: int = _DATA_TYPES.values_by_name[name].number
+    return number
+
+
+def data_type_name(number: int) -> str:
+    """The name of a `DataType` number, or ``"DT_<number>"`` for one that this descriptor set does not know."""
+    value = _DATA_TYPES.values_by_number.get(number)
+    return str(value.name) if value is not None else f"DT_{number}"

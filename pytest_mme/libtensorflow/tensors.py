@@ -1,0 +1,128 @@
+"""numpy arrays to `TF_Tensor` and back."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from ctypes import c_int64, c_void_p
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_mme.libtensorflow import protos
+from pytest_mme.libtensorflow.capi import Deallocator, Library
+
+Array = npt.NDArray[Any]
+
+_NUMPY_NAMES = {
+    "DT_BOOL": "bool",
+    "DT_INT8": "int8",
+    "DT_INT16": "int16",
+    "DT_INT32": "int32",
+    "DT_INT64": "int64",
+    "DT_UINT8": "uint8",
+    "DT_UINT16": "uint16",
+    "DT_UINT32": "uint32",
+    "DT_UINT64": "uint64",
+    "DT_HALF": "float16",
+    "DT_FLOAT": "float32",
+    "DT_DOUBLE": "float64",
+    "DT_COMPLEX64": "complex64",
+    "DT_COMPLEX128": "complex128",
+    "DT_STRING": "object",
+    "DT_BFLOAT16": "bfloat16",
+}
+STRING = protos.data_type_number("DT_STRING")
+_STRING_BYTES = 24  # sizeof(TF_TString), fixed by tsl/platform/ctstring_internal.h
+
+
+@cache
+def numpy_dtype(data_type: int) -> np.dtype[Any]:
+    """The numpy dtype of a `DataType` number; strings are arrays of `object` that hold `bytes`.
+
+    Raises TypeError for types that have no numpy form (resources, variants, quantised and 4-bit types).
+    """
+    name = _NUMPY_NAMES.get(protos.data_type_name(data_type))
+    if name is None:
+        raise TypeError(f"{protos.data_type_name(data_type)} cannot be fed or fetched as a numpy array")
+    if name == "bfloat16":
+        import ml_dtypes  # only models that use bfloat16 pay for it
+
+        name = ml_dtypes.bfloat16
+    dtype: np.dtype[Any] = np.dtype(name)
+    return dtype
+
+
+class StringBuffers:
+    """The memory behind string tensors that TensorFlow holds, freed when TensorFlow lets go of them.
+
+    A graph may keep an input beyond the run (a variable assigned from it shares its buffer), so the strings are freed
+    by the tensor's own deallocator and by nothing else.
+    """
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._held: dict[int, ctypes.Array[Any]] = {}
+        self._numbers = itertools.count(1)
+        self._deallocator = Deallocator(self._free)
+
+    def tensor(self, array: Array) -> int:
+        """A new `TF_Tensor` of strings from an array of `bytes` or `str`."""
+        library = self._library
+        elements = array.ravel()
+        memory = (ctypes.c_char * max(elements.size * _STRING_BYTES, 1))()
+        base = ctypes.addressof(memory)
+        for index, element in enumerate(elements):
+            encoded = element.encode() if isinstance(element, str) else bytes(element)
+            library.TF_StringInit(base + index * _STRING_BYTES)
+            library.TF_StringCopy(base + index * _STRING_BYTES, encoded, len(encoded))
+        number = next(self._numbers)
+        self._held[number] = memory
+        handle: int = library.TF_NewTensor(
+            STRING, _dims(array), array.ndim, base, elements.size * _STRING_BYTES, self._deallocator, number
+        )
+        return handle
+
+    def _free(self, data: int | None, length: int, number: int) -> None:
+        for offset in range(0, length, _STRING_BYTES):
+            self._library.TF_StringDealloc((data or 0) + offset)
+        del self._held[number]
+
+
+def to_tensor(library: Library, strings: StringBuffers, array: Array, data_type: int) -> int:
+    """A new `TF_Tensor` of *data_type* with the contents of *array*, which must have the dtype that goes with it."""
+    if data_type == STRING:
+        return strings.tensor(array)
+    array = np.ascontiguousarray(array).reshape(array.shape)
+    handle: int = library.TF_AllocateTensor(data_type, _dims(array), array.ndim, array.nbytes)
+    if handle is None:
+        raise MemoryError(f"TensorFlow could not allocate an input of {array.nbytes} bytes")
+    ctypes.memmove(library.TF_TensorData(handle), array.ctypes.data, array.nbytes)
+    return handle
+
+
+def to_array(library: Library, handle: int) -> Array:
+    """A numpy copy of a `TF_Tensor`."""
+    shape = tuple(library.TF_Dim(handle, axis) for axis in range(library.TF_NumDims(handle)))
+    data_type = library.TF_TensorType(handle)
+    data = library.TF_TensorData(handle)
+    if data_type == STRING:
+        return _strings(library, data, shape)
+    array = np.empty(shape, numpy_dtype(data_type))
+    ctypes.memmove(array.ctypes.data, data, array.nbytes)
+    return array
+
+
+def _strings(library: Library, data: int, shape: tuple[int, ...]) -> Array:
+    array = np.empty(shape, object)
+    for index in range(array.size):
+        element = c_void_p(data + index * _STRING_BYTES)
+        size = library.TF_StringGetSize(element)
+        array.flat[index] = ctypes.string_at(library.TF_StringGetDataPointer(element), size)
+    return array
+
+
+def _dims(array: Array) -> ctypes.Array[c_int64]:
+    return (c_int64 * array.ndim)(*array.shape)
