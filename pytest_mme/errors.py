@@ -13,7 +13,7 @@ class MMEError(Exception):
     """The base of every error of pytest-mme."""
 
 
-class TensorFlowMissing(MMEError):
+class TensorFlowMissingError(MMEError):
     """TensorFlow's shared libraries could not be opened."""
 
     def __init__(self, looked_for: str, seen: str) -> None:

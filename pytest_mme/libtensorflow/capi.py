@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from ctypes import POINTER, c_char, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from pathlib import Path
 
-from pytest_mme.errors import TensorFlowError, TensorFlowMissing
+from pytest_mme.errors import TensorFlowError, TensorFlowMissingError
 
 
 class Buffer(ctypes.Structure):
@@ -85,13 +85,13 @@ class Library:
     """
 
     def __init__(self, directory: Path | None = None) -> None:
-        """Open the libraries in *directory*, by default those of the installed wheel; raises `TensorFlowMissing`."""
+        """Open the libraries in *directory*, by default those of the installed wheel; raises `TensorFlowMissingError`."""
         self.directory = directory or installed_directory()
         path = self.directory / "libtensorflow_cc.so.2"
         try:
             self._cdll = ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
         except OSError as error:
-            raise TensorFlowMissing(str(path), str(error)) from error
+            raise TensorFlowMissingError(str(path), str(error)) from error
         for name, (result, arguments) in _PROTOTYPES.items():
             function = getattr(self._cdll, name)
             function.restype, function.argtypes = result, arguments
@@ -121,5 +121,5 @@ def installed_directory() -> Path:
     """Where the installed wheel keeps its libraries, found without importing TensorFlow."""
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or not spec.submodule_search_locations:
-        raise TensorFlowMissing("the package tensorflow", f"not installed for {sys.executable}")
+        raise TensorFlowMissingError("the package tensorflow", f"not installed for {sys.executable}")
     return Path(spec.submodule_search_locations[0])

@@ -120,7 +120,7 @@ class SavedModel:
         results = (c_void_p * len(targets))()
         tensors: list[int] = []
         try:
-            with self._in_use() as session, _run_options(library, timeout_ms) as options:
+            with self._in_use() as session, _run_options(timeout_ms) as options:
                 tensors += (to_tensor(library, self._strings, array, spec.data_type) for spec, array in fed)
                 with library.status() as status:
                     library.TF_SessionRun(
@@ -176,7 +176,7 @@ class SavedModel:
 
 
 @contextmanager
-def _run_options(library: Library, timeout_ms: int | None) -> Iterator[Any]:
+def _run_options(timeout_ms: int | None) -> Iterator[Any]:
     if timeout_ms is None:
         yield None
         return
