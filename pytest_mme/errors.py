@@ -39,3 +39,70 @@ class TensorFlowError(MMEError):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
+
+
+class NotReadyError(MMEError):
+    """Something that was waited for did not come."""
+
+    def __init__(self, what: str, waited_s: float, seen: str, *, because: str) -> None:
+        super().__init__(what, waited_s, seen, because)
+        self.what, self.waited_s, self.seen, self.because = what, waited_s, seen, because
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what}: gave up after {self.waited_s:.1f} s\n"
+            f"  because: {self.because}\n"
+            f"  seen:    {self.seen}"
+        )
+
+
+class NoAnswerError(MMEError):
+    """A server gave no HTTP answer: the connection was refused or cut, or the time was up (`timed_out`)."""
+
+    def __init__(self, request: str, seconds: float, cause: Exception, timed_out: bool) -> None:
+        super().__init__(request, seconds, str(cause), timed_out)
+        self.request, self.seconds, self.cause, self.timed_out = request, seconds, cause, timed_out
+
+    def __str__(self) -> str:
+        return (
+            f"{self.request} got no answer after {self.seconds:.2f} s\n"
+            f"  seen: {type(self.cause).__name__}: {self.cause}\n"
+            f"  next: read the server's log; it may have been stopped, killed or overloaded"
+        )
+
+
+class ArchiveError(MMEError):
+    """An archive or a SavedModel folder is not what it should be: *what* was looked at, what was *seen*, what *next*."""
+
+    def __init__(self, what: str, seen: str, next_step: str) -> None:
+        super().__init__(what, seen, next_step)
+        self.what, self.seen, self.next_step = what, seen, next_step
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  seen: {self.seen}\n  next: {self.next_step}"
+
+
+class UnknownAnswerError(MMEError):
+    """The known answer of a model was asked for that the kit did not build."""
+
+    def __init__(self, model: str, archive: str) -> None:
+        super().__init__(model, archive)
+        self.model, self.archive = model, archive
+
+    def __str__(self) -> str:
+        return (
+            f"the kit does not know what {self.model!r} answers\n"
+            f"  seen: it came from {self.archive}, not from the builder\n"
+            f"  next: write the expected prediction into the test, or build a model with .linear(), .text(), …"
+        )
+
+
+class UnavailableError(MMEError):
+    """Something that was asked for cannot be had on this machine."""
+
+    def __init__(self, asked: str, seen: str, advice: str) -> None:
+        super().__init__(asked, seen, advice)
+        self.asked, self.seen, self.advice = asked, seen, advice
+
+    def __str__(self) -> str:
+        return f"{self.asked} cannot be had here\n  seen: {self.seen}\n  next: {self.advice}"

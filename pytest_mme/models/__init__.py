@@ -1,0 +1,1 @@
+"""What is served: specifications, the SavedModels made from them, their archives and their known answers."""

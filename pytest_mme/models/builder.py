@@ -1,0 +1,83 @@
+"""The builder: models by what they do, as archives with known answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_mme.errors import UnknownAnswerError
+from pytest_mme.models.answer import Answer
+from pytest_mme.models.archive import pack
+from pytest_mme.models.spec import DEFAULT_SIGNATURE, ModelSpec
+from pytest_mme.models.store import Store
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model:
+    """One model of an endpoint: its archive, and what it must answer."""
+
+    name: str
+    archive: Path
+    """Its `model.tar.gz`, whatever the file is called."""
+    spec: ModelSpec | None = None
+    """None for an archive that the kit did not build."""
+
+    @property
+    def key(self) -> str:
+        """The archive's name on an endpoint, SageMaker's `TargetModel`: ``<name>.tar.gz``."""
+        return f"{self.name}.tar.gz"
+
+    def answer(
+        self, x: Any, *, version: int | None = None, signature: str = DEFAULT_SIGNATURE, before: float = 0.0
+    ) -> Answer:
+        """What the model must answer to the instance *x*: `ModelSpec.answer`, which see.
+
+        Raises `UnknownAnswerError` for an archive that the kit did not build.
+        """
+        if self.spec is None:
+            raise UnknownAnswerError(self.name, str(self.archive))
+        return self.spec.answer(x, version=version, signature=signature, before=before)
+
+
+class Models:
+    """Builds models; equal specifications share one archive in *store*."""
+
+    def __init__(self, store: Store | None = None, helper_directory: Path | None = None) -> None:
+        self.store = store or Store()
+        self._helper_directory = helper_directory
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what was started to build models. Closing twice is fine."""
+
+    def linear(self, name: str = "model", **spec: Any) -> Model:
+        """A model that answers ``slope * x + intercept``, both its own; *spec*: the fields of `ModelSpec`."""
+        return self.build(ModelSpec(name=name, kind="linear", **spec))
+
+    def fleet(self, n: int, name: str = "model", **spec: Any) -> list[Model]:
+        """*n* models that are alike but for their names, ``model-0`` …, and their answers."""
+        return [self.linear(name=f"{name}-{number}", **spec) for number in range(n)]
+
+    def build(self, spec: ModelSpec) -> Model:
+        """The model of any specification."""
+        return Model(
+            name=spec.name, spec=spec, archive=self.store.archive(spec.digest, lambda path: _write(spec, path))
+        )
+
+
+def _write(spec: ModelSpec, archive: Path) -> None:
+    from pytest_mme.models.write import write  # protobuf and the message classes: 0.1 s that not every run needs
+
+    with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+        write(spec, Path(folder))
+        pack(Path(folder), archive)

@@ -1,0 +1,94 @@
+"""Graphs written node by node, with TensorFlow's own messages and without its Python package."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pytest_mme.libtensorflow import protos
+
+# The number of TensorFlow 2.12, the oldest that the kit supports. A newer producer would let every later version load
+# the graph just the same, but 2.12 to 2.18 wrap the words of their errors when the producer is newer than themselves.
+PRODUCER = 1395
+
+_VALUES = {
+    "DT_FLOAT": "float_val",
+    "DT_DOUBLE": "double_val",
+    "DT_INT32": "int_val",
+    "DT_INT64": "int64_val",
+    "DT_STRING": "string_val",
+    "DT_BOOL": "bool_val",
+}
+
+
+class Nodes:
+    """A list of nodes being written: a graph's, or a function's body."""
+
+    def __init__(self, written: Any, prefix: str = "") -> None:
+        """Append to *written*, a repeated `NodeDef` field; every name starts with *prefix*."""
+        self._written, self._prefix = written, prefix
+        self._used: Counter[str] = Counter()
+
+    def add(self, op: str, *inputs: str, name: str = "", after: Iterable[str] = (), **attributes: Any) -> str:
+        """Append a node that runs once the nodes *after* have run; returns its name, which is its first output, too.
+
+        Attributes are bool, int, float, bytes, or what the functions of this module return. Those that have a default
+        may be left out: the loader fills them in.
+        """
+        node = self._written.add(op=op, name=self._name(name or op), input=[*inputs, *(f"^{one}" for one in after)])
+        for key, value in attributes.items():
+            node.attr[key].CopyFrom(_attribute(value))
+        return str(node.name)
+
+    def constant(self, data_type: str, value: Any) -> str:
+        """Append a constant: a scalar, or a vector if *value* is a list."""
+        return self.add("Const", dtype=type_of(data_type), value=tensor(data_type, value))
+
+    def _name(self, wanted: str) -> str:
+        self._used[wanted] += 1
+        number = self._used[wanted]
+        return f"{self._prefix}{wanted}" + (f"_{number}" if number > 1 else "")
+
+
+def new_graph() -> Any:
+    """An empty `GraphDef` that TensorFlow 2.12 and every later version takes."""
+    graph = protos.GraphDef()
+    graph.versions.producer = PRODUCER
+    return graph
+
+
+def type_of(data_type: str) -> Any:
+    """An attribute that is a type, from a name such as ``"DT_FLOAT"``."""
+    return protos.AttrValue(type=protos.data_type_number(data_type))
+
+
+def types_of(*data_types: str) -> Any:
+    """An attribute that is a list of types."""
+    numbers = [protos.data_type_number(data_type) for data_type in data_types]
+    return protos.AttrValue(list=protos.AttrValue.ListValue(type=numbers))
+
+
+def shape(*dims: int | None) -> Any:
+    """A `TensorShapeProto`; None is a dimension that any size fits."""
+    sizes = [{"size": -1 if dim is None else dim} for dim in dims]
+    return protos.TensorShapeProto(dim=sizes)
+
+
+def tensor(data_type: str, value: Any) -> Any:
+    """An attribute that is a tensor: a scalar, or a vector if *value* is a list."""
+    values: Sequence[Any] = value if isinstance(value, list) else [value]
+    dims = (len(values),) if isinstance(value, list) else ()
+    content = protos.TensorProto(
+        dtype=protos.data_type_number(data_type), tensor_shape=shape(*dims), **{_VALUES[data_type]: values}
+    )
+    return protos.AttrValue(tensor=content)
+
+
+def _attribute(value: Any) -> Any:
+    if isinstance(value, protos.AttrValue):
+        return value
+    if isinstance(value, protos.TensorShapeProto):
+        return protos.AttrValue(shape=value)
+    field = {bool: "b", int: "i", float: "f", bytes: "s"}[type(value)]
+    return protos.AttrValue(**{field: value})

@@ -1,0 +1,77 @@
+"""Archives kept by content, shared by the workers of a run and by later runs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import filelock
+import platformdirs
+
+IN_USE_S = 3600.0  # a run may read an archive this long after it asked for it; the next run's pruning leaves it alone
+
+
+class Store:
+    """A folder of archives, ``<key>.tar.gz``, that several processes and runs use at once.
+
+    The least recently used go once all of them take more than *cap_mib*, but none that was used within the hour.
+    """
+
+    def __init__(self, directory: Path | None = None, *, cap_mib: int = 2048) -> None:
+        """Keep archives in *directory*, by default in the user's cache folder."""
+        self.directory = directory or platformdirs.user_cache_path("pytest-mme") / "models"
+        self.cap_mib = cap_mib
+        (self.directory / "locks").mkdir(parents=True, exist_ok=True)
+
+    def archive(self, key: str, produce: Callable[[Path], None]) -> Path:
+        """The archive of *key*, a digest; *produce* writes it to the path it is given if it is not here yet."""
+        with self._lock(key):
+            path = self._path(key)
+            if path.exists():
+                os.utime(path)
+                return path
+            with tempfile.TemporaryDirectory(dir=self.directory, prefix=".draft-") as drafts:
+                draft = Path(drafts, path.name)
+                produce(draft)
+                draft.replace(path)
+        self.prune()
+        return path
+
+    def __contains__(self, key: str) -> bool:
+        return self._path(key).exists()
+
+    def prune(self, *, in_use_s: float = IN_USE_S) -> None:
+        """Remove the least recently used archives until the rest fits the cap; leave those used within *in_use_s*."""
+        entries = sorted((_facts(path) for path in self.directory.glob("*.tar.gz")), reverse=True)
+        room, now = self.cap_mib << 20, time.time()
+        for used, size, path in entries:
+            room -= size
+            if room < 0 and now - used > in_use_s:
+                self._remove(path, used)
+
+    def _remove(self, path: Path, used: float) -> None:
+        try:
+            with self._lock(path.name, timeout=0):
+                if _facts(path)[0] == used:  # nobody asked for it since it was looked at
+                    path.unlink(missing_ok=True)
+        except filelock.Timeout:
+            return  # somebody is asking for it right now
+
+    def _path(self, key: str) -> Path:
+        return self.directory / f"{key}.tar.gz"
+
+    def _lock(self, key: str, timeout: float = -1) -> filelock.BaseFileLock:
+        # Lock files may never be removed (somebody may hold the old one), so there are at most 256 of them.
+        return filelock.FileLock(self.directory / "locks" / f"{key[:2]}.lock", timeout=timeout)
+
+
+def _facts(path: Path) -> tuple[float, int, Path]:
+    """When *path* was last used, its size in bytes, and itself; the time 0 if it is gone."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return 0.0, 0, path
+    return stat.st_mtime, stat.st_size, path
