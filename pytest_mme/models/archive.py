@@ -24,22 +24,22 @@ _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _PACK_AGAIN = "pack it again: tar --dereference --hard-dereference -czf model.tar.gz -C <folder> ."
 
 
-def pack(folder: Path, archive: Path) -> None:
-    """Pack what *folder* contains into *archive*; the same contents give the same bytes, anywhere and at any time.
+def pack(folder: Path, archive: Path, *, inside: str = "") -> None:
+    """Pack what *folder* contains into *archive*, below the folder *inside* if one is named.
 
-    Raises `ArchiveError` when *folder* holds anything but folders and regular files.
+    The same contents give the same bytes, anywhere and at any time. Raises `ArchiveError` when *folder* holds anything but folders and regular files.
     """
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix=f".{archive.name}.") as drafts:
         draft = Path(drafts, "draft")
         with draft.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
-            _pack(folder, packed)
+            _pack(folder, packed, inside)
         draft.replace(archive)
 
 
-def _pack(folder: Path, packed: gzip.GzipFile) -> None:
+def _pack(folder: Path, packed: gzip.GzipFile, inside: str) -> None:
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in sorted(folder.rglob("*")):
-            member = tarfile.TarInfo(path.relative_to(folder).as_posix())  # owner and time: root, 1970
+            member = tarfile.TarInfo((inside / path.relative_to(folder)).as_posix())  # owner and time: root, 1970
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise ArchiveError(f"{folder} cannot be packed", f"{path} is neither a file nor a folder", "remove it")
             if path.is_dir():

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_mme.errors import UnknownAnswerError
+from pytest_mme.errors import ArchiveError, UnknownAnswerError
 from pytest_mme.models.answer import Answer
-from pytest_mme.models.archive import pack
-from pytest_mme.models.spec import DEFAULT_SIGNATURE, ModelSpec
+from pytest_mme.models.archive import pack, versions
+from pytest_mme.models.spec import DEFAULT_SIGNATURE, ModelSpec, check_name
 from pytest_mme.models.store import Store
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+_SUFFIXES = (".tar.gz", ".tgz")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,9 @@ class Model:
     """Its `model.tar.gz`, whatever the file is called."""
     spec: ModelSpec | None = None
     """None for an archive that the kit did not build."""
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
 
     @property
     def key(self) -> str:
@@ -68,6 +74,43 @@ class Models:
         """*n* models that are alike but for their names, ``model-0`` …, and their answers."""
         return [self.linear(name=f"{name}-{number}", **spec) for number in range(n)]
 
+    def counter(self, name: str = "counter", **spec: Any) -> Model:
+        """A model that counts: each call adds ``sum(x)`` and answers the count, ``model.answer(x, before=n)``.
+
+        It reads the count, pays the call's costs (`sleep_ms` and the like) and then writes: two calls at once lose an
+        update. Every process that loads it starts from 0.
+        """
+        return self.build(ModelSpec(name=name, kind="counter", **spec))
+
+    def text(self, name: str = "text", **spec: Any) -> Model:
+        """A model of strings: answers ``"<identity>: <x>"``."""
+        return self.build(ModelSpec(name=name, kind="text", **spec))
+
+    def archive(self, path: Path | str, name: str | None = None) -> Model:
+        """A model of your own: a `model.tar.gz`, a SavedModel's folder, or a folder of numbered versions.
+
+        A SavedModel is packed as version 1; an archive is taken as it is, unread. Named after the file or folder unless
+        *name* is given. Raises `ArchiveError` for anything else.
+        """
+        path = Path(path)
+        if path.is_file() and path.name.endswith(_SUFFIXES):
+            return Model(name=name or path.name.removesuffix(".tgz").removesuffix(".tar.gz"), archive=path)
+        if not path.is_dir():
+            seen = "another kind of file" if path.exists() else "nothing of that name"
+            raise ArchiveError(
+                f"{path} is no model", seen, f"give a file that ends in {' or '.join(_SUFFIXES)}, or a folder"
+            )
+        return Model(name=name or path.resolve().name, archive=self._packed(path))
+
+    def _packed(self, folder: Path) -> Path:
+        inside = "1" if (folder / "saved_model.pb").is_file() else ""
+        if not inside:
+            versions(folder)  # raises if there is none
+        with tempfile.TemporaryDirectory(dir=self.store.directory, prefix=".draft-") as drafts:
+            draft = Path(drafts, "model.tar.gz")
+            pack(folder, draft, inside=inside)
+            return self.store.archive(_sha256(draft), lambda path: path.hardlink_to(draft))
+
     def build(self, spec: ModelSpec) -> Model:
         """The model of any specification."""
         return Model(
@@ -81,3 +124,11 @@ def _write(spec: ModelSpec, archive: Path) -> None:
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
         write(spec, Path(folder))
         pack(Path(folder), archive)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -18,7 +18,7 @@ Kind = Literal["linear", "counter", "text", "keras"]
 WRITER = 1  # goes into the digest: raise it whenever the same spec gives another SavedModel than before
 DEFAULT_SIGNATURE = "serving_default"
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # safe as a file name, as an S3 key and in a URL's path
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SIGNATURE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # becomes the prefix of its operations' names in the graph
 _LIMITS = {"weights_mib": 1 << 20, "allocate_mib": 1 << 20, "busy_ms": 3_600_000, "sleep_ms": 3_600_000}
 _MAX_VERSION = (1 << 63) - 1  # TensorFlow Serving keeps versions as int64
@@ -36,13 +36,17 @@ class ModelSpec:
     """Names the archive, too: ``<name>.tar.gz``. Letters, digits, ``.``, ``_`` and ``-``."""
     kind: Kind = "linear"
     weights_mib: int = 0
-    """MiB that are resident once a version is loaded, on top of what a model without weights takes."""
+    """MiB of variables that are resident once a version is loaded; TensorFlow's oneDNN allocator adds 4 %."""
     busy_ms: int = 0
-    """Milliseconds of one CPU core that a call burns, whatever its batch size."""
+    """Milliseconds that a call keeps one core busy, whatever its batch size."""
     sleep_ms: int = 0
     """Milliseconds that a call waits without using a CPU, whatever its batch size."""
     allocate_mib: int = 0
-    """MiB that a call allocates, fills and holds while it is busy and sleeps; freed before it answers."""
+    """MiB that a call allocates, fills and holds while it is busy and sleeps.
+
+    Freed before it answers; but with oneDNN on (the default) TensorFlow's allocator keeps them for the next call, so
+    the process stays as large as it ever was.
+    """
     versions: tuple[int, ...] = (1,)
     """The archive's version folders, ascending; servers serve the highest unless asked for another."""
     signatures: tuple[str, ...] = (DEFAULT_SIGNATURE,)
@@ -51,7 +55,7 @@ class ModelSpec:
         object.__setattr__(self, "versions", _distinct("versions", self.versions, _version))
         object.__setattr__(self, "versions", tuple(sorted(self.versions)))
         object.__setattr__(self, "signatures", _distinct("signatures", self.signatures, _signature))
-        _matches("name", self.name, _NAME, "a letter or digit, then up to 127 letters, digits, '.', '_' or '-'")
+        check_name(self.name)
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind: seen {self.kind!r}; allowed: {', '.join(get_args(Kind))}")
         for field, most in _LIMITS.items():
@@ -112,6 +116,11 @@ class ModelSpec:
         if asked not in (has := getattr(self, field)):
             raise ValueError(f"{field}: model {self.name!r} has {has}, not {asked!r}")
         return asked
+
+
+def check_name(name: str) -> None:
+    """ValueError unless *name* is safe as a file name, as an S3 key and in the path of a URL."""
+    _matches("name", name, _NAME, "a letter or digit, then up to 127 letters, digits, '.', '_' or '-'")
 
 
 def _float32(value: float) -> float:
