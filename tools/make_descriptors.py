@@ -3,7 +3,7 @@
 TensorFlow's wheels (looked at: 2.21.0) carry no `.proto` files, only the modules that `protoc` made from them, and
 those hold each file's serialised descriptor. Importing them through an empty parent package costs no `import tensorflow`.
 
-    python tools/make_descriptors.py
+    python tools/make_descriptors.py [FILE]
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def collect(file: FileDescriptor, into: dict[str, bytes]) -> None:
     into.setdefault(file.name, file.serialized_pb)
 
 
-def main() -> None:
+def main(target: Path = TARGET) -> None:
     stub_parent()
     files: dict[str, bytes] = {}
     for root in ROOTS:
@@ -54,10 +54,10 @@ def main() -> None:
     descriptors = descriptor_pb2.FileDescriptorSet()
     for serialised in files.values():
         descriptors.file.add().ParseFromString(serialised)
-    TARGET.write_bytes(descriptors.SerializeToString(deterministic=True))
+    target.write_bytes(descriptors.SerializeToString(deterministic=True))
     version = importlib.metadata.version("tensorflow")
-    print(f"{TARGET.name}: {len(files)} files, {TARGET.stat().st_size} bytes, from tensorflow {version}")
+    print(f"{target.name}: {len(files)} files, {target.stat().st_size} bytes, from tensorflow {version}")
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:2]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,10 @@ class Buffer(ctypes.Structure):
     """`TF_Buffer`."""
 
     _fields_ = [("data", c_void_p), ("length", c_size_t), ("data_deallocator", c_void_p)]
+
+    def view(self) -> memoryview:
+        """Its bytes, not copied: valid until the buffer is deleted."""
+        return memoryview((c_char * self.length).from_address(self.data or 0)).cast("B")
 
 
 class Output(ctypes.Structure):
@@ -45,6 +50,7 @@ _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "TF_NewGraph": (c_void_p, []),
     "TF_DeleteGraph": (None, [c_void_p]),
     "TF_GraphOperationByName": (c_void_p, [c_void_p, c_char_p]),
+    "TF_OperationNumOutputs": (c_int, [c_void_p]),
     "TF_LoadSessionFromSavedModel": (
         c_void_p,
         [c_void_p, c_void_p, c_char_p, POINTER(c_char_p), c_int, c_void_p, POINTER(Buffer), c_void_p],
@@ -90,12 +96,13 @@ class Library:
         path = self.directory / "libtensorflow_cc.so.2"
         try:
             self._cdll = ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
-        except OSError as error:
+            functions = {name: getattr(self._cdll, name) for name in _PROTOTYPES}
+        except (OSError, AttributeError) as error:
             raise TensorFlowMissingError(str(path), str(error)) from error
-        for name, (result, arguments) in _PROTOTYPES.items():
-            function = getattr(self._cdll, name)
-            function.restype, function.argtypes = result, arguments
+        for name, function in functions.items():
+            function.restype, function.argtypes = _PROTOTYPES[name]
             setattr(self, name, function)
+        self._claimed_by: int | None = None
 
     def __getattr__(self, name: str) -> ctypes._NamedFuncPointer:  # only for names that __init__ did not set
         raise AttributeError(f"{name} is not among the functions of TensorFlow's C API that the kit binds")
@@ -104,6 +111,19 @@ class Library:
     def version(self) -> str:
         """TensorFlow's version, for example ``2.21.0``."""
         return str(self.TF_Version().decode())
+
+    def claim(self) -> None:
+        """Note that this process loads a model. RuntimeError in a child forked from one that did.
+
+        TensorFlow's threads do not survive a fork, so such a child would hang in its first call (measured).
+        """
+        if self._claimed_by is None:
+            self._claimed_by = os.getpid()
+        elif self._claimed_by != os.getpid():
+            raise RuntimeError(
+                f"process {os.getpid()} was forked from {self._claimed_by}, which had loaded a model, and TensorFlow "
+                f"hangs in such a child; fork before the first load, or start a new process"
+            )
 
     @contextmanager
     def status(self) -> Iterator[c_void_p]:

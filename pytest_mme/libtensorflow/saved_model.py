@@ -3,52 +3,30 @@
 from __future__ import annotations
 
 import ctypes
-import dataclasses
+import os
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ctypes import c_char_p, c_void_p
-from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.capi import Buffer, Library, Output
-from pytest_mme.libtensorflow.tensors import Array, StringBuffers, numpy_dtype, to_array, to_tensor
+from pytest_mme.libtensorflow.plans import Plan, listed
+from pytest_mme.libtensorflow.signatures import Signature, TensorSpec, read_signatures
+from pytest_mme.libtensorflow.tensors import Array, StringBuffers, to_array, to_tensor
 
-
-@dataclasses.dataclass(frozen=True)
-class TensorSpec:
-    """One input or output of a signature."""
-
-    name: str
-    """Its tensor in the graph, for example ``"serving_default_x:0"``."""
-    data_type: int
-    """TensorFlow's `DataType` number."""
-    shape: tuple[int | None, ...] | None
-    """None for an unknown dimension; None instead of the tuple for an unknown rank."""
-
-    @cached_property
-    def dtype(self) -> np.dtype[Any]:
-        """Its numpy dtype; TypeError when it has none."""
-        return numpy_dtype(self.data_type)
-
-
-@dataclasses.dataclass(frozen=True)
-class Signature:
-    """What a SavedModel can be asked: named inputs to named outputs."""
-
-    name: str
-    method: str
-    """TensorFlow Serving's name of the method, for example ``"tensorflow/serving/predict"``."""
-    inputs: Mapping[str, TensorSpec]
-    outputs: Mapping[str, TensorSpec]
+__all__ = ["SavedModel", "Signature", "TensorSpec"]
 
 
 class SavedModel:
-    """One loaded SavedModel. `run` may be called from many threads at once; `close` waits for them."""
+    """One loaded SavedModel. `run` may be called from many threads at once; `close` waits for them.
+
+    One that is dropped without `close` is freed when Python collects it.
+    """
+
+    signatures: Mapping[str, Signature]
 
     def __init__(
         self, library: Library, directory: Path, *, tags: Sequence[str] = ("serve",), config: bytes = b""
@@ -56,44 +34,40 @@ class SavedModel:
         """Load the SavedModel in *directory* (the folder that holds `saved_model.pb`).
 
         *config* is a serialised `ConfigProto` (threads, GPU options). Raises `TensorFlowError` with the C++ loader's
-        code and words. Once this was called the process must not fork any more: a child that uses TensorFlow hangs.
+        code and words. Once this was called the process must not fork any more: a child that uses TensorFlow hangs,
+        unless it does so through this *library*, which raises RuntimeError there.
         """
+        library.claim()
         self._library = library
         self._strings = StringBuffers(library)
+        self._plans: dict[str, Plan] = {}
         self._idle = threading.Condition()
         self._running = 0
-        self._graph = c_void_p(library.TF_NewGraph())
-        self._session: c_void_p | None = None
-        self.signatures: Mapping[str, Signature] = {}
-        try:
-            meta_graph = self._load(directory, tags, config)
-        except BaseException:
-            library.TF_DeleteGraph(self._graph)
-            raise
-        self.signatures = dict(_signatures(meta_graph))
-        self._outputs: dict[str, Output] = {}
+        self._open = True
+        self._closing = threading.Lock()
+        self._graph, self._session = c_void_p(library.TF_NewGraph()), c_void_p()
+        self._free = weakref.finalize(self, _free, library, self._strings, self._graph, self._session, os.getpid())
+        self._free.atexit = False  # the end of the process frees it all, whatever still runs
+        self._load(directory, tags, config)
 
-    def _load(self, directory: Path, tags: Sequence[str], config: bytes) -> Any:
+    def _load(self, directory: Path, tags: Sequence[str], config: bytes) -> None:
         library = self._library
         options, meta_graph = c_void_p(library.TF_NewSessionOptions()), library.TF_NewBuffer()
         try:
             with library.status() as status:
                 library.TF_SetConfig(options, config, len(config), status)
             with library.status() as status:
-                session = library.TF_LoadSessionFromSavedModel(
+                self._session.value = library.TF_LoadSessionFromSavedModel(
                     options,
                     None,
-                    str(directory).encode(),
+                    os.fsencode(directory),
                     (c_char_p * len(tags))(*(tag.encode() for tag in tags)),
                     len(tags),
                     self._graph,
                     meta_graph,
                     status,
                 )
-            self._session = c_void_p(session)
-            return protos.MetaGraphDef.FromString(
-                ctypes.string_at(meta_graph.contents.data, meta_graph.contents.length)
-            )
+            self.signatures = read_signatures(meta_graph.contents.view())
         finally:
             library.TF_DeleteBuffer(meta_graph)
             library.TF_DeleteSessionOptions(options)
@@ -103,105 +77,113 @@ class SavedModel:
     ) -> dict[str, Array]:
         """Answer *inputs* (arrays of the signature's dtypes, by input name) with arrays by output name.
 
-        Raises `TensorFlowError`: INVALID_ARGUMENT for a wrong shape, DEADLINE_EXCEEDED after *timeout_ms*, CANCELLED
-        when the model is closed meanwhile; KeyError for a signature or input that the model does not have.
+        Raises `TensorFlowError`: INVALID_ARGUMENT for a missing input or a shape that an operation cannot take (the
+        signature's shape is enforced by nobody), DEADLINE_EXCEEDED after *timeout_ms*, CANCELLED when the model is
+        closed meanwhile; KeyError for a signature or input that the model does not have; TypeError for an array of
+        another dtype (none is converted) and for a signature that numpy cannot express; ValueError when the model is
+        closed.
         """
-        asked = self.signatures[signature]
-        fed = [(asked.inputs[name], array) for name, array in inputs.items()]
-        fetched = self._run(fed, asked.outputs.values(), timeout_ms)
-        return dict(zip(asked.outputs, fetched, strict=True))
+        options = None if timeout_ms is None else _RunOptions(timeout_ms)
+        with self._in_use():
+            plan = self._plan(signature)
+            names, sources = plan.feeds(inputs)
+            tensors: list[int] = []
+            try:
+                # What an append made before another raised must be freed too, so no comprehension.
+                for name in names:
+                    tensors.append(self._tensor(plan.signature, name, inputs[name]))
+                return self._run(plan, sources, tensors, options)
+            finally:
+                self._delete(tensors)
 
     def _run(
-        self, fed: Sequence[tuple[TensorSpec, Array]], fetch: Iterable[TensorSpec], timeout_ms: int | None
-    ) -> list[Array]:
-        library = self._library
-        sources = [self._output(spec.name) for spec, _ in fed]
-        targets = [self._output(spec.name) for spec in fetch]
-        results = (c_void_p * len(targets))()
-        tensors: list[int] = []
+        self, plan: Plan, sources: ctypes.Array[Output], tensors: Sequence[int], options: _RunOptions | None
+    ) -> dict[str, Array]:
+        library, results = self._library, (c_void_p * len(plan.targets))()
         try:
-            with self._in_use() as session, _run_options(timeout_ms) as options:
-                tensors += (to_tensor(library, self._strings, array, spec.data_type) for spec, array in fed)
-                with library.status() as status:
-                    library.TF_SessionRun(
-                        session,
-                        options,
-                        *((Output * len(sources))(*sources), (c_void_p * len(tensors))(*tensors), len(sources)),
-                        *((Output * len(targets))(*targets), results, len(targets)),
-                        *(None, 0, None, status),
-                    )
-                return [to_array(library, handle) for handle in results if handle is not None]
+            with library.status() as status:
+                library.TF_SessionRun(
+                    self._session,
+                    options,
+                    *(sources, (c_void_p * len(tensors))(*tensors), len(tensors)),
+                    *(plan.targets, results, len(results)),
+                    *(None, 0, None, status),
+                )
+            arrays = (to_array(library, handle) for handle in results if handle is not None)
+            return dict(zip(plan.signature.outputs, arrays, strict=True))
         finally:
-            for handle in (*tensors, *results):
-                if handle is not None:
-                    library.TF_DeleteTensor(handle)
+            self._delete(results)
 
-    def _output(self, tensor: str) -> Output:
-        found = self._outputs.get(tensor)
-        if found is None:
-            operation, _, index = tensor.partition(":")
-            pointer = self._library.TF_GraphOperationByName(self._graph, operation.encode())
-            if pointer is None:
-                raise KeyError(f"the signature names the tensor {tensor!r}, but the graph has no such operation")
-            found = self._outputs[tensor] = Output(pointer, int(index or 0))
-        return found
+    def _tensor(self, signature: Signature, name: str, array: Array) -> int:
+        try:
+            return to_tensor(self._library, self._strings, array, signature.inputs[name].data_type)
+        except TypeError as error:
+            raise TypeError(f"input {name!r} of signature {signature.name!r}: {error}") from error
+
+    def _delete(self, handles: Iterable[int | None]) -> None:
+        for handle in handles:
+            if handle is not None:
+                self._library.TF_DeleteTensor(handle)
+
+    def _plan(self, signature: str) -> Plan:
+        plan = self._plans.get(signature)
+        if plan is None:
+            if signature not in self.signatures:
+                raise KeyError(f"no signature {signature!r}; the model has {listed(self.signatures)}")
+            plan = self._plans[signature] = Plan(self._library, self._graph, self.signatures[signature])
+        return plan
 
     @contextmanager
-    def _in_use(self) -> Iterator[c_void_p]:
+    def _in_use(self) -> Iterator[None]:
         with self._idle:
-            if self._session is None:
+            if not self._open:
                 raise ValueError("this SavedModel is closed")
-            session = self._session
+            self._library.claim()
             self._running += 1
         try:
-            yield session
+            yield
         finally:
             with self._idle:
                 self._running -= 1
                 self._idle.notify_all()
 
     def close(self) -> None:
-        """Cancel what runs, wait for it to return, and free the session. Closing twice is fine."""
-        with self._idle:
-            session, self._session = self._session, None
-        if session is None:
-            return
-        with self._library.status() as status:
-            self._library.TF_CloseSession(session, status)
-        with self._idle:
-            self._idle.wait_for(lambda: self._running == 0)
-        with self._library.status() as status:
-            self._library.TF_DeleteSession(session, status)
-        self._library.TF_DeleteGraph(self._graph)
+        """Cancel what runs, wait for it to return, and free the session. Closing twice is fine.
+
+        TensorFlow cancels between operations and within those that wait; one that computes is waited for.
+        """
+        with self._closing:
+            with self._idle:
+                self._open = False
+            if not (self._free.alive and self._session):
+                return
+            self._library.claim()
+            with self._library.status() as status:
+                self._library.TF_CloseSession(self._session, status)
+            with self._idle:
+                self._idle.wait_for(lambda: self._running == 0)
+            self._free()
 
 
-@contextmanager
-def _run_options(timeout_ms: int | None) -> Iterator[Any]:
-    if timeout_ms is None:
-        yield None
+def _free(library: Library, _strings: StringBuffers, graph: c_void_p, session: c_void_p, process: int) -> None:
+    """Free what TensorFlow holds for a model; the memory of its strings only has to live until then.
+
+    In a forked child there is nothing to free: its copy ends with it, and asking TensorFlow there would hang.
+    """
+    if os.getpid() != process:
         return
-    serialised = protos.RunOptions(timeout_in_ms=timeout_ms).SerializeToString()
-    memory = ctypes.create_string_buffer(serialised, len(serialised))
-    yield ctypes.byref(Buffer(ctypes.cast(memory, c_void_p), len(serialised), None))
+    if session:
+        with library.status() as status:
+            library.TF_DeleteSession(session, status)
+    library.TF_DeleteGraph(graph)
 
 
-def _signatures(meta_graph: Any) -> Iterator[tuple[str, Signature]]:
-    for name, signature in meta_graph.signature_def.items():
-        yield (
-            name,
-            Signature(
-                name,
-                signature.method_name,
-                {key: _tensor_spec(info) for key, info in sorted(signature.inputs.items())},
-                {key: _tensor_spec(info) for key, info in sorted(signature.outputs.items())},
-            ),
-        )
+class _RunOptions(Buffer):
+    """A serialised `RunOptions` in memory of its own, which lives as long as it does."""
 
-
-def _tensor_spec(info: Any) -> TensorSpec:
-    shape = (
-        None
-        if info.tensor_shape.unknown_rank
-        else tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
-    )
-    return TensorSpec(info.name, info.dtype, shape)
+    def __init__(self, timeout_ms: int) -> None:
+        if timeout_ms < 1:
+            raise ValueError(f"timeout_ms is {timeout_ms}; TensorFlow takes 1 or more, and None for no limit")
+        serialised = protos.RunOptions(timeout_in_ms=timeout_ms).SerializeToString()
+        self._memory = ctypes.create_string_buffer(serialised, len(serialised))
+        super().__init__(ctypes.addressof(self._memory), len(serialised), None)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pytest_mme.errors import TensorFlowError
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.capi import Deallocator, Library
 
@@ -35,6 +36,7 @@ _NUMPY_NAMES = {
     "DT_BFLOAT16": "bfloat16",
 }
 STRING = protos.data_type_number("DT_STRING")
+_REF = 100  # kDataTypeRefOffset of tensorflow/core/framework/types.h: variables of TensorFlow 1 answer references
 _STRING_BYTES = 24  # sizeof(TF_TString), fixed by tsl/platform/ctstring_internal.h
 
 
@@ -42,9 +44,10 @@ _STRING_BYTES = 24  # sizeof(TF_TString), fixed by tsl/platform/ctstring_interna
 def numpy_dtype(data_type: int) -> np.dtype[Any]:
     """The numpy dtype of a `DataType` number; strings are arrays of `object` that hold `bytes`.
 
-    Raises TypeError for types that have no numpy form (resources, variants, quantised and 4-bit types).
+    A reference (of a variable of TensorFlow 1) is read as the value that it refers to. Raises TypeError for types that
+    have no numpy form (resources, variants, quantised, 8-bit float and 4-bit types).
     """
-    name = _NUMPY_NAMES.get(protos.data_type_name(data_type))
+    name = _NUMPY_NAMES.get(protos.data_type_name(_value_type(data_type)))
     if name is None:
         raise TypeError(f"{protos.data_type_name(data_type)} cannot be fed or fetched as a numpy array")
     if name == "bfloat16":
@@ -69,19 +72,17 @@ class StringBuffers:
         self._deallocator = Deallocator(self._free)
 
     def tensor(self, array: Array) -> int:
-        """A new `TF_Tensor` of strings from an array of `bytes` or `str`."""
-        library = self._library
-        elements = array.ravel()
-        memory = (ctypes.c_char * max(elements.size * _STRING_BYTES, 1))()
+        """A new `TF_Tensor` of strings from an array of `bytes` or `str`; TypeError if it holds anything else."""
+        library, strings = self._library, _encoded(array)
+        memory = (ctypes.c_char * max(len(strings) * _STRING_BYTES, 1))()
         base = ctypes.addressof(memory)
-        for index, element in enumerate(elements):
-            encoded = element.encode() if isinstance(element, str) else bytes(element)
-            library.TF_StringInit(base + index * _STRING_BYTES)
-            library.TF_StringCopy(base + index * _STRING_BYTES, encoded, len(encoded))
+        for offset, string in zip(itertools.count(base, _STRING_BYTES), strings):
+            library.TF_StringInit(offset)
+            library.TF_StringCopy(offset, string, len(string))
         number = next(self._numbers)
         self._held[number] = memory
         handle: int = library.TF_NewTensor(
-            STRING, _dims(array), array.ndim, base, elements.size * _STRING_BYTES, self._deallocator, number
+            STRING, _dims(array), array.ndim, base, len(strings) * _STRING_BYTES, self._deallocator, number
         )
         return handle
 
@@ -91,16 +92,48 @@ class StringBuffers:
         del self._held[number]
 
 
+def _encoded(array: Array) -> list[bytes]:
+    if array.dtype.kind not in "OSUT":
+        raise TypeError(f"it takes strings (dtype object, S or U), got {array.dtype.name}")
+    return [_bytes(element) for element in array.ravel().tolist()]
+
+
+def _bytes(element: object) -> bytes:
+    if isinstance(element, bytes):
+        return element
+    if isinstance(element, str):
+        return element.encode()
+    raise TypeError(f"it takes strings (bytes or str), got {type(element).__name__}: {element!r:.80}")
+
+
 def to_tensor(library: Library, strings: StringBuffers, array: Array, data_type: int) -> int:
-    """A new `TF_Tensor` of *data_type* with the contents of *array*, which must have the dtype that goes with it."""
-    if data_type == STRING:
+    """A new `TF_Tensor` of *data_type* with the contents of *array*, whatever its memory order and byte order.
+
+    Raises TypeError unless the array has the dtype that goes with *data_type* (for strings: object, S or U), and
+    `TensorFlowError` RESOURCE_EXHAUSTED when TensorFlow's allocator has no memory for it.
+    """
+    array = np.asarray(array)
+    if _value_type(data_type) == STRING:
         return strings.tensor(array)
-    array = np.ascontiguousarray(array).reshape(array.shape)
-    handle: int = library.TF_AllocateTensor(data_type, _dims(array), array.ndim, array.nbytes)
-    if handle is None:
-        raise MemoryError(f"TensorFlow could not allocate an input of {array.nbytes} bytes")
-    ctypes.memmove(library.TF_TensorData(handle), array.ctypes.data, array.nbytes)
+    array = _as_tensorflow_has_it(array, numpy_dtype(data_type))
+    handle: int = library.TF_AllocateTensor(_value_type(data_type), _dims(array), array.ndim, array.nbytes)
+    data = library.TF_TensorData(handle)
+    if data is None and array.nbytes:
+        library.TF_DeleteTensor(handle)
+        raise TensorFlowError("RESOURCE_EXHAUSTED", f"could not allocate an input of {array.nbytes} bytes")
+    ctypes.memmove(data, array.ctypes.data, array.nbytes)
     return handle
+
+
+def _as_tensorflow_has_it(array: Array, dtype: np.dtype[Any]) -> Array:
+    """*array*, C-contiguous and in native byte order. Its values are never converted: that is the caller's decision."""
+    if array.dtype.newbyteorder("=") != dtype:
+        raise TypeError(f"it takes {dtype.name}, got {array.dtype.name}; convert it, for example with astype()")
+    return np.asarray(array, dtype, order="C")
+
+
+def _value_type(data_type: int) -> int:
+    return data_type - _REF if data_type > _REF else data_type
 
 
 def to_array(library: Library, handle: int) -> Array:

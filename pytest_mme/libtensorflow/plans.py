@@ -1,0 +1,66 @@
+"""What stays the same from run to run of a signature, worked out once."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Collection, Iterable, Mapping
+from ctypes import c_void_p
+
+from pytest_mme.libtensorflow.capi import Library, Output
+from pytest_mme.libtensorflow.signatures import Signature, TensorSpec
+
+
+class Plan:
+    """A signature whose tensors have been found in the graph."""
+
+    def __init__(self, library: Library, graph: c_void_p, signature: Signature) -> None:
+        """Raises TypeError if numpy cannot express an input or output, KeyError if the graph does not have it."""
+        self.signature = signature
+        self.sources = _find(library, graph, signature, "input", signature.inputs)
+        self.targets = _find(library, graph, signature, "output", signature.outputs)
+
+    def feeds(self, names: Collection[str]) -> tuple[Iterable[str], ctypes.Array[Output]]:
+        """The given inputs in the signature's order, and where in the graph they go.
+
+        One order for all runs: TensorFlow keeps an executor for each. An input left out is for TensorFlow to judge.
+        Raises KeyError for a name that the signature does not have.
+        """
+        known = self.signature.inputs
+        fed = [(name, source) for name, source in zip(known, self.sources, strict=True) if name in names]
+        if len(fed) != len(names):
+            unknown = [name for name in names if name not in known]
+            raise KeyError(f"no input {listed(unknown)} in signature {self.signature.name!r}; it has {listed(known)}")
+        if len(fed) == len(known):
+            return known, self.sources
+        return [name for name, _ in fed], (Output * len(fed))(*(source for _, source in fed))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message: ``'a', 'b'``, or ``none``."""
+    return ", ".join(repr(name) for name in sorted(names)) or "none"
+
+
+def _find(
+    library: Library, graph: c_void_p, signature: Signature, kind: str, specs: Mapping[str, TensorSpec]
+) -> ctypes.Array[Output]:
+    found = []
+    for name, spec in specs.items():
+        label = f"{kind} {name!r} of signature {signature.name!r}"
+        try:
+            _ = spec.dtype
+        except TypeError as error:
+            raise TypeError(f"{label}: {error}") from error
+        output = _output(library, graph, spec.name)
+        if output is None:
+            raise KeyError(f"{label}: the graph has no tensor {spec.name!r}")
+        found.append(output)
+    return (Output * len(found))(*found)
+
+
+def _output(library: Library, graph: c_void_p, tensor: str) -> Output | None:
+    name, _, index = tensor.partition(":")
+    operation = library.TF_GraphOperationByName(graph, name.encode())
+    number = int(index) if index.isdecimal() else 0
+    if operation is None or number >= library.TF_OperationNumOutputs(operation):
+        return None
+    return Output(operation, number)

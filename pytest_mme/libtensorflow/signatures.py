@@ -1,0 +1,95 @@
+"""Signatures: what a SavedModel can be asked, read from the `MetaGraphDef` that the loader hands out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from pytest_mme.libtensorflow import protos
+from pytest_mme.libtensorflow.tensors import numpy_dtype
+
+_SIGNATURE_DEF: int = protos.MetaGraphDef.DESCRIPTOR.fields_by_name["signature_def"].number
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a signature."""
+
+    name: str
+    """Its tensor in the graph, for example ``"serving_default_x:0"``; empty for a sparse or composite tensor."""
+    data_type: int
+    """TensorFlow's `DataType` number."""
+    shape: tuple[int | None, ...] | None
+    """None for an unknown dimension; None instead of the tuple for an unknown rank."""
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """Its numpy dtype; TypeError when it has none."""
+        if not self.name:
+            raise TypeError("a sparse or composite tensor cannot be fed or fetched as one numpy array")
+        return numpy_dtype(self.data_type)
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """What a SavedModel can be asked: named inputs to named outputs."""
+
+    name: str
+    method: str
+    """TensorFlow Serving's name of the method, for example ``"tensorflow/serving/predict"``."""
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+
+def read_signatures(meta_graph: memoryview) -> dict[str, Signature]:
+    """The signatures of a serialised `MetaGraphDef` by name.
+
+    Only they are parsed: the message holds the graph too, and parsing that would cost its constants twice more at the
+    moment when the load itself takes the most memory.
+    """
+    parsed = protos.MetaGraphDef.FromString(_only_field(_SIGNATURE_DEF, meta_graph))
+    return {
+        name: Signature(name, found.method_name, _tensor_specs(found.inputs), _tensor_specs(found.outputs))
+        for name, found in parsed.signature_def.items()
+    }
+
+
+def _tensor_specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
+    return {key: TensorSpec(info.name, info.dtype, _shape(info)) for key, info in sorted(infos.items())}
+
+
+def _shape(info: Any) -> tuple[int | None, ...] | None:
+    if info.tensor_shape.unknown_rank or not info.HasField("tensor_shape"):
+        return None
+    return tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+
+
+def _only_field(number: int, message: memoryview) -> bytes:
+    """The serialised *message* without its other fields: see protobuf.dev/programming-guides/encoding."""
+    kept, end = bytearray(), 0
+    while end < len(message):
+        start = end
+        tag, end = _varint(message, end)
+        if tag & 7 != 2:
+            return bytes(message)  # not length-delimited, as all fields are to date: leave it to protobuf
+        length, end = _varint(message, end)
+        end += length
+        if tag >> 3 == number:
+            kept += message[start:end]
+    return bytes(kept)
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """The number that begins at *at*, and where the next thing begins."""
+    value = shift = 0
+    while True:
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
