@@ -19,6 +19,7 @@ from pytest_mme.errors import ArchiveError
 MAX_BYTES = 8 << 30
 MAX_MEMBERS = 100_000
 _MAX_HEADER_BYTES = 1 << 20  # long names and pax records are read whole, whatever size they claim
+_MAX_TAIL_BYTES = 16 << 20  # tar pads to whole records, 10 kB unless it was told otherwise
 _CHUNK_BYTES = 1 << 20
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _PACK_AGAIN = "pack it again: tar --dereference --hard-dereference -czf model.tar.gz -C <folder> ."
@@ -63,10 +64,10 @@ def extract(archive: Path, target: Path, *, max_bytes: int = MAX_BYTES, max_memb
     draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         draft.chmod(0o755)
-        with _readable(archive), _Bounded(archive, max_bytes) as stream:
+        with _readable(archive), _Bounded(archive) as stream:
             with tarfile.open(fileobj=stream, mode="r:") as tar:
                 for member in _members(archive, tar, max_bytes, max_members):
-                    _unpack(tar, member, draft / _inside(archive, member))
+                    _unpack(archive, tar, member, draft)
             stream.drain()
         draft.rename(target)
     except BaseException:
@@ -75,11 +76,11 @@ def extract(archive: Path, target: Path, *, max_bytes: int = MAX_BYTES, max_memb
 
 
 class _Bounded(gzip.GzipFile):
-    """A gzip stream that gives at most so many bytes, and never many of them at once."""
+    """A gzip stream that never gives many bytes at once."""
 
-    def __init__(self, archive: Path, max_bytes: int) -> None:
+    def __init__(self, archive: Path) -> None:
         super().__init__(archive, "rb")
-        self._archive, self._max_bytes = archive, max_bytes
+        self._archive = archive
 
     def read(self, size: int | None = -1) -> bytes:
         if size is None or not 0 <= size <= _MAX_HEADER_BYTES:
@@ -88,9 +89,10 @@ class _Bounded(gzip.GzipFile):
 
     def drain(self) -> None:
         """Read to the end, so that a cut or damaged tail is noticed."""
+        start = self.tell()
         while super().read(_CHUNK_BYTES):
-            if self.tell() > 2 * self._max_bytes + (_CHUNK_BYTES << 4):
-                raise _unsafe(self._archive, f"more than {self._max_bytes} bytes behind its last member")
+            if self.tell() - start > _MAX_TAIL_BYTES:
+                raise _unsafe(self._archive, f"more than {_MAX_TAIL_BYTES} bytes behind its last member")
 
 
 @contextmanager
@@ -115,14 +117,17 @@ def _members(archive: Path, tar: tarfile.TarFile, max_bytes: int, max_members: i
         yield member
 
 
-def _inside(archive: Path, member: tarfile.TarInfo) -> PurePosixPath:
+def _unpack(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, draft: Path) -> None:
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\0" in member.name:
         raise _unsafe(archive, f"{member.name!r}, which leads outside the folder it is unpacked into")
-    return name
+    try:
+        _write(tar, member, draft / name)
+    except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+        raise _unsafe(archive, f"{member.name!r}, which is there already, or is both a file and a folder") from error
 
 
-def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
     if member.isdir():
         path.mkdir(parents=True, exist_ok=True)
         return
@@ -154,8 +159,12 @@ def versions(directory: Path) -> list[tuple[int, Path]]:
 
 
 def _is_version(path: Path) -> bool:
-    numbered = path.name.isascii() and path.name.isdecimal()
-    return numbered and any((path / name).is_file() for name in _SAVED_MODEL_FILES)
+    return path.name.isascii() and path.name.isdecimal() and is_saved_model(path)
+
+
+def is_saved_model(folder: Path) -> bool:
+    """Whether *folder* is what TensorFlow's loader takes for a SavedModel."""
+    return any((folder / name).is_file() for name in _SAVED_MODEL_FILES)
 
 
 def _some(names: Iterable[str], most: int = 8) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_mme.errors import ArchiveError, UnknownAnswerError
 from pytest_mme.models.answer import Answer
-from pytest_mme.models.archive import pack, versions
+from pytest_mme.models.archive import is_saved_model, pack, versions
 from pytest_mme.models.spec import DEFAULT_SIGNATURE, ModelSpec, check_name
 from pytest_mme.models.store import Store
 
@@ -103,7 +103,7 @@ class Models:
         return Model(name=name or path.resolve().name, archive=self._packed(path))
 
     def _packed(self, folder: Path) -> Path:
-        inside = "1" if (folder / "saved_model.pb").is_file() else ""
+        inside = "1" if is_saved_model(folder) else ""
         if not inside:
             versions(folder)  # raises if there is none
         with tempfile.TemporaryDirectory(dir=self.store.directory, prefix=".draft-") as drafts:

@@ -1,0 +1,79 @@
+"""Models run in a process each: memory and CPU time are then theirs alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_mme.models.archive import extract
+from pytest_mme.models.builder import Model, Models
+from pytest_mme.models.store import Store
+
+ROOT = Path(__file__).parents[3]
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "OPENBLAS_NUM_THREADS": "1"}
+InProcess = Callable[..., str]
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A store of the test's own."""
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def models(store: Store) -> Iterator[Models]:
+    """A builder that keeps its archives in the test's own store."""
+    with Models(store) as models:
+        yield models
+
+
+@pytest.fixture(scope="session")
+def in_process() -> InProcess:
+    """Runs Python with these arguments in a process of its own; returns what it printed and fails if it fails."""
+
+    def run(*arguments: object, told: str = "", **environment: str) -> str:
+        ended = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=ROOT,
+            env={**os.environ, **QUIET, **environment},
+            input=told,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert ended.returncode == 0, f"{ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+        return ended.stdout
+
+    return run
+
+
+@pytest.fixture
+def run_model(in_process: InProcess, tmp_path: Path) -> Run:
+    """Unpacks a model, loads one version in a process of its own and calls it: see `runner.py`."""
+
+    def run(
+        model: Model, *, version: int = 1, environment: dict[str, str] | None = None, **told: Any
+    ) -> dict[str, Any]:
+        folder = tmp_path / "unpacked" / model.name
+        if not folder.exists():
+            extract(model.archive, folder)
+        told["directory"] = str(folder / str(version))
+        printed = in_process("-m", "tests.unit.models.runner", told=json.dumps(told), **environment or {})
+        seen: dict[str, Any] = json.loads(printed)
+        return seen
+
+    return run
+
+
+def ask(*x: Any, signature: str = "serving_default") -> dict[str, Any]:
+    """One call with the instances *x*."""
+    return {"x": list(x), "signature": signature}

@@ -1,0 +1,89 @@
+"""Loads one SavedModel in this process, calls it as told on standard input, and prints what was seen, both as JSON."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from pytest_mme.libtensorflow.capi import Library
+from pytest_mme.libtensorflow.saved_model import SavedModel
+
+
+def uss_bytes() -> int:
+    return int(psutil.Process().memory_full_info().uss)
+
+
+def peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def call(model: SavedModel, x: list[Any], signature: str) -> dict[str, Any]:
+    """One call with the batch *x*: the instances' predictions, as a server would send them, and what they cost."""
+    batch = np.array(x, object if isinstance(x[0], str) else np.float32)
+    wall, cpu = time.perf_counter(), time.process_time()
+    outputs = model.run({"x": batch}, signature=signature)
+    wall_s, cpu_s = time.perf_counter() - wall, time.process_time() - cpu
+    rows = {name: plain(array.tolist()) for name, array in outputs.items()}
+    predictions = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+    return {"predictions": predictions, "wall_s": wall_s, "cpu_s": cpu_s}
+
+
+def race(model: SavedModel, x: list[Any], threads: int, calls: int) -> None:
+    """*calls* calls in each of *threads* threads that start together."""
+    start = threading.Barrier(threads)
+
+    def client() -> None:
+        start.wait()
+        for _ in range(calls):
+            call(model, x, "serving_default")
+
+    clients = [threading.Thread(target=client) for _ in range(threads)]
+    for one in clients:
+        one.start()
+    for one in clients:
+        one.join()
+
+
+def watch(model: SavedModel, watched: dict[str, Any]) -> list[int]:
+    """How much larger the process was, again and again, while it answered one call."""
+    idle, samples = uss_bytes(), []
+    client = threading.Thread(target=call, args=(model,), kwargs=watched)
+    client.start()
+    while client.is_alive():
+        samples.append(uss_bytes() - idle)
+    return samples
+
+
+def main() -> None:
+    told = json.load(sys.stdin)
+    library = Library()
+    before = uss_bytes()
+    model = SavedModel(library, Path(told["directory"]))
+    seen: dict[str, Any] = {"loaded_bytes": uss_bytes() - before, "signatures": sorted(model.signatures)}
+    for one in told.get("races", ()):
+        race(model, **one)
+    if watched := told.get("watched"):
+        seen["samples_bytes"] = watch(model, watched)
+    idle, peak = uss_bytes(), peak_bytes()
+    seen["calls"] = [call(model, **one) for one in told.get("calls", ())]
+    seen |= {"kept_bytes": uss_bytes() - idle, "peak_bytes": peak_bytes() - peak}
+    model.close()
+    json.dump(seen, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

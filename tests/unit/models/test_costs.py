@@ -1,0 +1,67 @@
+"""What a model costs is what its specification says: measured from outside, by the operating system's own books."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+
+from pytest_mme.models.builder import Models
+from tests.unit.models.conftest import Run, ask
+
+MIB = 1 << 20
+EXACT = {"TF_ENABLE_ONEDNN_OPTS": "0"}  # with oneDNN TensorFlow's allocator rounds up and keeps what was freed
+
+
+def test_weights_are_resident_after_the_load(models: Models, run_model: Run) -> None:
+    specs = {"light": 1, "heavy": 65}
+    light, heavy = (
+        run_model(models.linear(name, weights_mib=mib), environment=EXACT)["loaded_bytes"]
+        for name, mib in specs.items()
+    )
+    assert 63 * MIB <= heavy - light < 72 * MIB
+
+
+def test_weights_cost_no_room_in_the_archive(models: Models) -> None:
+    assert models.linear(weights_mib=1000).archive.stat().st_size < 2000
+
+
+def test_allocate_mib_is_held_during_the_call_and_freed(models: Models, run_model: Run) -> None:
+    seen = run_model(models.linear(allocate_mib=96), calls=[ask([1.0])], environment=EXACT)
+    assert seen["peak_bytes"] >= 90 * MIB  # the peak of the load itself may have been a little above the idle process
+    assert seen["kept_bytes"] < 48 * MIB
+
+
+def test_allocate_mib_is_held_while_the_call_waits(models: Models, run_model: Run) -> None:
+    model = models.linear(allocate_mib=64, sleep_ms=400)
+    samples = run_model(model, watched=ask([1.0]), environment=EXACT)["samples_bytes"]
+    assert statistics.median(samples) >= 60 * MIB
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_busy_ms_burns_cpu_once_per_call(models: Models, run_model: Run, batch: int) -> None:
+    model = models.linear(busy_ms=200)
+    _, call = run_model(model, calls=[ask([1.0]), ask(*[[1.0]] * batch)])["calls"]
+    assert call["wall_s"] >= 0.2
+    assert call["cpu_s"] >= 0.05  # all of it on an idle machine; less where others want the core, too
+    assert call["cpu_s"] < 64 * 0.2
+    assert call["predictions"] == [model.answer([1.0])] * batch
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_sleep_ms_waits_once_per_call_without_the_cpu(models: Models, run_model: Run, batch: int) -> None:
+    model = models.linear(sleep_ms=200)
+    _, call = run_model(model, calls=[ask([1.0]), ask(*[[1.0]] * batch)])["calls"]
+    assert 0.2 <= call["wall_s"] < 64 * 0.2
+    assert call["cpu_s"] < 0.05
+    assert call["predictions"] == [model.answer([1.0])] * batch
+
+
+def test_costs_add_up(models: Models, run_model: Run) -> None:
+    model = models.linear(busy_ms=100, sleep_ms=100, allocate_mib=32, weights_mib=32)
+    seen = run_model(model, calls=[ask([1.0])], environment=EXACT)
+    (call,) = seen["calls"]
+    assert call["wall_s"] >= 0.2
+    assert seen["loaded_bytes"] >= 32 * MIB
+    assert seen["peak_bytes"] >= 28 * MIB
+    assert call["predictions"] == [model.answer([1.0])]
