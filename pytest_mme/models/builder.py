@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
+import importlib.metadata
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_mme.errors import ArchiveError, UnknownAnswerError
-from pytest_mme.models.answer import Answer
+from pytest_mme.answers import Answer
 from pytest_mme.models.archive import is_saved_model, pack, versions
-from pytest_mme.models.spec import DEFAULT_SIGNATURE, ModelSpec, check_name
+from pytest_mme.models.process import TensorFlowProcess
+from pytest_mme.models.spec import DEFAULT_SIGNATURE, Kind, ModelSpec, check_name
 from pytest_mme.models.store import Store
 
 if TYPE_CHECKING:
@@ -54,8 +59,14 @@ class Models:
     """Builds models; equal specifications share one archive in *store*."""
 
     def __init__(self, store: Store | None = None, helper_directory: Path | None = None) -> None:
+        """Keep archives in *store*, by default the user's.
+
+        Builders with the same *helper_directory*, a folder that only this user can write to, share one process that
+        runs TensorFlow's Python package: give all workers of a run the same one. By default it is this builder's own.
+        """
         self.store = store or Store()
         self._helper_directory = helper_directory
+        self._undo = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -65,14 +76,15 @@ class Models:
 
     def close(self) -> None:
         """End what was started to build models. Closing twice is fine."""
+        self._undo.close()
 
     def linear(self, name: str = "model", **spec: Any) -> Model:
         """A model that answers ``slope * x + intercept``, both its own; *spec*: the fields of `ModelSpec`."""
         return self.build(ModelSpec(name=name, kind="linear", **spec))
 
-    def fleet(self, n: int, name: str = "model", **spec: Any) -> list[Model]:
+    def fleet(self, n: int, name: str = "model", kind: Kind = "linear", **spec: Any) -> list[Model]:
         """*n* models that are alike but for their names, ``model-0`` …, and their answers."""
-        return [self.linear(name=f"{name}-{number}", **spec) for number in range(n)]
+        return self.build_all([ModelSpec(name=f"{name}-{number}", kind=kind, **spec) for number in range(n)])
 
     def counter(self, name: str = "counter", **spec: Any) -> Model:
         """A model that counts: each call adds ``sum(x)`` and answers the count, ``model.answer(x, before=n)``.
@@ -85,6 +97,41 @@ class Models:
     def text(self, name: str = "text", **spec: Any) -> Model:
         """A model of strings: answers ``"<identity>: <x>"``."""
         return self.build(ModelSpec(name=name, kind="text", **spec))
+
+    def keras(self, name: str = "keras", **spec: Any) -> Model:
+        """A Keras 3 model, exported by TensorFlow's own package: a dense layer, weights in a checkpoint.
+
+        The first one of a run takes seconds, a cached one nothing; `fleet` with ``kind="keras"`` builds many at once.
+        Raises `BuildError` when TensorFlow does.
+        """
+        return self.build(ModelSpec(name=name, kind="keras", **spec))
+
+    def build(self, spec: ModelSpec) -> Model:
+        """The model of any specification."""
+        return self.build_all([spec])[0]
+
+    def build_all(self, specs: Sequence[ModelSpec]) -> list[Model]:
+        """The models of these specifications, those that need TensorFlow's package in one go."""
+        if missing := [spec for spec in specs if spec.kind == "keras" and _key(spec) not in self.store]:
+            self._export(missing)
+        archives = [self.store.archive(_key(spec), functools.partial(_write, spec)) for spec in specs]
+        return [
+            Model(name=spec.name, spec=spec, archive=archive) for spec, archive in zip(specs, archives, strict=True)
+        ]
+
+    def _export(self, specs: Sequence[ModelSpec]) -> None:
+        with self._tensorflow.lock, self.store.drafts() as drafts:
+            missing = [spec for spec in specs if _key(spec) not in self.store]  # another worker may have been faster
+            self._tensorflow.build(missing, drafts)
+            for number, spec in enumerate(missing):
+                self.store.archive(_key(spec), functools.partial(pack, drafts / str(number)))
+
+    @functools.cached_property
+    def _tensorflow(self) -> TensorFlowProcess:
+        directory = self._helper_directory or Path(self._undo.enter_context(tempfile.TemporaryDirectory()))
+        process = TensorFlowProcess(directory)
+        self._undo.callback(process.close)
+        return process
 
     def archive(self, path: Path | str, name: str | None = None) -> Model:
         """A model of your own: a `model.tar.gz`, a SavedModel's folder, or a folder of numbered versions.
@@ -106,16 +153,28 @@ class Models:
         inside = "1" if is_saved_model(folder) else ""
         if not inside:
             versions(folder)  # raises if there is none
-        with tempfile.TemporaryDirectory(dir=self.store.directory, prefix=".draft-") as drafts:
-            draft = Path(drafts, "model.tar.gz")
+        with self.store.drafts() as drafts:
+            draft = drafts / "model.tar.gz"
             pack(folder, draft, inside=inside)
             return self.store.archive(_sha256(draft), lambda path: path.hardlink_to(draft))
 
-    def build(self, spec: ModelSpec) -> Model:
-        """The model of any specification."""
-        return Model(
-            name=spec.name, spec=spec, archive=self.store.archive(spec.digest, lambda path: _write(spec, path))
-        )
+
+def _key(spec: ModelSpec) -> str:
+    """Where the store keeps the archive of *spec*: what TensorFlow's package writes differs with its version."""
+    return spec.digest if spec.kind != "keras" else f"{spec.digest}-{_exporters()}"
+
+
+@functools.cache
+def _exporters() -> str:
+    return "-".join(f"{name}{_installed(name)}" for name in ("tensorflow", "keras"))
+
+
+def _installed(name: str) -> str:
+    """The version of a distribution, ``""`` if none is installed under this name (tensorflow-cpu, for example)."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _write(spec: ModelSpec, archive: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-from pytest_mme.models.answer import Answer
+from pytest_mme.answers import Answer
 
 Kind = Literal["linear", "counter", "text", "keras"]
 

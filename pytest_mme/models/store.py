@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
 import platformdirs
 
+ABANDONED_S = 24 * 3600.0
 IN_USE_S = 3600.0  # a run may read an archive this long after it asked for it; the next run's pruning leaves it alone
 
 
@@ -24,6 +27,7 @@ class Store:
         """Keep archives in *directory*, by default in the user's cache folder."""
         self.directory = directory or platformdirs.user_cache_path("pytest-mme") / "models"
         self.cap_mib = cap_mib
+        self._until_prune_bytes = 0
         (self.directory / "locks").mkdir(parents=True, exist_ok=True)
 
     def archive(self, key: str, produce: Callable[[Path], None]) -> Path:
@@ -33,24 +37,43 @@ class Store:
             if path.exists():
                 os.utime(path)
                 return path
-            with tempfile.TemporaryDirectory(dir=self.directory, prefix=".draft-") as drafts:
-                draft = Path(drafts, path.name)
+            with self.drafts() as drafts:
+                draft = drafts / path.name
                 produce(draft)
                 draft.replace(path)
-        self.prune()
+        self._grown(path.stat().st_size)
         return path
+
+    @contextmanager
+    def drafts(self) -> Iterator[Path]:
+        """A folder for what is not finished yet, in the store's file system; gone after the block."""
+        with tempfile.TemporaryDirectory(dir=self.directory, prefix=".draft-") as folder:
+            yield Path(folder)
+
+    def _grown(self, size: int) -> None:
+        """Prune after the first new archive, and then once in a while: it looks at every archive."""
+        self._until_prune_bytes -= size
+        if self._until_prune_bytes < 0:
+            self._until_prune_bytes = (self.cap_mib << 20) // 16
+            self.prune()
 
     def __contains__(self, key: str) -> bool:
         return self._path(key).exists()
 
     def prune(self, *, in_use_s: float = IN_USE_S) -> None:
-        """Remove the least recently used archives until the rest fits the cap; leave those used within *in_use_s*."""
+        """Remove the least recently used archives until the rest fits the cap; leave those used within *in_use_s*.
+
+        What killed processes left unfinished goes, too.
+        """
         entries = sorted((_facts(path) for path in self.directory.glob("*.tar.gz")), reverse=True)
         room, now = self.cap_mib << 20, time.time()
         for used, size, path in entries:
             room -= size
             if room < 0 and now - used > in_use_s:
                 self._remove(path, used)
+        for drafts in self.directory.glob(".draft-*"):
+            if now - _facts(drafts)[0] > ABANDONED_S:
+                shutil.rmtree(drafts, ignore_errors=True)  # another process may be sweeping, too
 
     def _remove(self, path: Path, used: float) -> None:
         try:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mme.models.answer import Answer, alike
+from pytest_mme.answers import Answer, alike
 
 IDENTITY = "model-0/1#3f9ac1b2"
 VALUES = st.recursive(

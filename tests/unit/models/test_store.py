@@ -70,7 +70,7 @@ def test_the_least_recently_used_go_over_the_cap(tmp_path: Path) -> None:
         path = store.archive(key, lambda path: produce(path, 1))
         os.utime(path, (path.stat().st_mtime - age_s,) * 2)
     store.archive("used", refuse)
-    store.archive("more", produce)
+    store.archive("more", lambda path: produce(path, 1))
     assert {key for key in ("newer", "older", "used", "more") if key in store} == {"newer", "used", "more"}
 
 
@@ -82,6 +82,16 @@ def test_what_was_used_within_the_hour_stays(tmp_path: Path) -> None:
     store.prune(in_use_s=-1)
     assert "cc" in store
     assert "aa" not in store
+
+
+def test_what_killed_processes_left_is_swept(store: Store) -> None:
+    old, fresh = store.directory / ".draft-old", store.directory / ".draft-fresh"
+    for folder in (old, fresh):
+        folder.mkdir()
+        (folder / "half").touch()
+    os.utime(old, LONG_AGO)
+    store.prune()
+    assert (old.exists(), fresh.exists()) == (False, True)
 
 
 def test_what_somebody_is_asking_for_stays(tmp_path: Path) -> None:
