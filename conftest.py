@@ -1,1 +1,3 @@
+"""The plugin's own tests run plugins inside tests."""
+
 pytest_plugins = ["pytester"]

@@ -1,1 +1,53 @@
-"""pytest-mme."""
+"""Test SageMaker multi-model endpoints of TensorFlow SavedModels, on your machine, in seconds.
+
+The names below are for annotations and for use without pytest; fixtures come from the plugin and are never imported.
+They are resolved when they are first used: importing this package loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_mme.answers import Answer as Answer
+    from pytest_mme.contract.client import ContractClient as ContractClient
+    from pytest_mme.contract.client import Reply as Reply
+    from pytest_mme.events import Event as Event
+    from pytest_mme.events import Timeline as Timeline
+    from pytest_mme.hosting.aws import Aws as Aws
+    from pytest_mme.hosting.endpoint import Endpoint as Endpoint
+    from pytest_mme.models.builder import Model as Model
+    from pytest_mme.models.builder import Models as Models
+    from pytest_mme.models.spec import ModelSpec as ModelSpec
+    from pytest_mme.run import Run as Run
+    from pytest_mme.runtimes.server import Server as Server
+    from pytest_mme.settings import Settings as Settings
+
+_HOMES = {
+    "Answer": "answers",
+    "Aws": "hosting.aws",
+    "ContractClient": "contract.client",
+    "Endpoint": "hosting.endpoint",
+    "Event": "events",
+    "Model": "models.builder",
+    "ModelSpec": "models.spec",
+    "Models": "models.builder",
+    "Reply": "contract.client",
+    "Run": "run",
+    "Server": "runtimes.server",
+    "Settings": "settings",
+    "Timeline": "events",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605, RUF100
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pytest_mme' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"pytest_mme.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

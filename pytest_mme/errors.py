@@ -49,11 +49,7 @@ class NotReadyError(MMEError):
         self.what, self.waited_s, self.seen, self.because = what, waited_s, seen, because
 
     def __str__(self) -> str:
-        return (
-            f"{self.what}: gave up after {self.waited_s:.1f} s\n"
-            f"  because: {self.because}\n"
-            f"  seen:    {self.seen}"
-        )
+        return f"{self.what}: gave up after {self.waited_s:.1f} s\n  because: {self.because}\n  seen:    {self.seen}"
 
 
 class NoAnswerError(MMEError):
@@ -72,14 +68,31 @@ class NoAnswerError(MMEError):
 
 
 class ArchiveError(MMEError):
-    """An archive or a SavedModel folder is not what it should be: *what* was looked at, what was *seen*, what *next*."""
+    """An archive or a SavedModel folder is not what it should be: *what* happened, what was *seen*, and *advice*."""
 
-    def __init__(self, what: str, seen: str, next_step: str) -> None:
-        super().__init__(what, seen, next_step)
-        self.what, self.seen, self.next_step = what, seen, next_step
+    def __init__(self, what: str, seen: str, advice: str) -> None:
+        super().__init__(what, seen, advice)
+        self.what, self.seen, self.advice = what, seen, advice
 
     def __str__(self) -> str:
-        return f"{self.what}\n  seen: {self.seen}\n  next: {self.next_step}"
+        return f"{self.what}\n  seen: {self.seen}\n  next: {self.advice}"
+
+
+class BuildError(MMEError):
+    """TensorFlow's Python package, in its building process, did not build *models*."""
+
+    def __init__(self, models: tuple[str, ...], seen: str, log: str) -> None:
+        super().__init__(models, seen, log)
+        self.models, self.seen, self.log = models, seen, log
+
+    def __str__(self) -> str:
+        end = "\n".join(f"    {line}" for line in self.log.strip().splitlines()[-20:])
+        return (
+            f"TensorFlow did not build {', '.join(self.models)}\n"
+            f"  seen: {self.seen}\n"
+            f"  next: read the end of what it said; models other than .keras() need no TensorFlow package\n"
+            f"{end or '    (nothing)'}"
+        )
 
 
 class UnknownAnswerError(MMEError):
@@ -106,3 +119,57 @@ class UnavailableError(MMEError):
 
     def __str__(self) -> str:
         return f"{self.asked} cannot be had here\n  seen: {self.seen}\n  next: {self.advice}"
+
+
+class SettingError(MMEError):
+    """An option's value makes no sense."""
+
+    def __init__(self, spelling: str, source: str, value: str, advice: str) -> None:
+        super().__init__(spelling, source, value, advice)
+        self.spelling, self.source, self.value, self.advice = spelling, source, value, advice
+
+    def __str__(self) -> str:
+        return f"{self.spelling} from the {self.source} is {self.value!r}: {self.advice}"
+
+
+class ContractError(MMEError):
+    """A server answered a call of the container contract with something other than 200."""
+
+    def __init__(self, call: str, status: int, body: str) -> None:
+        super().__init__(call, status, body)
+        self.call, self.status, self.body = call, status, body
+
+    def __str__(self) -> str:
+        advice = {
+            404: "the model is not loaded, or its folder holds no SavedModel",
+            409: "it is loaded already: unload it first",
+            507: "no memory left: unload a model, or give the server more",
+        }.get(self.status, "read the server's log")
+        return f"{self.call} answered {self.status}\n  body: {self.body}\n  next: {advice}"
+
+
+class ServerStartError(MMEError):
+    """A server did not come up."""
+
+    def __init__(self, name: str, seen: str, log: str) -> None:
+        super().__init__(name, seen, log)
+        self.name, self.seen, self.log = name, seen, log
+
+    def __str__(self) -> str:
+        return f"the server {self.name!r} did not start: {self.seen}\n  the end of its log:\n{self.log or '(empty)'}"
+
+
+class FitsError(MMEError):
+    """No memory limit holds exactly *n* of the archives, whichever they are."""
+
+    def __init__(self, n: int, costs_mib: dict[str, float]) -> None:
+        super().__init__(n, costs_mib)
+        self.n, self.costs_mib = n, costs_mib
+
+    def __str__(self) -> str:
+        costs = "\n".join(f"    {name}: {mib:.1f} MiB" for name, mib in self.costs_mib.items())
+        return (
+            f"fits={self.n}: no limit holds every {self.n} of these archives and no {self.n + 1} of them\n"
+            f"  measured, resident:\n{costs}\n"
+            f"  next: give memory_mib= yourself, or use archives of more equal size"
+        )

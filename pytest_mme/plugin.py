@@ -1,1 +1,114 @@
-"""pytest hooks."""
+"""What pytest is told. Hooks only; loading this costs nothing (a test holds that)."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_mme import marker
+from pytest_mme.errors import SettingError
+from pytest_mme.fixtures import EVIDENCE, RUN, SETTINGS
+from pytest_mme.settings import OPTIONS, Settings
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+pytest_plugins = ["pytest_mme.fixtures"]
+
+_COMPLAINT = pytest.StashKey[str]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Each option in its spellings."""
+    group = parser.getgroup("mme", "multi-model endpoints (pytest-mme)")
+    for option in OPTIONS:
+        described = f"{option.help} (default: {option.default}; also {option.environment_name}, ini {option.ini_name})"
+        how: dict[str, Any] = {"action": "store_const", "const": "yes"} if option.flag else {"metavar": option.metavar}
+        group.addoption(option.flag_name, dest=option.ini_name, default=None, help=described, **how)
+        parser.addini(option.ini_name, option.help, default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Settle the settings, once, at the edge."""
+    config.addinivalue_line("markers", marker.DESCRIPTION)
+    import os
+
+    try:
+        config.stash[SETTINGS] = Settings.resolve(
+            cli=lambda option: config.getoption(option.ini_name),
+            environment=os.environ,
+            ini=lambda option: str(config.getini(option.ini_name)),
+        )
+    except SettingError as error:
+        raise pytest.UsageError(str(error)) from error
+    _end_like_ctrl_c_on_sigterm(config)
+
+
+def _end_like_ctrl_c_on_sigterm(config: pytest.Config) -> None:
+    """Without this, SIGTERM ends pytest on the spot and nothing is cleaned up."""
+    if config.stash[SETTINGS].no_signal.value or hasattr(config, "workerinput"):
+        return
+    try:
+        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            return
+        signal.signal(signal.SIGTERM, _interrupt)
+    except ValueError:  # pytest does not run in the main thread
+        return
+    config.add_cleanup(_leave_sigterm_alone)
+
+
+def _leave_sigterm_alone() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt("SIGTERM")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """An xdist worker joins the run of the controller, which outlives it."""
+    from pytest_mme.fixtures import run_of
+
+    node.workerinput["mme_run"] = str(run_of(node.config).directory)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Which runtime, which TensorFlow, which memory enforcement, and what was set where."""
+    from pytest_mme.report.header import header
+
+    return header(config.stash[SETTINGS])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Read the marks; complaining here would be an internal error under xdist."""
+    for item in items:
+        if complaint := marker.complaint(item):
+            item.stash[_COMPLAINT] = complaint
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Complain about a test's marks."""
+    if _COMPLAINT in item.stash:
+        pytest.fail(item.stash[_COMPLAINT], pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let the evidence travel with the report of a failing test."""
+    report = yield
+    if call.when == "call" and report.failed and EVIDENCE in item.stash:
+        from pytest_mme.report.sections import sections
+
+        evidence = item.stash[EVIDENCE]
+        report.sections.extend(sections(evidence.timeline, evidence.servers))
+        report.user_properties.append(("mme_timeline", evidence.timeline.to_jsonl()))
+    if report.failed and RUN in item.config.stash and item.config.stash[SETTINGS].keep.value == "failed":
+        item.config.stash[RUN].keep = True
+    return report

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_mme.errors import ArchiveError, UnknownAnswerError
 from pytest_mme.answers import Answer
+from pytest_mme.errors import ArchiveError, UnknownAnswerError
 from pytest_mme.models.archive import is_saved_model, pack, versions
 from pytest_mme.models.process import TensorFlowProcess
 from pytest_mme.models.spec import DEFAULT_SIGNATURE, Kind, ModelSpec, check_name
@@ -122,7 +122,8 @@ class Models:
     def _export(self, specs: Sequence[ModelSpec]) -> None:
         with self._tensorflow.lock, self.store.drafts() as drafts:
             missing = [spec for spec in specs if _key(spec) not in self.store]  # another worker may have been faster
-            self._tensorflow.build(missing, drafts)
+            if missing:
+                self._tensorflow.build(missing, drafts)
             for number, spec in enumerate(missing):
                 self.store.archive(_key(spec), functools.partial(pack, drafts / str(number)))
 

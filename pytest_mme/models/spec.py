@@ -81,6 +81,11 @@ class ModelSpec:
         part = "" if signature == DEFAULT_SIGNATURE else f":{signature}"
         return f"{self.name}/{version}{part}#{self.digest[:8]}"
 
+    @property
+    def example(self) -> Any:
+        """One instance that the model takes."""
+        return "x" if self.kind == "text" else [1.0]
+
     def line(self, version: int, signature: str = DEFAULT_SIGNATURE) -> tuple[float, float]:
         """Slope (1 to 128) and intercept (-64 to 64) of a linear model, both multiples of 1/256: exact in float32."""
         drawn = hashlib.sha256(f"{self.digest}/{version}/{signature}".encode()).digest()

@@ -1,0 +1,1 @@
+"""The container contract: what the platform may ask of a server, and a client that asks it."""

@@ -1,0 +1,39 @@
+"""The container contract as data: paths, headers, statuses, limits.
+
+Source: AWS, "Custom Containers Contract for Multi-Model Endpoints" and "Use Your Own Inference Code with Hosting
+Services", unless a line says otherwise.
+"""
+
+from __future__ import annotations
+
+PING = "/ping"
+MODELS = "/models"
+
+MEMORY = "/pytest-mme/memory"
+"""Not in the contract: the embedded server's own word on what its models use."""
+MARK = "/pytest-mme/mark"
+"""Not in the contract: the embedded server writes a mark to its events, so that a reader knows how far it has read."""
+
+TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
+CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+REQUEST_ID = "X-Amzn-RequestId"  # not in AWS's contract: the kit's own, so that both sides' views can be joined
+
+ALREADY_LOADED = 409
+NOT_LOADED = 404
+OUT_OF_MEMORY = 507
+
+MAX_BODY_BYTES = 6_291_456
+INVOKE_TIMEOUT_S = 60.0
+LOAD_TIMEOUT_S = 360.0
+UNLOAD_TIMEOUT_S = 360.0
+PING_TIMEOUT_S = 2.0
+
+
+def model(identifier: str) -> str:
+    """The path of one loaded model."""
+    return f"{MODELS}/{identifier}"
+
+
+def invoke(identifier: str) -> str:
+    """The path that one model's requests go to."""
+    return f"{MODELS}/{identifier}/invoke"

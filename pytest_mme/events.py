@@ -1,0 +1,132 @@
+"""What happened: `Event` and `Timeline`. Everything the kit sees is recorded here, and checks read nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any, Literal, get_args
+
+Source = Literal["test", "client", "hosting", "server", "worker", "engine", "probe"]
+# fmt: off
+Kind = Literal[
+    "download", "load", "unload", "evict", "invoke", "attempt", "crash", "oom",
+    "restart", "replace", "ping", "sample", "fault", "mark", "deviation",
+]
+# fmt: on
+_SOURCES, _KINDS = frozenset(get_args(Source)), frozenset(get_args(Kind))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing that happened."""
+
+    at_s: float
+    """Seconds since the timeline began, on the observer's monotonic clock; the end of what took `seconds`."""
+    source: Source
+    """Who saw it."""
+    kind: Kind
+    server: str | None = None
+    instance: str | None = None
+    model: str | None = None
+    outcome: str = "ok"
+    """`ok`, or in a word what came instead: an HTTP status, a signal, an error code."""
+    seconds: float | None = None
+    detail: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS or self.source not in _SOURCES:
+            raise ValueError(f"no such event: kind {self.kind!r} seen by {self.source!r}")
+
+    @property
+    def began_s(self) -> float:
+        """When it began: `at_s` less `seconds`."""
+        return self.at_s - (self.seconds or 0.0)
+
+    def to_json(self) -> str:
+        """One line of JSON, without the fields that say nothing."""
+        fields = {name: value for name, value in dataclasses.asdict(self).items() if value not in (None, {})}
+        return json.dumps(fields, default=str)
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> Event:
+        """The event that `to_json` wrote; ValueError when the line is not one."""
+        try:
+            return cls(**json.loads(line))
+        except TypeError as error:
+            raise ValueError(f"not an event: {error}: {line!r}") from error
+
+
+class Timeline(Sequence[Event]):
+    """The events of a test or of one of its servers, in the order of their times; safe from many threads.
+
+    Times are relative to the moment the timeline was made, which `began_wall` gives as a date.
+    """
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.began_monotonic_s = time.monotonic()
+        self.began_wall = datetime.now(timezone.utc)
+        self._lock = threading.Lock()
+        self._events: list[Event] = list(events)
+        self._names: dict[str, str] = {}
+
+    def now_s(self) -> float:
+        """Seconds since the timeline began."""
+        return time.monotonic() - self.began_monotonic_s
+
+    def record(self, kind: Kind, *, source: Source, at_s: float | None = None, **fields: Any) -> Event:
+        """Add an event that ended *at_s*, by default now."""
+        event = Event(kind=kind, source=source, at_s=self.now_s() if at_s is None else at_s, **fields)
+        self.add(event)
+        return event
+
+    def add(self, event: Event) -> None:
+        """Add an event, whose model is shown by the name that `name_model` gave its id."""
+        with self._lock:
+            name = self._names.get(event.model or "")
+            self._events.append(event if name is None else dataclasses.replace(event, model=name))
+
+    def name_model(self, identifier: str, name: str) -> None:
+        """Show the opaque id that a server knows a model by under the *name* that the test knows."""
+        with self._lock:
+            self._names[identifier] = name
+
+    def of(self, server: str) -> tuple[Event, ...]:
+        """The events of one server or endpoint, in order."""
+        return tuple(event for event in self if event.server == server)
+
+    def _in_order(self) -> list[Event]:
+        with self._lock:
+            return sorted(self._events, key=lambda event: event.at_s)
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self._in_order())
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._events)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._in_order()[index]
+
+    def to_jsonl(self) -> str:
+        """The timeline as JSON lines: the wall-clock anchor, then the events."""
+        return "\n".join([json.dumps({"began": self.began_wall.isoformat()}), *(event.to_json() for event in self)])
+
+    @classmethod
+    def from_jsonl(cls, text: str) -> Timeline:
+        """The timeline that `to_jsonl` wrote; ValueError when the text is not one."""
+        head, *lines = text.splitlines() or [""]
+        timeline = cls(Event.from_json(line) for line in lines if line.strip())
+        try:
+            timeline.began_wall = datetime.fromisoformat(json.loads(head)["began"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not a timeline: its first line is {head!r}") from error
+        return timeline
+
+
+Record = Callable[..., object]
+"""`Timeline.record`, or whatever takes the same arguments."""

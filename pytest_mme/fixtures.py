@@ -1,0 +1,136 @@
+"""The fixtures: one short function for each, over the context managers of `Run`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_mme import marker
+from pytest_mme.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_mme.events import Timeline
+    from pytest_mme.hosting.aws import Aws
+    from pytest_mme.hosting.endpoint import Endpoint
+    from pytest_mme.models.builder import Model, Models
+    from pytest_mme.run import Run
+    from pytest_mme.runtimes.server import Server
+
+SETTINGS = pytest.StashKey[Settings]()
+RUN = pytest.StashKey["Run"]()
+EVIDENCE = pytest.StashKey["Evidence"]()
+
+
+class Evidence:
+    """What a failing test has to show: its timeline, and the logs of its servers."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.timeline = timeline
+        self.servers: list[Server | Endpoint] = []
+
+
+def run_of(config: pytest.Config) -> Run:
+    """The run of this process; a session without any of the fixtures never makes one."""
+    from pytest_mme.run import Run
+
+    if RUN not in config.stash:
+        given = getattr(config, "workerinput", {}).get("mme_run")
+        run = Run(config.stash[SETTINGS], directory=Path(given) if given else None)
+        config.add_cleanup(lambda: run.__exit__())
+        config.stash[RUN] = run
+    return config.stash[RUN]
+
+
+@pytest.fixture(scope="session")
+def mme_settings(pytestconfig: pytest.Config) -> Settings:
+    """The kit's settings, each with its source: `mme_settings.keep.value`.
+
+    Set by option, environment variable or ini file; `pytest --help` lists them.
+    """
+    return pytestconfig.stash[SETTINGS]
+
+
+@pytest.fixture(scope="session")
+def _mme_run(pytestconfig: pytest.Config) -> Run:
+    """The run, on a system that can do it."""
+    if sys.platform == "win32" or not hasattr(os, "fork"):
+        pytest.skip(f"pytest-mme's servers need fork, which {sys.platform} does not have; Linux is what is tested")
+    return run_of(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def mme_models(_mme_run: Run) -> Models:
+    """Builds tiny models with known answers: `.linear()`, `.fleet(3, weights_mib=100)`, `.counter()`, `.archive(path)`.
+
+    Built once and kept in the cache (`--mme-cache`), shared by xdist workers and runs.
+    """
+    return _mme_run.models
+
+
+@pytest.fixture
+def mme_timeline(request: pytest.FixtureRequest) -> Timeline:
+    """The test's timeline: what happened to all its servers and endpoints, in order.
+
+    Checks judge it: `check_evicted(mme_timeline, model)`.
+    """
+    return _evidence(request.node).timeline
+
+
+def _evidence(item: pytest.Item) -> Evidence:
+    from pytest_mme.events import Timeline
+
+    return item.stash.setdefault(EVIDENCE, Evidence(Timeline()))
+
+
+@pytest.fixture
+def mme_server(_mme_run: Run, request: pytest.FixtureRequest) -> Iterator[Callable[..., Server]]:
+    """Starts servers that speak the container contract, without AWS: `mme_server(memory_mib=300)`.
+
+    Fields as in `ServerSpec`; defaults for a test by `@pytest.mark.mme(…)`. All end with the test.
+    """
+    evidence = _evidence(request.node)
+    with contextlib.ExitStack() as stack:
+
+        def start(**fields: Any) -> Server:
+            fields = marker.defaults(request.node, "server") | fields
+            server = stack.enter_context(_mme_run.server(timeline=evidence.timeline, **fields))
+            evidence.servers.append(server)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def mme_aws(_mme_run: Run) -> Iterator[Aws]:
+    """AWS for unchanged boto3 clients: `.s3 .sagemaker .runtime .cloudwatch`, `.bucket`, `.url` for other processes.
+
+    S3 and SageMaker are moto's, SageMaker Runtime is the kit's; credentials are dummies and restored afterwards.
+    """
+    with _mme_run.aws() as aws:
+        yield aws
+
+
+@pytest.fixture
+def mme_endpoint(_mme_run: Run, mme_aws: Aws, request: pytest.FixtureRequest) -> Iterator[Callable[..., Endpoint]]:
+    """Starts endpoints of models: `mme_endpoint(models, name="ranking", fits=2)`.
+
+    Fields as in `ServerSpec` and `EndpointSpec`; defaults for a test by `@pytest.mark.mme(…)`. All end with the test.
+    """
+    evidence = _evidence(request.node)
+    with contextlib.ExitStack() as stack:
+
+        def start(archives: Sequence[Model], **fields: Any) -> Endpoint:
+            fields = marker.defaults(request.node, "endpoint") | fields
+            endpoint = stack.enter_context(
+                _mme_run.endpoint(archives, aws=mme_aws, timeline=evidence.timeline, **fields)
+            )
+            evidence.servers.append(endpoint)
+            return endpoint
+
+        yield start

@@ -1,0 +1,170 @@
+"""An endpoint: a server and the platform's side of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_mme.checks.bound import Checked
+from pytest_mme.contract import routes
+from pytest_mme.contract.client import Reply
+from pytest_mme.events import Event, Timeline
+from pytest_mme.hosting import wire
+from pytest_mme.hosting.aws import Aws
+from pytest_mme.hosting.eviction import POLICIES, Policy
+from pytest_mme.hosting.instance import Instance
+from pytest_mme.models.builder import Model
+from pytest_mme.models.spec import DEFAULT_SIGNATURE
+from pytest_mme.runtimes.asking import instance_body, known_answer, prediction
+from pytest_mme.runtimes.base import Running
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")  # SageMaker's pattern of EndpointName
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EndpointSpec:
+    """What the platform's side must be like."""
+
+    name: str | None = None
+    """What clients call it; None: a name that no other endpoint has."""
+    eviction: str | Policy = "lru"
+    """Which idle model goes when another needs room: ``"lru"``, ``"fifo"``, ``"lfu"`` or a function (assumed)."""
+    prefix: str | None = None
+    """Where in the bucket the archives lie; None: a folder of the endpoint's name."""
+    ready_s: float = 60.0
+    """How long a request waits for its model before it is answered `ModelNotReadyException`."""
+    invoke_s: float = routes.INVOKE_TIMEOUT_S
+    """How long the container may take to answer."""
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            raise ValueError(f"name={self.name!r}: SageMaker allows 1 to 63 letters, digits and inner dashes")
+        if not callable(self.eviction) and self.eviction not in POLICIES:
+            raise ValueError(f"eviction={self.eviction!r}: choose one of {', '.join(POLICIES)}, or give a function")
+        for field in ("ready_s", "invoke_s"):
+            if not 0 < getattr(self, field) <= routes.LOAD_TIMEOUT_S:
+                raise ValueError(f"{field}={getattr(self, field)!r}: give seconds, more than 0, at most 360")
+
+    @property
+    def policy(self) -> Policy:
+        """The eviction policy as a function."""
+        return self.eviction if callable(self.eviction) else POLICIES[self.eviction]
+
+
+class Endpoint(Checked):
+    """A multi-model endpoint that boto3 can reach under its name."""
+
+    def __init__(
+        self, name: str, server: Running, aws: Aws, instance: Instance, spec: EndpointSpec, timeline: Timeline
+    ) -> None:
+        self.name = name
+        """What clients call it."""
+        self.server = server
+        """The server behind it."""
+        self._aws, self._instance, self._spec, self._timeline = aws, instance, spec, timeline
+
+    @property
+    def timeline(self) -> Sequence[Event]:
+        """What happened to this endpoint and its server until now, in order."""
+        self.server.catch_up()
+        return self._timeline.of(self.name)
+
+    @property
+    def log(self) -> str:
+        """The server's log."""
+        return self.server.log()
+
+    def invoke(self, model: Model, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float = 0.0) -> Any:
+        """What *model* predicts for the one instance *x*, through boto3's own client.
+
+        Sends ``{"instances": [x]}`` and returns that instance's prediction; raises boto3's own errors. *before* is
+        what a counter is known to have counted, for the recorded right answer.
+        """
+        body, known = instance_body(x, signature), known_answer(model, x, signature, before)
+        start, outcome, detail = time.monotonic(), "no answer", {}
+        try:
+            predicted = prediction(self.invoke_raw(model.key, body))
+            outcome, detail = "ok", {**known, "got": predicted} if known else {}
+        except _client_error() as error:
+            outcome = error.response["Error"]["Code"]
+            raise
+        finally:
+            self._timeline.record(
+                "invoke",
+                source="test",
+                server=self.name,
+                model=model.name,
+                outcome=outcome,
+                seconds=time.monotonic() - start,
+                detail=detail,
+            )
+        return predicted
+
+    def invoke_raw(
+        self, target: str, body: bytes, *, content_type: str = "application/json", **parameters: Any
+    ) -> Reply:
+        """The whole answer of `invoke_endpoint` to any *body*; *parameters* as boto3 takes them."""
+        start = time.perf_counter()
+        answer = self._aws.runtime.invoke_endpoint(
+            EndpointName=self.name, TargetModel=target, ContentType=content_type, Body=body, **parameters
+        )
+        content = answer["Body"].read()
+        described = answer["ResponseMetadata"]
+        return Reply(described["HTTPStatusCode"], content, described["HTTPHeaders"], time.perf_counter() - start)
+
+    def answer(self, request: wire.WireRequest) -> Reply:
+        """Answer one HTTP try of a client, for the front door; raises `WireError`."""
+        start, outcome = time.monotonic(), "ok"
+        try:
+            return self._answer(request)
+        except wire.WireError as error:
+            outcome = f"{error.status} {error.code}"
+            raise
+        finally:
+            self._timeline.record(
+                "attempt",
+                source="hosting",
+                server=self.name,
+                model=request.target and request.target.removesuffix(".tar.gz"),
+                outcome=outcome,
+                seconds=time.monotonic() - start,
+                detail={"request": request.request_id, "attempt": request.attempt},
+            )
+
+    def _answer(self, request: wire.WireRequest) -> Reply:
+        if not request.target:
+            raise wire.no_target_model(self.name)
+        reply = self._instance.invoke(request, request.target, timeout_s=self._spec.invoke_s)
+        if not reply.ok:
+            raise wire.model_error(self.name, reply.status, reply.body)
+        return reply
+
+
+def _client_error() -> type[ClientError]:
+    from botocore.exceptions import ClientError
+
+    return ClientError
+
+
+@contextlib.contextmanager
+def hosted(
+    models: Sequence[Model], server: Running, aws: Aws, spec: EndpointSpec, timeline: Timeline
+) -> Iterator[Endpoint]:
+    """An endpoint over a *server* of the same name: archives in S3, the endpoint in SageMaker, requests answered."""
+    name = server.name
+    folder = aws.folder(spec.prefix if spec.prefix is not None else f"{name}/")
+    for model in models:
+        folder.put(model.key, model.archive)
+    instance = Instance(name, server, folder, timeline, policy=spec.policy, ready_s=spec.ready_s)
+    endpoint = Endpoint(name, server, aws, instance, spec, timeline)
+    with contextlib.ExitStack() as undo:
+        undo.callback(instance.close)
+        undo.enter_context(aws.endpoint(name, folder.url, endpoint))
+        yield endpoint

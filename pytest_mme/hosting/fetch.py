@@ -1,0 +1,52 @@
+"""S3 to disk."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_mme.errors import ArchiveError
+from pytest_mme.hosting import wire
+from pytest_mme.models.archive import extract
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+class S3Folder:
+    """`ModelDataUrl`: where an endpoint's archives lie."""
+
+    def __init__(self, client: S3Client, bucket: str, prefix: str) -> None:
+        self._client, self.bucket, self.prefix = client, bucket, prefix
+
+    @property
+    def url(self) -> str:
+        """``s3://bucket/prefix``."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    def put(self, target: str, archive: Path) -> None:
+        """Upload an archive as *target*."""
+        self._client.upload_file(str(archive), self.bucket, self.prefix + target)
+
+    def fetch(self, target: str, folder: Path) -> int:
+        """Download the archive *target* and unpack it into the new *folder*; its size in bytes.
+
+        Raises `WireError` when there is none, or when it is no archive that may be unpacked; then nothing is left.
+        """
+        from botocore.exceptions import ClientError
+
+        key = self.prefix + target
+        archive = folder.with_name(f"{folder.name}.tar.gz")
+        try:
+            reply = self._client.get_object(Bucket=self.bucket, Key=key)
+            with archive.open("wb") as file:
+                shutil.copyfileobj(reply["Body"], file)
+            extract(archive, folder)
+            return archive.stat().st_size
+        except ClientError as error:
+            raise wire.download_failed(self.bucket, key) from error
+        except ArchiveError as error:
+            raise wire.extract_failed(self.bucket, key, error.seen) from error
+        finally:
+            archive.unlink(missing_ok=True)

@@ -1,0 +1,187 @@
+"""One instance of an endpoint: drives the state machine against a server, with threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
+from pathlib import Path
+
+from pytest_mme.contract import routes
+from pytest_mme.contract.client import Reply
+from pytest_mme.errors import NoAnswerError
+from pytest_mme.events import Kind, Timeline
+from pytest_mme.hosting import lifecycle, wire
+from pytest_mme.hosting.eviction import Policy
+from pytest_mme.hosting.fetch import S3Folder
+from pytest_mme.runtimes.base import Running
+
+_THREADS = 256  # started as they are needed: models never wait for each other's downloads and loads
+
+
+class _Request(lifecycle.Ticket):
+    """A ticket, and the promise that its thread waits for."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        self.admitted: Future[None] = Future()
+
+
+class Instance:
+    """The platform's side of one server."""
+
+    def __init__(
+        self, endpoint: str, server: Running, source: S3Folder, timeline: Timeline, *, policy: Policy, ready_s: float
+    ) -> None:
+        self._endpoint, self._server, self._source, self._timeline = endpoint, server, source, timeline
+        self._lifecycle = lifecycle.Lifecycle(policy)
+        self._ready_s = ready_s
+        self._lock = threading.Lock()
+        self._identifiers: dict[str, str] = {}
+        self._failed_before: set[str] = set()
+        self._pool = ThreadPoolExecutor(_THREADS, f"hosting {endpoint}")
+
+    def invoke(self, request: wire.WireRequest, target: str, *, timeout_s: float) -> Reply:
+        """Answer one request with what the container says, loading its model first; raises `WireError`."""
+        ticket = _Request(target)
+        self._step(lifecycle.Wanted(ticket))
+        while True:
+            self._await_admission(ticket)
+            ticket.admitted = Future()
+            reply, lost = None, False
+            try:
+                reply = self._ask(request, target, timeout_s)
+                lost = reply.status == routes.NOT_LOADED and not ticket.retried
+            finally:
+                self._step(lifecycle.Answered(ticket, lost=lost))
+            if not lost:
+                return reply
+
+    def _await_admission(self, ticket: _Request) -> None:
+        try:
+            ticket.admitted.result(timeout=self._ready_s)
+        except FutureTimeoutError:
+            if ticket.admitted.cancel():  # else it was admitted, or refused, just now
+                raise wire.model_not_ready(ticket.model) from None
+            ticket.admitted.result()
+
+    def _ask(self, request: wire.WireRequest, target: str, timeout_s: float) -> Reply:
+        headers = {**request.headers, routes.TARGET_MODEL: target, routes.REQUEST_ID: request.request_id}
+        try:
+            return self._server.client.invoke(self._identifier(target), request.body, headers, timeout_s=timeout_s)
+        except NoAnswerError as error:
+            gone = wire.model_timed_out if error.timed_out else wire.container_gone
+            raise gone(self._endpoint) from error
+
+    def _step(self, event: lifecycle.Event) -> None:
+        with self._lock:
+            actions = self._lifecycle.step(event)
+        for action in actions:
+            self._do(action)
+
+    def _do(self, action: lifecycle.Action) -> None:
+        match action:
+            case lifecycle.Admit(_Request() as ticket):
+                self._settle(ticket, lambda admitted: admitted.set_result(None))
+            case lifecycle.Refuse(_Request() as ticket, failure):
+                error = failure.cause or wire.model_error(self._endpoint, failure.status, failure.body)
+                self._settle(ticket, lambda admitted: admitted.set_exception(error))
+            case lifecycle.Download(model):
+                self._pool.submit(self._download, model)
+            case lifecycle.Load(model):
+                self._pool.submit(self._load, model)
+            case lifecycle.Evict(model, room_for):
+                self._pool.submit(self._evict, model, room_for)
+
+    def _settle(self, ticket: _Request, settle: Callable[[Future[None]], None]) -> None:
+        try:
+            settle(ticket.admitted)
+        except InvalidStateError:  # its thread has given up waiting: the request is over
+            if ticket.admitted.cancelled():
+                self._step(lifecycle.Answered(ticket))
+
+    def _download(self, model: str) -> None:
+        record, failure = self._recorder("download", model), None
+        try:
+            size = self._source.fetch(model, self._folder(model))
+            record(detail={"bytes": size})
+        except wire.WireError as error:
+            record(outcome=error.code, detail={"error": error.message})
+            failure = lifecycle.Failure(error.status, error.body(), cause=error)
+        except Exception as error:  # noqa: BLE001  the requests that wait must hear of it, whatever it is
+            record(outcome=type(error).__name__, detail={"error": str(error)})
+            failure = lifecycle.Failure(500, str(error).encode(), cause=_internal(error))
+        self._step(lifecycle.Downloaded(model, failure))
+
+    def _load(self, model: str) -> None:
+        identifier, record = self._identifier(model), self._recorder("load", model)
+        try:
+            reply = self._server.client.load(identifier, self._server.url_of(self._folder(model)))
+        except NoAnswerError as error:
+            record(outcome="no answer", detail={"error": str(error)})
+            self._step(lifecycle.Loaded(model, lifecycle.Failure(0, b"", cause=wire.container_gone(self._endpoint))))
+            return
+        known = reply.status == routes.ALREADY_LOADED and identifier not in self._failed_before
+        if reply.ok or known:
+            record(outcome="ok" if reply.ok else str(reply.status))
+            self._step(lifecycle.Loaded(model))
+            return
+        record(outcome=str(reply.status), detail={"error": reply.text})
+        self._clean_up_after_failed_load(identifier)
+        failure = lifecycle.Failure(reply.status, reply.body)
+        self._step(lifecycle.Loaded(model, failure, no_room=reply.status == routes.OUT_OF_MEMORY))
+
+    def _clean_up_after_failed_load(self, identifier: str) -> None:
+        """Some containers keep a ghost of a model that failed to load, until it is deleted."""
+        self._failed_before.add(identifier)
+        try:
+            self._server.client.unload(identifier)
+        except NoAnswerError:
+            return  # the container is gone, and its ghosts with it
+
+    def _evict(self, model: str, room_for: str) -> None:
+        detail = {"room_for": _name(room_for), "reason": "no memory to load it"}
+        self._recorder("evict", model)(detail=detail)
+        record = self._recorder("unload", model)
+        try:
+            reply = self._server.client.unload(self._identifier(model))
+            record(outcome="ok" if reply.ok else str(reply.status))
+        except NoAnswerError as error:
+            record(outcome="no answer", detail={"error": str(error)})
+        self._step(lifecycle.Unloaded(model))
+
+    def _recorder(self, kind: Kind, model: str) -> Callable[..., object]:
+        """Records an event that begins now and ends when the recorder is called."""
+        start = time.monotonic()
+        record = partial(self._timeline.record, kind, source="hosting", server=self._endpoint, model=_name(model))
+        return lambda **fields: record(seconds=time.monotonic() - start, **fields)
+
+    def _identifier(self, model: str) -> str:
+        """The opaque id that the container knows a model by: 32 hex digits, as on a real endpoint."""
+        with self._lock:
+            found = self._identifiers.get(model)
+            if found is None:
+                found = self._identifiers[model] = uuid.uuid4().hex
+                self._timeline.name_model(found, _name(model))
+        return found
+
+    def _folder(self, model: str) -> Path:
+        folder = self._server.models / self._identifier(model) / "model"
+        folder.parent.mkdir(exist_ok=True)
+        return folder
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._pool.shutdown()
+
+
+def _name(target: str) -> str:
+    return target.removesuffix(".tar.gz")
+
+
+def _internal(error: Exception) -> wire.WireError:
+    return wire.WireError(500, "InternalFailure", f"{type(error).__name__}: {error}")

@@ -1,0 +1,32 @@
+"""`@pytest.mark.mme(…)`: a test's defaults for the factories."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+
+SERVER_FIELDS = frozenset({"admission", "cpus", "drain_s", "memory_mib", "oom"})
+ENDPOINT_FIELDS = frozenset({"eviction", "fits", "invoke_s", "prefix", "ready_s"})
+KNOWN = SERVER_FIELDS | ENDPOINT_FIELDS
+
+DESCRIPTION = f"mme(**fields): defaults for the mme_… factories of this test; fields: {', '.join(sorted(KNOWN))}"
+
+
+def complaint(item: pytest.Item) -> str | None:
+    """What is wrong with the marks of a test, in words; None when nothing is."""
+    odd = sorted({name for mark in item.iter_markers("mme") for name in mark.kwargs} - KNOWN)
+    if odd:
+        return f"@pytest.mark.mme does not know {', '.join(odd)}; it takes {', '.join(sorted(KNOWN))}"
+    if any(mark.args for mark in item.iter_markers("mme")):
+        return f"@pytest.mark.mme takes keyword arguments only: {', '.join(sorted(KNOWN))}"
+    return None
+
+
+def defaults(item: pytest.Item, factory: Literal["server", "endpoint"]) -> dict[str, Any]:
+    """What the marks of a test say for a factory; the mark nearest to the test wins."""
+    allowed = SERVER_FIELDS if factory == "server" else KNOWN
+    said: dict[str, Any] = {}
+    for mark in item.iter_markers("mme"):  # nearest first
+        said = {name: value for name, value in mark.kwargs.items() if name in allowed} | said
+    return said

@@ -1,0 +1,40 @@
+"""The header: how this run is set up, in one line."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import uuid
+
+from pytest_mme.serving import cgroups
+from pytest_mme.settings import OPTIONS, Settings
+
+
+def header(settings: Settings) -> str:
+    """Which runtime, which TensorFlow, which memory enforcement; then what was set, and where."""
+    line = f"mme: runtime local, tensorflow {_tensorflow()}, memory limits by {enforcement(settings.enforcement.value)}"
+    chosen = [
+        f"{option.name}={setting.value} ({setting.source})"
+        for option in OPTIONS
+        if (setting := getattr(settings, option.name)).source != "default"
+    ]
+    return "; ".join([line, *chosen])
+
+
+def _tensorflow() -> str:
+    try:
+        return importlib.metadata.version("tensorflow")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def enforcement(asked: str) -> str:
+    """How the local runtime will limit memory here, tried out."""
+    if asked != "sampled":
+        try:
+            cgroup = cgroups.create(f"pytest-mme-probe-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+        except OSError:
+            return "nothing: no memory cgroup may be made here" if asked == "cgroup" else "sampled PSS"
+        cgroups.remove(cgroup.directory)
+        return f"memory cgroup v{cgroup.version}"
+    return "sampled PSS"

@@ -1,0 +1,123 @@
+"""One run of the kit: what its servers and endpoints share. With pytest the fixtures hold it; without, `with Run()`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pytest_mme.events import Timeline
+from pytest_mme.hosting.aws import Aws, play_aws
+from pytest_mme.hosting.endpoint import Endpoint, EndpointSpec, hosted
+from pytest_mme.models.builder import Model, Models
+from pytest_mme.models.store import Store
+from pytest_mme.runtimes import leases
+from pytest_mme.runtimes.base import Runtime, ServerSpec
+from pytest_mme.runtimes.fits import Measurements
+from pytest_mme.runtimes.local import LocalRuntime
+from pytest_mme.runtimes.server import Server
+from pytest_mme.settings import Settings
+
+S = TypeVar("S", ServerSpec, EndpointSpec)
+
+
+class Run:
+    """A context manager; everything made with it ends with it."""
+
+    def __init__(self, settings: Settings | None = None, *, directory: Path | None = None) -> None:
+        """*directory*: of a run that another process owns, which an xdist worker joins; None: a run of its own."""
+        self.settings = settings or Settings.resolve(environment=os.environ)
+        self._given_directory = directory
+        self._undo = contextlib.ExitStack()
+        self._numbers = itertools.count(1)
+        self.keep = self.settings.keep.value == "always"
+        """Whether the run's directory stays when the run ends."""
+
+    def __enter__(self) -> Run:  # noqa: PYI034  typing.Self needs Python 3.11
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    @cached_property
+    def directory(self) -> Path:
+        """Where the run keeps its files."""
+        if self._given_directory is not None:
+            return self._given_directory
+        leases.sweep()
+        owned = leases.RunDirectory()
+        self._undo.callback(lambda: owned.release(keep=self.keep))
+        return owned.path
+
+    @cached_property
+    def models(self) -> Models:
+        """Builds models."""
+        store = Store(self.settings.cache.value / "models", cap_mib=self.settings.cache_mib.value)
+        return self._undo.enter_context(Models(store, self.directory))
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """Starts servers."""
+        return LocalRuntime(self.directory, enforcement=self.settings.enforcement.value)
+
+    @cached_property
+    def _measurements(self) -> Measurements:
+        return Measurements(self.settings.cache.value / "costs", self.runtime)
+
+    @contextlib.contextmanager
+    def server(self, *, name: str | None = None, timeline: Timeline | None = None, **fields: Any) -> Iterator[Server]:
+        """A server at the level of the container contract; *fields* as in `ServerSpec`."""
+        timeline = Timeline() if timeline is None else timeline
+        (spec,) = split(fields, ServerSpec)
+        name = name or f"server-{next(self._numbers)}"
+        with self.runtime.run(spec, name=name, timeline=timeline) as running:
+            yield Server(running, timeline)
+
+    @contextlib.contextmanager
+    def aws(self) -> Iterator[Aws]:
+        """AWS as moto plays it, and SageMaker Runtime as the kit does."""
+        with play_aws() as aws:
+            yield aws
+
+    @contextlib.contextmanager
+    def endpoint(
+        self,
+        models: Sequence[Model],
+        *,
+        aws: Aws,
+        fits: int | None = None,
+        timeline: Timeline | None = None,
+        **fields: Any,
+    ) -> Iterator[Endpoint]:
+        """An endpoint of *models* that boto3 reaches; *fields* as in `ServerSpec` and `EndpointSpec`.
+
+        *fits*: instead of `memory_mib`, the memory in which exactly so many of the models are resident at once.
+        """
+        timeline = Timeline() if timeline is None else timeline
+        server_spec, endpoint_spec = split(fields, ServerSpec, EndpointSpec)
+        known: Mapping[str, int] = {}
+        if fits is not None:
+            if server_spec.memory_mib is not None:
+                raise ValueError("give fits= or memory_mib=, not both: fits measures the memory that the other says")
+            fit = self._measurements.fit(fits, models, server_spec)
+            server_spec, known = dataclasses.replace(server_spec, memory_mib=fit.memory_mib), fit.known_bytes
+        name = endpoint_spec.name or aws.unused_name()
+        with (
+            self.runtime.run(server_spec, name=name, timeline=timeline, known_bytes=known) as running,
+            hosted(models, running, aws, endpoint_spec, timeline) as endpoint,
+        ):
+            yield endpoint
+
+
+def split(fields: Mapping[str, Any], *kinds: type[Any]) -> list[Any]:
+    """One specification of each of *kinds* from keyword arguments; TypeError for one that none of them knows."""
+    names = {kind: {field.name for field in dataclasses.fields(kind)} for kind in kinds}
+    if unknown := sorted(set(fields) - set().union(*names.values())):
+        known = ", ".join(sorted(set().union(*names.values())))
+        raise TypeError(f"unknown: {', '.join(unknown)}; it takes {known}")
+    return [kind(**{name: value for name, value in fields.items() if name in names[kind]}) for kind in kinds]

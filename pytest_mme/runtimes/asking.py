@@ -1,0 +1,29 @@
+"""One instance in, one prediction out: what `server.invoke` and `endpoint.invoke` send, expect and return."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pytest_mme.contract.client import Reply
+from pytest_mme.models.builder import Model
+from pytest_mme.models.spec import DEFAULT_SIGNATURE
+
+
+def instance_body(x: Any, signature: str) -> bytes:
+    """The request for the one instance *x*, in TensorFlow Serving's row format."""
+    request = {"instances": [x]} | ({} if signature == DEFAULT_SIGNATURE else {"signature_name": signature})
+    return json.dumps(request).encode()
+
+
+def prediction(reply: Reply) -> Any:
+    """The one prediction of a good reply."""
+    return reply.json()["predictions"][0]
+
+
+def known_answer(model: Model, x: Any, signature: str, before: float) -> dict[str, Any]:
+    """What `checks.check_answers` needs to judge the reply: nothing, for an archive that the kit did not build."""
+    if model.spec is None:
+        return {}
+    answer = model.answer(x, signature=signature, before=before)
+    return {"expected": {"identity": answer.identity, "value": answer.value}}

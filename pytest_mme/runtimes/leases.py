@@ -1,0 +1,103 @@
+"""The run's directory: owned by one process, swept by the next run when its owner died without cleaning up.
+
+A lock says whether the owner lives: the kernel drops it with the process, so no counter can be wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import logging
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from pytest_mme.serving import cgroups
+
+CGROUPS = "cgroups"
+"""The file in a run's directory that names every cgroup made for it."""
+
+log = logging.getLogger("pytest_mme")
+
+
+def base() -> Path:
+    """Where all runs of this user have their directories."""
+    return Path(tempfile.gettempdir()) / f"pytest-mme-{_user()}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "unknown"
+
+
+class RunDirectory:
+    """A directory that lives as long as its owner."""
+
+    def __init__(self, parent: Path | None = None) -> None:
+        parent = parent or base()
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path = parent / uuid.uuid4().hex[:12]
+        self._lock = filelock.FileLock(_lock_of(self.path))
+        self._lock.acquire()  # before the directory is there: whoever sees it finds it owned
+        self.path.mkdir(mode=0o700)
+
+    def release(self, *, keep: bool) -> None:
+        """Give it up: remove everything in it, or leave it for people to look at."""
+        if keep:
+            _remove_cgroups(self.path)
+            self.path.rename(self.path.with_name(f"kept-{self.path.name}"))
+        else:
+            _remove(self.path)
+        self._lock.release()
+        _lock_of(self.path).unlink(missing_ok=True)
+
+
+def sweep(parent: Path | None = None) -> list[Path]:
+    """Remove what runs left behind whose owners are dead; what was removed."""
+    swept = []
+    for lock_path in sorted((parent or base()).glob("*.lock")):
+        directory = lock_path.with_suffix("")
+        with _owned_by_nobody(lock_path) as free:
+            if free:
+                _remove(directory)
+                lock_path.unlink(missing_ok=True)
+                swept.append(directory)
+                log.info("swept %s, left by a run that died", directory)
+    return swept
+
+
+@contextlib.contextmanager
+def _owned_by_nobody(lock_path: Path) -> Iterator[bool]:
+    lock = filelock.FileLock(lock_path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _lock_of(directory: Path) -> Path:
+    return directory.with_suffix(".lock")
+
+
+def _remove(directory: Path) -> None:
+    _remove_cgroups(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove_cgroups(directory: Path) -> None:
+    record = directory / CGROUPS
+    if record.exists():
+        for line in record.read_text().splitlines():
+            if not cgroups.remove(Path(line)):
+                log.warning("the cgroup %s could not be removed: something is still in it", line)

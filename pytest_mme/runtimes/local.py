@@ -1,0 +1,176 @@
+"""The local runtime: the embedded server in a process of its own, no Docker."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from pytest_mme.contract.client import ContractClient
+from pytest_mme.errors import NoAnswerError, ServerStartError
+from pytest_mme.events import Event, Timeline
+from pytest_mme.runtimes.base import ServerSpec
+from pytest_mme.runtimes.leases import CGROUPS
+from pytest_mme.serving.config import ServingConfig
+
+_MIB = 1024 * 1024
+_START_S = 60.0
+_CATCH_UP_S = 10.0
+_LOG_LINES = 20
+
+
+class LocalRuntime:
+    """Starts embedded servers below a directory of the run."""
+
+    name = "local"
+
+    def __init__(self, directory: Path, *, enforcement: str = "auto") -> None:
+        self._directory, self._enforcement = directory, enforcement
+        self.identity = f"local/tensorflow-{importlib.metadata.version('tensorflow')}/{enforcement}"
+
+    @contextlib.contextmanager
+    def run(
+        self, spec: ServerSpec, *, name: str, timeline: Timeline, known_bytes: Mapping[str, int] | None = None
+    ) -> Iterator[LocalServer]:
+        """Start an embedded server; `Runtime.run`."""
+        directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._directory))
+        fields = {
+            **_config_fields(spec, name, known_bytes or {}, self._enforcement),
+            "cgroup_name": f"pytest-mme-{self._directory.name}-{directory.name}",
+            "cgroup_record": str(self._directory / CGROUPS),
+        }
+        with contextlib.ExitStack() as undo:
+            server = LocalServer(name, directory, timeline)
+            undo.callback(server.close)
+            server.start(fields)
+            yield server
+
+
+def _config_fields(spec: ServerSpec, name: str, known_bytes: Mapping[str, int], enforcement: str) -> Mapping[str, Any]:
+    return {
+        "name": name,
+        "memory_bytes": None if spec.memory_mib is None else int(spec.memory_mib * _MIB),
+        "admission": spec.admission,
+        "oom": spec.oom,
+        "enforcement": enforcement,
+        "cpus": spec.cpus,
+        "drain_s": spec.drain_s,
+        "known_bytes": known_bytes,
+    }
+
+
+class LocalServer:
+    """One embedded server's process."""
+
+    def __init__(self, name: str, directory: Path, timeline: Timeline) -> None:
+        self.name, self._directory, self._timeline = name, directory, timeline
+        self.models = directory / "models"
+        self.facts: Mapping[str, Any] = {}
+        self._log_path = directory / "server.log"
+        self._undo = contextlib.ExitStack()
+        self._marks: dict[str, threading.Event] = {}
+
+    def start(self, fields: Mapping[str, Any]) -> None:
+        """Start the process and wait for its first line; raises `ServerStartError`."""
+        self.models.mkdir()
+        reading, writing = os.pipe()
+        config = ServingConfig(**fields, events_fd=writing, lifeline_fd=0)
+        with self._log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pytest_mme.serving", config.to_json()],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[writing],
+                start_new_session=True,  # a terminal's Ctrl-C is pytest's to handle; it ends us after the fixtures
+            )
+        os.close(writing)
+        events = self._undo.enter_context(os.fdopen(reading, "rb"))
+        self._undo.callback(self._stop)
+        self.facts = self._first_line(events)
+        self.client = ContractClient(f"http://127.0.0.1:{self.facts['port']}")
+        self._undo.callback(self.client.close)
+        self._reader = threading.Thread(target=self._read, args=(events,), name=f"events of {self.name}", daemon=True)
+        self._reader.start()
+        self._undo.callback(self._hear_out)
+
+    def _first_line(self, events: IO[bytes]) -> Mapping[str, Any]:
+        alarm = threading.Timer(_START_S, self._process.kill)
+        alarm.start()
+        line = events.readline()
+        alarm.cancel()
+        if not line:
+            code = self._process.wait()
+            raise ServerStartError(self.name, f"its process ended with code {code}", self._log_end())
+        facts: Mapping[str, Any] = json.loads(line)["ready"]
+        return facts
+
+    def _read(self, events: IO[bytes]) -> None:
+        began = self._timeline.began_monotonic_s
+        for line in events:
+            event = Event.from_json(line)
+            if event.kind == "mark" and (mark := self._marks.pop(event.detail["token"], None)):
+                mark.set()
+            else:
+                self._timeline.add(dataclasses.replace(event, at_s=event.at_s - began))
+
+    def catch_up(self) -> None:
+        """Return when all that the server has seen until now is on the timeline."""
+        token, mark = uuid.uuid4().hex, threading.Event()
+        self._marks[token] = mark
+        try:
+            self.client.mark(token)
+        except NoAnswerError:
+            self._reader.join(timeout=_CATCH_UP_S)  # it has ended, or is ending: its stream ends with it
+        else:
+            mark.wait(timeout=_CATCH_UP_S)
+
+    def close(self) -> None:
+        """End the process and read its last events. Closing twice is fine."""
+        self._undo.close()
+
+    def _hear_out(self) -> None:
+        self._stop()
+        self._reader.join()
+
+    def _stop(self) -> None:
+        """SIGTERM, and SIGKILL when the server outlives the time that its own drain may take."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        if self._process.poll() is None:
+            self._process.terminate()
+        try:
+            self._process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def url_of(self, folder: Path) -> str:
+        """The same path: the server lives on this machine."""
+        return str(folder)
+
+    def log(self) -> str:
+        """Standard output and error of the server, its zygote and its workers."""
+        return self._log_path.read_text(errors="replace")
+
+    def _log_end(self) -> str:
+        return "\n".join(self.log().splitlines()[-_LOG_LINES:])
+
+    def gone(self) -> str | None:
+        """The exit code, once it has ended."""
+        code = self._process.poll()
+        return None if code is None else f"the server's process ended with code {code}"
+
+    def used_bytes(self) -> int:
+        """What the server's enforcement measures."""
+        return int(self.client.memory().json()["used_bytes"])

@@ -1,0 +1,116 @@
+"""A server as a test sees it, at the level of the container contract: no AWS."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pytest_mme.checks.bound import Checked
+from pytest_mme.contract.client import ContractClient, Reply
+from pytest_mme.events import Event, Kind, Timeline
+from pytest_mme.models.archive import extract
+from pytest_mme.models.builder import Model
+from pytest_mme.models.spec import DEFAULT_SIGNATURE
+from pytest_mme.runtimes.asking import instance_body, known_answer, prediction
+from pytest_mme.runtimes.base import Running
+
+
+class Server(Checked):
+    """Loads, asks and unloads models by their opaque ids. An answer other than 200 is raised as `ContractError`.
+
+    `client` makes the same calls and returns every answer as it is.
+    """
+
+    def __init__(self, running: Running, timeline: Timeline) -> None:
+        self.running = running
+        self.client: ContractClient = running.client
+        """The contract's calls, answers returned as they are."""
+        self._timeline = timeline
+        self._identifiers: dict[str, str] = {}
+
+    @property
+    def name(self) -> str:
+        """What its events call it."""
+        return self.running.name
+
+    @property
+    def timeline(self) -> Sequence[Event]:
+        """What happened to it until now, in order."""
+        self.running.catch_up()
+        return self._timeline.of(self.name)
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        return self.running.log()
+
+    def ping(self) -> Reply:
+        """`GET /ping`."""
+        return self.client.ping().expect("GET /ping")
+
+    def load(self, model: Model) -> str:
+        """Put the archive where the server sees it and load it; the id that the server knows it by."""
+        identifier = uuid.uuid4().hex
+        folder = self.running.models / identifier / "model"
+        folder.parent.mkdir()
+        extract(model.archive, folder)
+        self._timeline.name_model(identifier, model.name)
+        self._identifiers[model.name] = identifier
+        self._call("load", model, lambda: self.client.load(identifier, self.running.url_of(folder)))
+        return identifier
+
+    def list(self) -> list[dict[str, str]]:
+        """`GET /models`, all pages: ``modelName`` (the id) and ``modelUrl`` of each."""
+        models: list[dict[str, str]] = []
+        token: str | None = ""
+        while token is not None:
+            page = self.client.list(token).expect("GET /models").json()
+            models += page["models"]
+            token = page.get("nextPageToken")
+        return models
+
+    def get(self, model: Model) -> dict[str, str]:
+        """`GET /models/ID`."""
+        described: dict[str, str] = self.client.get(self.identifier(model)).expect(f"get of {model.name}").json()
+        return described
+
+    def unload(self, model: Model) -> None:
+        """`DELETE /models/ID`: when it returns, the model's memory is free."""
+        self._call("unload", model, lambda: self.client.unload(self.identifier(model)))
+
+    def invoke(self, model: Model, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float = 0.0) -> Any:
+        """What *model* predicts for the one instance *x*."""
+        body, known = instance_body(x, signature), known_answer(model, x, signature, before)
+        reply = self._call("invoke", model, lambda: self.client.invoke(self.identifier(model), body), known)
+        return prediction(reply)
+
+    def _call(
+        self, kind: Kind, model: Model, call: Callable[[], Reply], known: Mapping[str, Any] | None = None
+    ) -> Reply:
+        """Make a call of the contract and record it as the client saw it."""
+        start, outcome, detail = time.monotonic(), "no answer", {}
+        try:
+            reply = call()
+            outcome = "ok" if reply.ok else str(reply.status)
+            if known and reply.ok:
+                detail = {**known, "got": prediction(reply)}
+        finally:
+            self._timeline.record(
+                kind,
+                source="client",
+                server=self.name,
+                model=model.name,
+                outcome=outcome,
+                seconds=time.monotonic() - start,
+                detail=detail,
+            )
+        return reply.expect(f"{kind} of {model.name}")
+
+    def identifier(self, model: Model) -> str:
+        """The id that *model* was last loaded under; KeyError when it never was."""
+        try:
+            return self._identifiers[model.name]
+        except KeyError:
+            raise KeyError(f"{model.name} was never loaded on {self.name}: call server.load first") from None

@@ -1,0 +1,145 @@
+"""Memory cgroups, version 1 and 2: a limit that the kernel itself enforces.
+
+Source: Linux, Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+
+class MemoryCgroup(Protocol):
+    """A memory cgroup of our own, empty at first."""
+
+    directory: Path
+    version: int
+
+    def limit(self, limit_bytes: int) -> None:
+        """Set the limit, and let nothing escape to swap."""
+
+    def used_bytes(self) -> int:
+        """What its processes hold and the kernel could not take back: page cache is not counted."""
+
+    def kills(self) -> int:
+        """The kernel's own count of processes killed for lack of memory."""
+
+
+class CgroupV1:
+    """A directory in the hierarchy of the memory controller of version 1."""
+
+    version = 1
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def limit(self, limit_bytes: int) -> None:
+        """Set `memory.limit_in_bytes` and, where swap is accounted, the same for memory and swap together."""
+        (self.directory / "memory.limit_in_bytes").write_text(str(limit_bytes))
+        with_swap = self.directory / "memory.memsw.limit_in_bytes"
+        if with_swap.exists():
+            with_swap.write_text(str(limit_bytes))
+
+    def used_bytes(self) -> int:
+        """`memory.usage_in_bytes` less the page cache."""
+        stat = _read_table(self.directory / "memory.stat")
+        usage = int((self.directory / "memory.usage_in_bytes").read_text())
+        return usage - stat["total_inactive_file"] - stat["total_active_file"]
+
+    def kills(self) -> int:
+        """`oom_kill` of `memory.oom_control`."""
+        return _read_table(self.directory / "memory.oom_control")["oom_kill"]
+
+
+class CgroupV2:
+    """A directory in the unified hierarchy."""
+
+    version = 2
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def limit(self, limit_bytes: int) -> None:
+        """Set `memory.max`, and `memory.swap.max` to nothing."""
+        (self.directory / "memory.max").write_text(str(limit_bytes))
+        swap = self.directory / "memory.swap.max"
+        if swap.exists():
+            swap.write_text("0")
+
+    def used_bytes(self) -> int:
+        """`memory.current` less the page cache."""
+        stat = _read_table(self.directory / "memory.stat")
+        usage = int((self.directory / "memory.current").read_text())
+        return usage - stat["inactive_file"] - stat["active_file"]
+
+    def kills(self) -> int:
+        """`oom_kill` of `memory.events`."""
+        return _read_table(self.directory / "memory.events")["oom_kill"]
+
+
+def _read_table(path: Path) -> dict[str, int]:
+    return {name: int(value) for name, value in (line.split() for line in path.read_text().splitlines())}
+
+
+def create(
+    name: str, *, promise: Callable[[Path], None] = lambda _: None, proc: Path = Path("/proc/self")
+) -> MemoryCgroup:
+    """Make a memory cgroup called *name* as near to this process as it may be made; *promise* hears of it before.
+
+    Tried: this process's own cgroup, then its ancestors: with version 2 a process may often create a sibling (its
+    user's delegated subtree) where it may not create a child. Raises OSError saying what was tried.
+    """
+    refused: list[str] = []
+    for kind, parent in _parents(proc):
+        directory = parent / name
+        promise(directory)
+        try:
+            directory.mkdir()
+        except OSError as error:
+            refused.append(f"{directory}: {error.strerror}")
+            continue
+        if (directory / ("memory.limit_in_bytes" if kind is CgroupV1 else "memory.max")).exists():
+            return kind(directory)
+        directory.rmdir()
+        refused.append(f"{directory}: the memory controller is not enabled there")
+    raise OSError("no memory cgroup may be made here; tried " + ("; ".join(refused) or "nothing: none is mounted"))
+
+
+def _parents(proc: Path) -> Iterator[tuple[type[CgroupV1 | CgroupV2], Path]]:
+    own = dict(_own_paths((proc / "cgroup").read_text()))
+    for line in (proc / "mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        root, mount_point = before.split()[3:5]
+        kind, _, options = after.split()[:3]
+        if kind == "cgroup" and "memory" in options.split(","):
+            yield from ((CgroupV1, path) for path in _upwards(Path(mount_point), root, own.get("memory", "/")))
+        elif kind == "cgroup2":
+            yield from ((CgroupV2, path) for path in _upwards(Path(mount_point), root, own.get("", "/")))
+
+
+def _own_paths(table: str) -> Iterator[tuple[str, str]]:
+    """Controller and path of each line of `/proc/self/cgroup`; version 2 has no controller's name."""
+    for line in table.splitlines():
+        _, controllers, path = line.split(":", 2)
+        yield from ((controller, path) for controller in controllers.split(","))
+
+
+def _upwards(mount_point: Path, root: str, own: str) -> Iterator[Path]:
+    """From one's own cgroup up to the mount point; in a container the path may lie outside what is mounted."""
+    inside = Path(re.sub(f"^{re.escape(root.rstrip('/'))}/", "/", own + "/")).relative_to("/")
+    for path in (inside, *inside.parents):
+        if (mount_point / path).is_dir():
+            yield mount_point / path
+
+
+def remove(directory: Path) -> bool:
+    """Remove a cgroup that no process is in, if it is there; False when the kernel still says no."""
+    try:
+        directory.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True

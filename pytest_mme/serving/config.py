@@ -1,0 +1,59 @@
+"""What the embedded server is told when it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Admission = Literal["estimate", "none"]
+OutOfMemory = Literal["kernel", "tensorflow"]
+Enforcement = Literal["auto", "cgroup", "sampled"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServingConfig:
+    """Settings of one embedded server; crosses to its process as one line of JSON."""
+
+    name: str = "server"
+    """Names the server in its events and its memory cgroup."""
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: the system picks a free one."""
+    memory_bytes: int | None = None
+    """What all workers together may use; None: no limit."""
+    admission: Admission = "estimate"
+    """`estimate`: answer 507 to a load that would not fit; `none`: try, and let the memory run out."""
+    oom: OutOfMemory = "kernel"
+    """`kernel`: whoever exceeds the limit is killed; `tensorflow`: TensorFlow's allocator reports RESOURCE_EXHAUSTED."""
+    enforcement: Enforcement = "auto"
+    """How `oom="kernel"` is done: by a memory cgroup, or by sampling and killing; `auto` prefers the cgroup."""
+    cpus: int | None = None
+    """Threads of each worker's TensorFlow; None: its own default, one per core."""
+    tensorflow: str | None = None
+    """The folder that holds TensorFlow's libraries; None: the installed wheel's."""
+    known_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Measured need of archives, by fingerprint (`estimate.py`): trusted more than the estimate."""
+    drain_s: float = 30.0
+    """How long an unload, or the end of the server, waits for requests in flight."""
+    load_s: float = 360.0
+    """How long a load may take before its worker is given up."""
+    events_fd: int | None = None
+    """Where events are written as JSON lines; None: nowhere."""
+    lifeline_fd: int | None = None
+    """The server ends when this closes, at once and without draining; None: it lives until it is told."""
+    cgroup_name: str = "pytest-mme"
+    """What its memory cgroup is called."""
+    cgroup_record: str | None = None
+    """A file that gets the cgroup's path before the cgroup is made, for whoever has to clean up; None: none."""
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ServingConfig:
+        """What `to_json` wrote."""
+        fields: dict[str, Any] = json.loads(text)
+        return cls(**fields)

@@ -1,0 +1,72 @@
+"""What a SavedModel will need in memory, from its graph, before anything is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_mme.libtensorflow import protos
+from pytest_mme.libtensorflow.tensors import numpy_dtype
+
+_VARIABLES = {"VarHandleOp", "VariableV2", "Variable", "TemporaryVariable"}
+_CONSTANT_COPIES = 3  # a graph constant of N bytes costs 3 N after load (docs/facts.md)
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What a load will need beyond a worker's own overhead."""
+
+    bytes: int
+    fingerprint: str
+    """Names the SavedModel by content, so that what was measured once is known the next time."""
+
+
+def estimate(directory: Path) -> Estimate:
+    """Read the variables' shapes and the constants of the SavedModel in *directory*.
+
+    An unreadable graph estimates as its file's size: the loader will say what is wrong with it.
+    """
+    content = (directory / "saved_model.pb").read_bytes() if (directory / "saved_model.pb").is_file() else b""
+    fingerprint = hashlib.sha256(content)
+    for file in sorted(directory.glob("variables/*")):
+        fingerprint.update(f"{file.name}:{file.stat().st_size};".encode())
+    return Estimate(_graph_bytes(content), fingerprint.hexdigest())
+
+
+def _graph_bytes(content: bytes) -> int:
+    from google.protobuf.message import DecodeError
+
+    try:
+        saved_model = protos.SavedModel.FromString(content)
+    except DecodeError:
+        return len(content)
+    variables: dict[str, int] = {}
+    constants = 0
+    for node in _nodes(saved_model):
+        if node.op in _VARIABLES:
+            variables[node.attr["shared_name"].s.decode(errors="replace") or node.name] = _variable_bytes(node)
+        elif node.op == "Const":
+            constants += node.attr["value"].tensor.ByteSize()
+    return sum(variables.values()) + _CONSTANT_COPIES * constants
+
+
+def _nodes(saved_model: Any) -> Iterator[Any]:
+    for meta_graph in saved_model.meta_graphs:
+        yield from meta_graph.graph_def.node
+        for function in meta_graph.graph_def.library.function:
+            yield from function.node_def
+
+
+def _variable_bytes(node: Any) -> int:
+    shape = node.attr["shape"].shape
+    if shape.unknown_rank or any(dim.size < 0 for dim in shape.dim):
+        return 0  # only the checkpoint knows; what is measured after the first load corrects it
+    try:
+        itemsize = numpy_dtype(node.attr["dtype"].type).itemsize
+    except TypeError:
+        itemsize = 0
+    return itemsize * math.prod(int(dim.size) for dim in shape.dim)

@@ -1,0 +1,240 @@
+"""The memory budget of the workers: how it is enforced, and what is let in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+
+from pytest_mme.serving import cgroups
+from pytest_mme.serving.allocator import AllocatorBudget
+from pytest_mme.serving.config import ServingConfig
+
+MIB = 1024 * 1024
+_SAMPLE_EVERY_S = 0.02
+_WORKER_BYTES = 12 * MIB  # what a tiny model's worker was measured at (bench/); the first load corrects it
+
+log = logging.getLogger("pytest_mme")
+
+
+class Enforcement(Protocol):
+    """How the workers' memory is kept within the limit."""
+
+    name: str
+    """As the header shows it."""
+    environment: Mapping[str, str]
+    """What the zygote's environment needs for it."""
+    descriptors: tuple[int, ...]
+    """File descriptors that the zygote inherits for it."""
+    cheap: bool
+    """Whether `used_bytes` costs next to nothing, however many workers there are."""
+
+    def enter(self) -> dict[str, Any]:
+        """The fields of `WorkerConfig` that put a new worker under the limit."""
+
+    def left(self, entered: Mapping[str, Any]) -> None:
+        """The worker that was given *entered* is gone."""
+
+    def used_bytes(self) -> int:
+        """What the workers use together now."""
+
+    def kills(self) -> int:
+        """How many workers were killed for lack of memory."""
+
+    def close(self) -> None:
+        """Give back what it holds of the system."""
+
+
+class NoLimit:
+    """No limit; the workers' memory is still measured."""
+
+    name = "none"
+    environment: Mapping[str, str] = {}
+    descriptors: tuple[int, ...] = ()
+    cheap = False
+
+    def __init__(self, pids: Callable[[], Collection[int]]) -> None:
+        self._pids = pids
+
+    def enter(self) -> dict[str, Any]:
+        """Nothing to do."""
+        return {}
+
+    def left(self, entered: Mapping[str, Any]) -> None:
+        """Nothing to do."""
+
+    def used_bytes(self) -> int:
+        """The workers' memory, with shared pages shared out (PSS)."""
+        return sum(map(pss_bytes, self._pids()))
+
+    def kills(self) -> int:
+        """None."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class KernelLimit(NoLimit):
+    """A memory cgroup: the kernel kills."""
+
+    cheap = True
+
+    def __init__(self, cgroup: cgroups.MemoryCgroup, limit_bytes: int | None) -> None:
+        self.cgroup = cgroup
+        self.name = f"memory cgroup v{cgroup.version}"
+        if limit_bytes is not None:
+            cgroup.limit(limit_bytes)
+
+    def enter(self) -> dict[str, Any]:
+        """A worker moves itself into the cgroup before it allocates anything."""
+        return {"cgroup_procs": str(self.cgroup.directory / "cgroup.procs")}
+
+    def used_bytes(self) -> int:
+        """What the cgroup is charged, less page cache."""
+        return self.cgroup.used_bytes()
+
+    def kills(self) -> int:
+        """The kernel's own counter."""
+        return self.cgroup.kills()
+
+    def close(self) -> None:
+        """Remove the cgroup, whose processes are gone."""
+        if not cgroups.remove(self.cgroup.directory):
+            log.warning("the cgroup %s could not be removed: something is still in it", self.cgroup.directory)
+
+
+class SampledLimit(NoLimit):
+    """Where no cgroup may be made: the workers' memory is sampled, and the offender is killed by the kit.
+
+    Between two samples the limit can be exceeded: this is a good imitation, not the kernel's guarantee.
+    """
+
+    name = "sampled PSS"
+    cheap = True  # dear, but the limit has it sampled all the time anyway
+
+    def __init__(self, pids: Callable[[], Collection[int]], limit_bytes: int, kill: Callable[[int], None]) -> None:
+        super().__init__(pids)
+        self._limit_bytes, self._kill = limit_bytes, kill
+        self._before: Mapping[int, int] = {}
+        self._dying: set[int] = set()
+        self._kills = 0
+        self._task = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while True:
+            sample = await asyncio.to_thread(lambda: {pid: pss_bytes(pid) for pid in self._pids()})
+            self._dying &= sample.keys()
+            if sum(sample.values()) > self._limit_bytes:
+                self._kill_offender(sample)
+            self._before = sample
+            await asyncio.sleep(_SAMPLE_EVERY_S)
+
+    def _kill_offender(self, sample: Mapping[int, int]) -> None:
+        """The offender is the one that grew most since the sample before."""
+        alive = sample.keys() - self._dying
+        offender = max(alive, key=lambda pid: sample[pid] - self._before.get(pid, 0), default=None)
+        if offender is not None:
+            self._dying.add(offender)
+            self._kills += 1
+            self._kill(offender)
+
+    def kills(self) -> int:
+        """Our own count."""
+        return self._kills
+
+    def close(self) -> None:
+        """Stop sampling."""
+        self._task.cancel()
+
+
+def pss_bytes(pid: int) -> int:
+    """Proportional set size of a process; 0 when it is gone."""
+    with contextlib.suppress(psutil.Error):
+        return int(psutil.Process(pid).memory_full_info().pss)
+    return 0
+
+
+def uss_bytes(pid: int) -> int:
+    """Memory that a process shares with nobody; 0 when it is gone."""
+    with contextlib.suppress(psutil.Error):
+        return int(psutil.Process(pid).memory_full_info().uss)
+    return 0
+
+
+def enforce(config: ServingConfig, pids: Callable[[], Collection[int]], kill: Callable[[int], None]) -> Enforcement:
+    """The enforcement that *config* asks for and this system allows; OSError when it asks for what it can't have."""
+    if config.memory_bytes is not None and config.oom == "tensorflow":
+        return AllocatorBudget(config.memory_bytes)
+    if config.enforcement != "sampled":
+        try:
+            cgroup = cgroups.create(config.cgroup_name, promise=partial(_record_path, config.cgroup_record))
+            return KernelLimit(cgroup, config.memory_bytes)
+        except OSError as error:
+            if config.enforcement == "cgroup":
+                raise
+            log.info("%s", error)
+    return NoLimit(pids) if config.memory_bytes is None else SampledLimit(pids, config.memory_bytes, kill)
+
+
+def _record_path(record: str | None, directory: Path) -> None:
+    if record is not None:
+        with Path(record).open("a") as file:
+            file.write(f"{directory}\n")
+
+
+@dataclasses.dataclass
+class Claim:
+    """What a load that is under way may come to use."""
+
+    pid: int
+    bytes: int
+    fingerprint: str
+
+
+class Budget:
+    """Decides whether a load fits: what is used now, what loads under way will still take, what this one needs."""
+
+    def __init__(self, config: ServingConfig, enforcement: Enforcement) -> None:
+        self.enforcement = enforcement
+        self._limit_bytes = config.memory_bytes
+        self._refuses = config.admission == "estimate" and self._limit_bytes is not None
+        self._measured: dict[str, int] = dict(config.known_bytes)
+        self._overhead_bytes = _WORKER_BYTES
+        self._claims: dict[int, Claim] = {}
+
+    def claim(self, pid: int, fingerprint: str, estimated_bytes: int) -> str | None:
+        """Enter a load by the worker *pid*, or say why it does not fit."""
+        need = self._measured.get(fingerprint, estimated_bytes + self._overhead_bytes)
+        used, promised = self.enforcement.used_bytes(), self._promised_bytes()
+        if self._refuses and self._limit_bytes is not None and used + promised + need > self._limit_bytes:
+            return (
+                f"the model needs about {need / MIB:.0f} MiB; {used / MIB:.0f} MiB are used and "
+                f"{promised / MIB:.0f} MiB promised to loads under way, of {self._limit_bytes / MIB:.0f} MiB"
+            )
+        self._claims[pid] = Claim(pid, need, fingerprint)
+        return None
+
+    def _promised_bytes(self) -> int:
+        return sum(max(claim.bytes - uss_bytes(claim.pid), 0) for claim in self._claims.values())
+
+    def loaded(self, pid: int, estimated_bytes: int) -> int:
+        """The load succeeded: learn from it, and return what the worker holds now, in bytes."""
+        claim = self._claims.pop(pid)
+        measured = uss_bytes(pid)
+        self._measured[claim.fingerprint] = max(measured, self._measured.get(claim.fingerprint, 0))
+        self._overhead_bytes = max(self._overhead_bytes, measured - estimated_bytes)
+        return measured
+
+    def failed(self, pid: int, *, out_of_memory: bool) -> None:
+        """The load failed; one that ran out of memory needs more than was thought."""
+        claim = self._claims.pop(pid, None)
+        if claim and out_of_memory:
+            self._measured[claim.fingerprint] = max(self._measured.get(claim.fingerprint, 0), 2 * claim.bytes)

@@ -1,0 +1,132 @@
+"""The embedded server as a whole: starts, serves until it is told to end, and ends cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from pytest_mme.events import Event, Kind
+from pytest_mme.serving.app import Front
+from pytest_mme.serving.config import ServingConfig
+from pytest_mme.serving.memory import Budget, Enforcement, enforce
+from pytest_mme.serving.processes import Processes
+from pytest_mme.serving.residents import Residents
+
+log = logging.getLogger("pytest_mme")
+
+ZYGOTE_DIED = 70  # EX_SOFTWARE of sysexits.h
+
+
+class EventStream:
+    """Writes events as JSON lines from a thread of its own, so that a slow reader stalls no request."""
+
+    def __init__(self, config: ServingConfig) -> None:
+        self._server, self._descriptor = config.name, config.events_fd
+        self._queue: queue.SimpleQueue[bytes | Event | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="events", daemon=True)
+        self._thread.start()
+
+    def emit(self, kind: Kind, **fields: Any) -> None:
+        """An event that ends now. Its `at_s` is the system's monotonic clock: the reader makes it relative."""
+        self._queue.put(Event(kind=kind, source="server", server=self._server, at_s=time.monotonic(), **fields))
+
+    def announce(self, **facts: Any) -> None:
+        """The first line: where the server is and what it is."""
+        self._queue.put(orjson.dumps({"ready": facts}))
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _write(self) -> None:
+        while (item := self._queue.get()) is not None:
+            line = item.to_json().encode() if isinstance(item, Event) else item
+            if self._descriptor is not None:
+                with contextlib.suppress(BrokenPipeError):  # nobody reads any more; the lifeline says so, too
+                    _write_all(self._descriptor, line + b"\n")
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+async def serve(config: ServingConfig, events: EventStream) -> int:
+    """Serve until SIGTERM, SIGINT, the end of the lifeline or the death of the zygote; return the exit status."""
+    stop = _stop_requested(config)  # whether to drain first
+    processes = Processes()
+    enforcement = enforce(config, processes.pids, processes.kill)
+    residents = Residents(config, processes, Budget(config, enforcement), events.emit)
+    async with contextlib.AsyncExitStack() as undo:
+        undo.callback(enforcement.close)
+        version = await processes.start(config.tensorflow, enforcement.environment, enforcement.descriptors)
+        undo.push_async_callback(processes.close)
+        port = await undo.enter_async_context(_listening(config, residents))
+        events.announce(**_facts(port, version, enforcement))
+        processes.died.add_done_callback(lambda _: stop.cancel())
+        await asyncio.wait([stop])
+        if processes.died.done():
+            log.critical(
+                "the zygote ended with code %s; every model is gone, so is this server", processes.died.result()
+            )
+            events.emit("crash", outcome=f"zygote {processes.died.result()}")
+            return ZYGOTE_DIED
+        await residents.close(drain=stop.result())
+    return 0
+
+
+def _facts(port: int, version: str, enforcement: Enforcement) -> dict[str, Any]:
+    cgroup = getattr(enforcement, "cgroup", None)
+    return {
+        "port": port,
+        "pid": os.getpid(),
+        "tensorflow": version,
+        "enforcement": enforcement.name,
+        "cgroup": str(cgroup.directory) if cgroup else None,
+    }
+
+
+@contextlib.asynccontextmanager
+async def _listening(config: ServingConfig, residents: Residents) -> AsyncIterator[int]:
+    runner = web.AppRunner(Front(residents).app(), access_log=None, shutdown_timeout=config.drain_s)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, config.host, config.port, backlog=1024)
+        await site.start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def _stop_requested(config: ServingConfig) -> asyncio.Future[bool]:
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[bool] = loop.create_future()
+
+    def request(drain: bool) -> None:
+        if not stop.done():
+            stop.set_result(drain)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, request, True)
+    if config.lifeline_fd is not None:
+        descriptor = config.lifeline_fd
+
+        def read() -> None:
+            if not os.read(descriptor, 1):
+                loop.remove_reader(descriptor)
+                request(False)
+
+        loop.add_reader(descriptor, read)
+    return stop

@@ -1,0 +1,156 @@
+"""The option table: command line over environment over ini file over default, each value with its source."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import platformdirs
+
+from pytest_mme.errors import SettingError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting(Generic[T]):
+    """A value and where it came from."""
+
+    value: T
+    source: str
+    """``"command line"``, ``"environment"``, ``"ini file"`` or ``"default"``."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option in its three spellings: ``--mme-NAME``, ``PYTEST_MME_NAME``, ``mme_name``."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: Any
+    help: str
+    metavar: str | None = None
+    flag: bool = False
+    """Given on the command line without a value."""
+
+    @property
+    def flag_name(self) -> str:
+        """On the command line."""
+        return f"--mme-{self.name.replace('_', '-')}"
+
+    @property
+    def environment_name(self) -> str:
+        """In the environment."""
+        return f"PYTEST_MME_{self.name.upper()}"
+
+    @property
+    def ini_name(self) -> str:
+        """In the ini file."""
+        return f"mme_{self.name}"
+
+    def resolve(self, *, cli: str | None, environment: Mapping[str, str], ini: str) -> Setting[Any]:
+        """Take the first source that is set; an empty ini value counts as unset. Raises `SettingError`."""
+        candidates = (
+            ("command line", self.flag_name, cli),
+            ("environment", self.environment_name, environment.get(self.environment_name)),
+            ("ini file", self.ini_name, ini or None),
+        )
+        for source, spelling, raw in candidates:
+            if raw is None:
+                continue
+            try:
+                return Setting(self.parse(raw), source)
+            except ValueError as error:
+                raise SettingError(spelling, source, raw, str(error)) from error
+        return Setting(self.default, "default")
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        if raw not in allowed:
+            raise ValueError(f"choose one of {', '.join(allowed)}")
+        return raw
+
+    return parse
+
+
+def _yes_or_no(raw: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if raw.lower() not in words:
+        raise ValueError("say yes or no")
+    return words[raw.lower()]
+
+
+def _mebibytes(raw: str) -> int:
+    if not raw.isdecimal() or int(raw) == 0:
+        raise ValueError("give a number of MiB, at least 1")
+    return int(raw)
+
+
+OPTIONS = (
+    Option(
+        name="enforcement",
+        parse=_one_of("auto", "cgroup", "sampled"),
+        default="auto",
+        metavar="HOW",
+        help="how the local runtime limits memory: by a memory cgroup, by sampling the workers and killing the "
+        "offender, or auto: by a cgroup where one may be made",
+    ),
+    Option(
+        name="keep",
+        parse=_one_of("never", "failed", "always"),
+        default="never",
+        metavar="WHEN",
+        help="keep the run's directory (server logs, extracted archives): never, failed or always",
+    ),
+    Option(
+        name="cache",
+        parse=lambda raw: Path(raw).expanduser(),
+        default=platformdirs.user_cache_path("pytest-mme"),
+        metavar="FOLDER",
+        help="where built models and measurements are kept between runs",
+    ),
+    Option(
+        name="cache_mib",
+        parse=_mebibytes,
+        default=2048,
+        metavar="MIB",
+        help="how large the cache of models may grow before the least recently used are dropped",
+    ),
+    Option(
+        name="no_signal",
+        parse=_yes_or_no,
+        default=False,
+        flag=True,
+        help="leave SIGTERM alone; without this, SIGTERM ends the run like Ctrl-C, so that everything is cleaned up",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All options of a run. Each is a `Setting`: `settings.keep.value`, `settings.keep.source`."""
+
+    enforcement: Setting[str]
+    keep: Setting[str]
+    cache: Setting[Path]
+    cache_mib: Setting[int]
+    no_signal: Setting[bool]
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        cli: Callable[[Option], str | None] = lambda _: None,
+        environment: Mapping[str, str],
+        ini: Callable[[Option], str] = lambda _: "",
+    ) -> Settings:
+        """Settle every option; raises `SettingError` for the first that makes no sense."""
+        return cls(
+            **{
+                option.name: option.resolve(cli=cli(option), environment=environment, ini=ini(option))
+                for option in OPTIONS
+            }
+        )
