@@ -76,7 +76,7 @@ _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "TF_TensorData": (c_void_p, [c_void_p]),
     "TF_StringInit": (None, [c_void_p]),
     "TF_StringCopy": (None, [c_void_p, c_char_p, c_size_t]),
-    "TF_StringGetDataPointer": (POINTER(c_char), [c_void_p]),
+    "TF_StringGetDataPointer": (c_void_p, [c_void_p]),
     "TF_StringGetSize": (c_size_t, [c_void_p]),
     "TF_StringDealloc": (None, [c_void_p]),
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-from ctypes import c_int64, c_void_p
+import math
+from ctypes import c_int64
 from functools import cache
 from typing import Any
 
@@ -148,13 +149,15 @@ def to_array(library: Library, handle: int) -> Array:
     return array
 
 
-def _strings(library: Library, data: int, shape: tuple[int, ...]) -> Array:
-    array = np.empty(shape, object)
-    for index in range(array.size):
-        element = c_void_p(data + index * _STRING_BYTES)
-        size = library.TF_StringGetSize(element)
-        array.flat[index] = ctypes.string_at(library.TF_StringGetDataPointer(element), size)
-    return array
+def _strings(library: Library, data: int | None, shape: tuple[int, ...]) -> Array:
+    array = np.empty(math.prod(shape), object)
+    first = data or 0  # None where there are no elements
+    elements = range(first, first + array.size * _STRING_BYTES, _STRING_BYTES)
+    array[:] = [
+        ctypes.string_at(library.TF_StringGetDataPointer(element), library.TF_StringGetSize(element))
+        for element in elements
+    ]
+    return array.reshape(shape)
 
 
 def _dims(array: Array) -> ctypes.Array[c_int64]:

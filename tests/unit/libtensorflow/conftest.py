@@ -58,7 +58,7 @@ def in_process() -> InProcess:
             env={**os.environ, **QUIET, **environment},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=60,
             check=False,
         )
         assert ended.returncode == 0, f"{ended.returncode}\n{ended.stdout}\n{ended.stderr}"

@@ -11,7 +11,7 @@ from tests.unit.libtensorflow import graphs
 from tests.unit.libtensorflow.conftest import InProcess
 
 COMMON = """
-import json, os, sys
+import json, os, signal, sys
 from pathlib import Path
 import numpy as np
 from pytest_mme.libtensorflow import protos
@@ -31,6 +31,7 @@ library = Library()
 """
 OPENED = """
 def child():
+    signal.alarm(30)  # one that hangs must end
     model = SavedModel(library, Path(sys.argv[1]))
     right = ask(model) == [2]
     model.close()
@@ -41,7 +42,9 @@ children = [os.fork() or child() for _ in range(10)]
 print(json.dumps([before, exit_codes(children)]))
 """
 LOADED = """
-model = SavedModel(library, Path(sys.argv[1]))
+# Threads of its own: freeing such a session joins them, and in a child they are gone.
+config = protos.ConfigProto(use_per_session_threads=True)
+model = SavedModel(library, Path(sys.argv[1]), config=config.SerializeToString())
 ask(model)
 
 def refused(call):
@@ -51,9 +54,10 @@ def refused(call):
         return f"was forked from {os.getppid()}, which had loaded a model" in str(error)
 
 def child():
-    calls = (lambda: ask(model), model.close, lambda: SavedModel(library, Path(sys.argv[1])))
+    signal.alarm(30)  # one that hangs must end
+    calls = (lambda: ask(model), lambda: model.close(), lambda: SavedModel(library, Path(sys.argv[1])))
     right = [refused(call) for call in calls]
-    globals().pop("model")  # collecting it here must not hang either
+    del globals()["model"]  # collecting it here must not hang either
     os._exit(0 if all(right) else 1)
 
 print(json.dumps([exit_codes([os.fork() or child()]), ask(model)]))

@@ -20,7 +20,7 @@ from pytest_mme.libtensorflow.saved_model import SavedModel
 from tests.unit.libtensorflow import graphs
 from tests.unit.libtensorflow.conftest import Load
 
-FOREVER_US = 10**9
+FOREVER_US = 30 * 10**6  # long beside any test, yet one that cancels nothing ends by itself
 
 
 def sleep_in_tensorflow(model: SavedModel, us: int, **keywords: Any) -> None:
