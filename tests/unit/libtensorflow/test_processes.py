@@ -42,6 +42,9 @@ children = [os.fork() or child() for _ in range(10)]
 print(json.dumps([before, exit_codes(children)]))
 """
 LOADED = """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12's, about the very thing that is tried here
+
 # Threads of its own: freeing such a session joins them, and in a child they are gone.
 config = protos.ConfigProto(use_per_session_threads=True)
 model = SavedModel(library, Path(sys.argv[1]), config=config.SerializeToString())
