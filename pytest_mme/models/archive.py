@@ -147,6 +147,8 @@ def versions(directory: Path) -> list[tuple[int, Path]]:
 
     Raises `ArchiveError` when there is none, saying what there is instead.
     """
+    if not directory.is_dir():
+        raise ArchiveError(f"{directory} holds no version of a model", "there is no such folder", "look at the path")
     found = sorted((int(path.name), path) for path in directory.iterdir() if _is_version(path))
     if not found:
         seen = _some(sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*")))

@@ -75,8 +75,9 @@ class Models:
         self.close()
 
     def close(self) -> None:
-        """End what was started to build models. Closing twice is fine."""
+        """End what was started to build models. Closing twice is fine, and so is building again afterwards."""
         self._undo.close()
+        vars(self).pop("_tensorflow", None)
 
     def linear(self, name: str = "model", **spec: Any) -> Model:
         """A model that answers ``slope * x + intercept``, both its own; *spec*: the fields of `ModelSpec`."""

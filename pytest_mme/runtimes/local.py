@@ -84,10 +84,10 @@ class LocalServer:
         """Start the process and wait for its first line; raises `ServerStartError`."""
         self.models.mkdir()
         reading, writing = os.pipe()
-        config = ServingConfig(**fields, events_fd=writing, lifeline_fd=0)
+        config = ServingConfig(**fields, lifeline_fd=0)
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pytest_mme.serving", config.to_json()],
+                [sys.executable, "-m", "pytest_mme.serving", config.to_json(), str(writing)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -39,8 +39,6 @@ class ServingConfig:
     """How long an unload, or the end of the server, waits for requests in flight."""
     load_s: float = 360.0
     """How long a load may take before its worker is given up."""
-    events_fd: int | None = None
-    """Where events are written as JSON lines; None: nowhere."""
     lifeline_fd: int | None = None
     """The server ends when this closes, at once and without draining; None: it lives until it is told."""
     cgroup_name: str = "pytest-mme"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import threading
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -204,37 +205,45 @@ class Budget:
 
     def __init__(self, config: ServingConfig, enforcement: Enforcement) -> None:
         self.enforcement = enforcement
-        self._limit_bytes = config.memory_bytes
-        self._refuses = config.admission == "estimate" and self._limit_bytes is not None
+        self._limit_bytes = config.memory_bytes if config.admission == "estimate" else None
         self._measured: dict[str, int] = dict(config.known_bytes)
         self._overhead_bytes = _WORKER_BYTES
         self._claims: dict[int, Claim] = {}
+        self._lock = threading.Lock()
 
     def claim(self, pid: int, fingerprint: str, estimated_bytes: int) -> str | None:
-        """Enter a load by the worker *pid*, or say why it does not fit."""
-        need = self._measured.get(fingerprint, estimated_bytes + self._overhead_bytes)
-        used, promised = self.enforcement.used_bytes(), self._promised_bytes()
-        if self._refuses and self._limit_bytes is not None and used + promised + need > self._limit_bytes:
-            return (
-                f"the model needs about {need / MIB:.0f} MiB; {used / MIB:.0f} MiB are used and "
-                f"{promised / MIB:.0f} MiB promised to loads under way, of {self._limit_bytes / MIB:.0f} MiB"
-            )
-        self._claims[pid] = Claim(pid, need, fingerprint)
-        return None
+        """Enter a load by the worker *pid*, or say why it does not fit. One at a time: it reads what others changed."""
+        with self._lock:
+            need = self._measured.get(fingerprint, estimated_bytes + self._overhead_bytes)
+            refused = self._refused(need)
+            if refused is None:
+                self._claims[pid] = Claim(pid, need, fingerprint)
+            return refused
 
-    def _promised_bytes(self) -> int:
-        return sum(max(claim.bytes - uss_bytes(claim.pid), 0) for claim in self._claims.values())
+    def _refused(self, need: int) -> str | None:
+        if self._limit_bytes is None:
+            return None
+        used = self.enforcement.used_bytes()
+        promised = sum(max(claim.bytes - uss_bytes(claim.pid), 0) for claim in self._claims.values())
+        if used + promised + need <= self._limit_bytes:
+            return None
+        return (
+            f"the model needs about {need / MIB:.0f} MiB; {used / MIB:.0f} MiB are used and "
+            f"{promised / MIB:.0f} MiB promised to loads under way, of {self._limit_bytes / MIB:.0f} MiB"
+        )
 
     def loaded(self, pid: int, estimated_bytes: int) -> int:
         """The load succeeded: learn from it, and return what the worker holds now, in bytes."""
-        claim = self._claims.pop(pid)
         measured = uss_bytes(pid)
-        self._measured[claim.fingerprint] = max(measured, self._measured.get(claim.fingerprint, 0))
-        self._overhead_bytes = max(self._overhead_bytes, measured - estimated_bytes)
+        with self._lock:
+            claim = self._claims.pop(pid)
+            self._measured[claim.fingerprint] = max(measured, self._measured.get(claim.fingerprint, 0))
+            self._overhead_bytes = max(self._overhead_bytes, measured - estimated_bytes)
         return measured
 
     def failed(self, pid: int, *, out_of_memory: bool) -> None:
-        """The load failed; one that ran out of memory needs more than was thought."""
-        claim = self._claims.pop(pid, None)
-        if claim and out_of_memory:
-            self._measured[claim.fingerprint] = max(self._measured.get(claim.fingerprint, 0), 2 * claim.bytes)
+        """The load failed; one that ran out of memory needs more than was thought, so twice that is asked for next."""
+        with self._lock:
+            claim = self._claims.pop(pid)
+            if out_of_memory:
+                self._measured[claim.fingerprint] = max(self._measured.get(claim.fingerprint, 0), 2 * claim.bytes)

@@ -131,5 +131,6 @@ class Processes:
         self.died.set_result(code)
 
     def _stop_hearing(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._control)
-        self._control.close()
+        if self._control.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._control)
+            self._control.close()

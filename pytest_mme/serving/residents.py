@@ -84,7 +84,6 @@ class Residents:
         self._drain_s = config.drain_s
         self._ends: dict[str, End] = {}
         self._kills_seen = 0
-        self._claiming = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def ready(self) -> list[Resident]:
@@ -105,7 +104,7 @@ class Residents:
             raise RefusalError(409, f"model {identifier} is already {self._table[identifier].state.value}")
         resident = self._table[identifier] = Resident(identifier, url)
         start, detail = time.monotonic(), {"url": url}
-        outcome = "cancelled"
+        outcome = "error"
         try:
             detail |= await self._load(resident)
             resident.state, outcome = State.READY, "ok"
@@ -124,10 +123,7 @@ class Residents:
     async def _load(self, resident: Resident) -> dict[str, Any]:
         worker = await self._fork(resident)
         estimate = await self._ask(resident, {"ask": "estimate", "directory": resident.url})
-        async with self._claiming:
-            refused = await asyncio.to_thread(
-                self._budget.claim, worker.pid, estimate["fingerprint"], estimate["bytes"]
-            )
+        refused = await asyncio.to_thread(self._budget.claim, worker.pid, estimate["fingerprint"], estimate["bytes"])
         if refused:
             raise RefusalError(507, f"not enough memory to load {resident.identifier}: {refused}")
         try:
@@ -135,10 +131,10 @@ class Residents:
                 self._ask(resident, {"ask": "load", "directory": resident.url}), self._config.load_s
             )
         except asyncio.TimeoutError as error:
-            self._budget.failed(worker.pid, out_of_memory=False)
+            await asyncio.to_thread(self._budget.failed, worker.pid, out_of_memory=False)
             raise RefusalError(500, f"the load took more than {self._config.load_s:g} s and was given up") from error
         except RefusalError as refusal:
-            self._budget.failed(worker.pid, out_of_memory=refusal.status == 507)
+            await asyncio.to_thread(self._budget.failed, worker.pid, out_of_memory=refusal.status == 507)
             raise
         used = await asyncio.to_thread(self._budget.loaded, worker.pid, estimate["bytes"])
         return {
@@ -176,7 +172,7 @@ class Residents:
     async def invoke(self, identifier: str, body: bytes, request_id: str | None) -> bytes:
         """The model's answer to *body*; raises `RefusalError` with TensorFlow's words, or 500 when the worker died of it."""
         resident = self.get(identifier)
-        start, outcome = time.monotonic(), "cancelled"
+        start, outcome = time.monotonic(), "error"
         resident.in_flight += 1
         resident.idle.clear()
         try:

@@ -10,7 +10,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
@@ -29,12 +29,12 @@ ZYGOTE_DIED = 70  # EX_SOFTWARE of sysexits.h
 
 
 class EventStream:
-    """Writes events as JSON lines from a thread of its own, so that a slow reader stalls no request."""
+    """Hands events to *write*, which takes one JSON line, in a thread of its own: a slow reader stalls no request."""
 
-    def __init__(self, config: ServingConfig) -> None:
-        self._server, self._descriptor = config.name, config.events_fd
+    def __init__(self, server: str, write: Callable[[bytes], object]) -> None:
+        self._server, self._write = server, write
         self._queue: queue.SimpleQueue[bytes | Event | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._write, name="events", daemon=True)
+        self._thread = threading.Thread(target=self._write_all, name="events", daemon=True)
         self._thread.start()
 
     def emit(self, kind: Kind, **fields: Any) -> None:
@@ -46,21 +46,15 @@ class EventStream:
         self._queue.put(orjson.dumps({"ready": facts}))
 
     def close(self) -> None:
-        """Write what is left."""
+        """Hand over what is left."""
         self._queue.put(None)
         self._thread.join()
 
-    def _write(self) -> None:
+    def _write_all(self) -> None:
         while (item := self._queue.get()) is not None:
             line = item.to_json().encode() if isinstance(item, Event) else item
-            if self._descriptor is not None:
-                with contextlib.suppress(BrokenPipeError):  # nobody reads any more; the lifeline says so, too
-                    _write_all(self._descriptor, line + b"\n")
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
+            with contextlib.suppress(BrokenPipeError):  # nobody reads any more; the lifeline says so, too
+                self._write(line + b"\n")
 
 
 async def serve(config: ServingConfig, events: EventStream) -> int:

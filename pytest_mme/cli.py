@@ -1,0 +1,134 @@
+"""The command line: `pytest-mme …`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import tempfile
+import threading
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+
+from pytest_mme.contract import routes
+from pytest_mme.contract.client import ContractClient
+from pytest_mme.errors import MMEError
+from pytest_mme.events import Event
+from pytest_mme.models.archive import extract, is_saved_model, versions
+from pytest_mme.report.sections import line
+from pytest_mme.serving.config import Admission, Enforcement, OutOfMemory, ServingConfig
+from pytest_mme.serving.server import EventStream, serve
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
+console = Console(highlight=False)
+
+
+@app.callback()
+def main() -> None:
+    """Test SageMaker multi-model endpoints of TensorFlow SavedModels, on your machine, in seconds."""
+
+
+@app.command("serve")
+def serve_command(
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            help="Holds the models: `NAME.tar.gz` archives or SavedModel folders.", exists=True, file_okay=False
+        ),
+    ],
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on; 0: any free one.", min=0, max=65535)] = 8080,
+    memory_mib: Annotated[
+        Optional[float], typer.Option(help="What all loaded models together may use, in MiB. Default: no limit.", min=1)  # noqa: UP045  typer reads annotations
+    ] = None,
+    admission: Annotated[
+        Admission, typer.Option(help="`estimate`: answer 507 to a load that would not fit; `none`: let memory run out.")
+    ] = "estimate",
+    oom: Annotated[
+        OutOfMemory, typer.Option(help="Who notices that memory ran out: the `kernel`, which kills, or `tensorflow`.")
+    ] = "kernel",
+    enforcement: Annotated[
+        Enforcement, typer.Option(help="How the kernel's limit is done: a memory `cgroup`, or `sampled` by the server.")
+    ] = "auto",
+) -> None:
+    """Serve the models in DIRECTORY as a multi-model container would, until Ctrl-C.
+
+    Each is loaded at the start under its own name; `POST /models` loads more. In another terminal:
+
+        curl localhost:8080/models
+
+        curl localhost:8080/models/NAME/invoke -H 'Content-Type: application/json' -d '{"instances": [[1.0]]}'
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    config = ServingConfig(
+        host=host,
+        port=port,
+        memory_bytes=None if memory_mib is None else int(memory_mib * 2**20),
+        admission=admission,
+        oom=oom,
+        enforcement=enforcement,
+    )
+    with tempfile.TemporaryDirectory(prefix="pytest-mme-") as folder:
+        raise typer.Exit(_serve(config, directory, Path(folder)))
+
+
+def _serve(config: ServingConfig, directory: Path, folder: Path) -> int:
+    def show(text: bytes) -> None:
+        fields = json.loads(text)
+        if "ready" in fields:
+            threading.Thread(target=_load_all, args=(fields["ready"], config, directory, folder), daemon=True).start()
+        elif fields["kind"] != "sample":
+            console.print(line(Event(**fields)), markup=False)
+
+    events = EventStream(config.name, show)
+    try:
+        return asyncio.run(serve(config, events))
+    except (MMEError, OSError) as error:
+        console.print(f"The server cannot start: {error}", style="red", markup=False)
+        console.print("If the port is taken, choose another with --port; 0 takes any free one.")
+        return 1
+    finally:
+        events.close()
+
+
+def _load_all(facts: dict[str, Any], config: ServingConfig, directory: Path, folder: Path) -> None:
+    """Load every model of *directory*, once the server answers."""
+    url = f"http://{config.host}:{facts['port']}"
+    console.print(
+        f"TensorFlow {facts['tensorflow']} at {url}, memory limit: "
+        + ("none" if config.memory_bytes is None else f"{config.memory_bytes / 2**20:g} MiB by {facts['enforcement']}")
+    )
+    client = ContractClient(url)
+    found = [path for path in sorted(directory.iterdir()) if path.name.endswith(".tar.gz") or path.is_dir()]
+    for path in found:
+        name = path.name.removesuffix(".tar.gz")
+        try:
+            reply = client.load(name, str(_unpacked(path, folder / name)))
+            outcome = (
+                f"ready at {url}{routes.invoke(name)}" if reply.ok else f"not loaded ({reply.status}): {reply.text}"
+            )
+        except MMEError as error:
+            outcome = f"not loaded: {error}"
+        console.print(f"  {name}: {outcome}", markup=False)
+    if not found:
+        console.print(f"  {directory} holds no .tar.gz and no folder; load models with POST {url}{routes.MODELS}")
+
+
+def _unpacked(path: Path, target: Path) -> Path:
+    """The folder that holds a model's versions."""
+    if not path.is_dir():
+        extract(path, target)
+        return target
+    if is_saved_model(path):
+        target.mkdir()
+        (target / "1").symlink_to(path.absolute())
+        return target
+    versions(path)  # raises `ArchiveError` when there is none
+    return path.absolute()
+
+
+if __name__ == "__main__":
+    app()

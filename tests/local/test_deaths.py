@@ -1,0 +1,101 @@
+"""Who notices when a process dies, and what is left."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+
+from pytest_mme import Event, Model, Models, Server
+from pytest_mme.errors import ContractError, NoAnswerError
+from pytest_mme.waiting import wait_for
+from tests.local.conftest import process_of, worker_of
+from tests.local.gate import Gate
+
+Servers = Callable[..., Server]
+
+
+def test_a_killed_worker_takes_nobody_with_it(mme_server: Servers, mme_models: Models) -> None:
+    server = mme_server()
+    victim, other = mme_models.fleet(2)
+    server.load(victim)
+    server.load(other)
+    worker_of(server, victim).kill()
+    crash = wait_for(lambda: _event(server, "crash"), what="the crash", timeout_s=10)
+    assert (crash.model, crash.outcome, crash.detail["code"]) == (victim.name, "SIGKILL", -9)
+    with pytest.raises(ContractError, match=r"is not loaded: its worker ended \(SIGKILL\)"):
+        server.invoke(victim, [1.0])
+    assert server.ping().ok
+    assert server.invoke(other, [1.0]) == other.answer([1.0])
+    server.check_resident(other)
+    server.load(victim)
+    assert server.invoke(victim, [1.0]) == victim.answer([1.0])
+    server.check_resident(victim, other)
+
+
+def _event(server: Server, kind: str) -> Event | None:
+    return next((event for event in server.timeline if event.kind == kind), None)
+
+
+def test_a_request_in_flight_hears_of_the_death_of_its_worker(
+    mme_server: Servers, gated: Model, gate: Gate, pool: ThreadPoolExecutor
+) -> None:
+    server = mme_server()
+    server.load(gated)
+    body = b'{"instances": ["%s"]}' % str(gate.path).encode()
+    asked = pool.submit(server.client.invoke, server.identifier(gated), body)
+    with gate.held():
+        worker_of(server, gated).send_signal(signal.SIGSEGV)
+        answer = asked.result()
+    assert answer.status == 500
+    assert "its worker ended (SIGSEGV); load it again" in answer.json()["error"]
+
+
+def test_the_death_of_the_zygote_ends_the_server_loudly(mme_server: Servers, mme_models: Models) -> None:
+    server, model = mme_server(), mme_models.linear()
+    server.load(model)
+    front, worker = process_of(server), worker_of(server, model)
+    (zygote,) = [child for child in front.children() if child.pid == worker.ppid()]
+    zygote.kill()
+    psutil.wait_procs([worker], timeout=10)
+    assert not worker.is_running()
+    gone = wait_for(server.running.gone, what="the end of the server", timeout_s=10)
+    assert gone == "the server's process ended with code 70"
+    assert "the zygote ended with code -9; every model is gone, so is this server" in server.log
+    with pytest.raises(NoAnswerError):
+        server.ping()
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+def test_no_process_survives_the_death_of_the_server(mme_server: Servers, mme_models: Models, stopped: bool) -> None:
+    server, model = mme_server(), mme_models.linear()
+    server.load(model)
+    front, worker = process_of(server), worker_of(server, model)
+    family = [worker, *front.children(recursive=True)]
+    if stopped:  # a stopped process cannot notice that its lifeline has closed
+        worker.suspend()
+    front.kill()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+
+
+def test_sigterm_ends_a_server_with_status_0(mme_server: Servers, mme_models: Models) -> None:
+    server = mme_server()
+    server.load(mme_models.linear())
+    front = process_of(server)
+    family = front.children(recursive=True)
+    front.terminate()
+    gone = wait_for(server.running.gone, what="the end of the server", timeout_s=10)
+    assert gone == "the server's process ended with code 0"
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+
+
+def test_the_zygote_has_one_thread_and_no_model(mme_server: Servers, mme_models: Models) -> None:
+    server, model = mme_server(), mme_models.linear()
+    server.load(model)
+    zygote = worker_of(server, model).parent()
+    assert zygote is not None
+    assert zygote.num_threads() == 1

@@ -1,0 +1,232 @@
+"""The limit is real: judged by the kernel's counter, exit codes and PSS, not by what our code believes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pytest_mme import Endpoint, Model, Models, Run, Server, Settings
+from pytest_mme.errors import ContractError, FitsError, ServerStartError
+from pytest_mme.serving import cgroups
+from pytest_mme.serving.memory import MIB
+from pytest_mme.settings import Setting
+from tests.local.conftest import worker_of
+
+Servers = Callable[..., Server]
+Endpoints = Callable[..., Endpoint]
+
+
+def _may_make_cgroups() -> bool:
+    try:
+        cgroup = cgroups.create("pytest-mme-may-make")
+    except OSError:
+        return False
+    return cgroups.remove(cgroup.directory)
+
+
+needs_cgroup = pytest.mark.skipif(not _may_make_cgroups(), reason="no memory cgroup may be made here")
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler for the allocator budget"
+)
+
+
+def kernel_kills(server: Server) -> int:
+    """The kernel's own counter of the workers' cgroup."""
+    table = Path(server.running.facts["cgroup"], "memory.oom_control")
+    if not table.exists():
+        table = Path(server.running.facts["cgroup"], "memory.events")
+    return int(dict(line.split() for line in table.read_text().splitlines())["oom_kill"])
+
+
+def pss_mib(process: psutil.Process) -> float:
+    return float(process.memory_full_info().pss) / MIB
+
+
+def load_all(server: Server, models: list[Model]) -> list[int]:
+    """Load each; the statuses."""
+    statuses = []
+    for model in models:
+        try:
+            server.load(model)
+            statuses.append(200)
+        except ContractError as error:
+            statuses.append(error.status)
+    return statuses
+
+
+def test_weights_are_resident_and_unloading_gives_them_back(mme_server: Servers, mme_models: Models) -> None:
+    server = mme_server(memory_mib=1000)
+    light, heavy = mme_models.linear("light"), mme_models.linear("heavy", weights_mib=64)
+    server.load(light)
+    server.load(heavy)
+    worker = worker_of(server, heavy)
+    assert pss_mib(worker) - pss_mib(worker_of(server, light)) == pytest.approx(64, abs=8)
+    before = server.running.used_bytes()
+    server.unload(heavy)
+    assert (before - server.running.used_bytes()) / MIB >= 64
+
+
+@needs_cgroup
+def test_a_load_that_does_not_fit_is_507_and_nothing_is_killed(mme_server: Servers, mme_models: Models) -> None:
+    server, fleet = mme_server(memory_mib=250), mme_models.fleet(3, weights_mib=80)
+    assert load_all(server, fleet) == [200, 200, 507]
+    assert kernel_kills(server) == 0
+    assert [server.invoke(model, [1.0]) for model in fleet[:2]] == [model.answer([1.0]) for model in fleet[:2]]
+    server.unload(fleet[0])
+    assert load_all(server, fleet[2:]) == [200]
+
+
+@needs_cgroup
+def test_without_admission_the_kernel_kills_and_counts(mme_server: Servers, mme_models: Models) -> None:
+    server, fleet = mme_server(memory_mib=250, admission="none"), mme_models.fleet(4, weights_mib=80)
+    load_all(server, fleet)
+    kills = kernel_kills(server)
+    assert kills >= 1
+    deaths = [event for event in server.timeline if event.kind == "oom"]
+    assert [event.detail["code"] for event in deaths] == [-9] * kills
+    assert server.ping().ok
+    alive = [model for model in fleet if server.client.get(server.identifier(model)).ok]
+    assert 0 < len(alive) < 4
+    assert [server.invoke(model, [1.0]) for model in alive] == [model.answer([1.0]) for model in alive]
+
+
+@needs_cgroup
+def test_a_model_that_outgrows_the_limit_at_predict_is_killed_alone(mme_server: Servers, mme_models: Models) -> None:
+    server = mme_server(memory_mib=200)
+    modest, greedy = mme_models.linear("modest"), mme_models.linear("greedy", allocate_mib=400)
+    server.load(modest)
+    server.load(greedy)
+    with pytest.raises(ContractError, match="its worker was killed for lack of memory") as refused:
+        server.invoke(greedy, [1.0])
+    assert refused.value.status == 500
+    assert kernel_kills(server) == 1
+    assert server.invoke(modest, [1.0]) == modest.answer([1.0])
+    server.load(greedy)
+    server.check_resident(modest, greedy)
+
+
+@needs_cgroup
+def test_an_underestimated_load_is_507_and_remembered(
+    mme_server: Servers, mme_models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint whose shapes the graph does not say: here the limit is too small for a worker itself."""
+    server, model = mme_server(memory_mib=14), mme_models.linear(weights_mib=1)
+    first, second = load_all(server, [model]), load_all(server, [model])
+    assert (first, second) == ([507], [507])
+    assert kernel_kills(server) <= 1
+
+
+@pytest.fixture
+def sampling_run(tmp_path: Path, mme_settings: Settings) -> Run:
+    """A run whose limits are sampled, as where no cgroup may be made."""
+    import dataclasses
+
+    return Run(dataclasses.replace(mme_settings, enforcement=Setting("sampled", "test")), directory=tmp_path)
+
+
+def test_where_there_is_no_cgroup_the_offender_is_killed_by_the_kit(sampling_run: Run, mme_models: Models) -> None:
+    modest, greedy = mme_models.linear("modest"), mme_models.linear("greedy", allocate_mib=600, sleep_ms=2000)
+    with sampling_run, sampling_run.server(memory_mib=300) as server:
+        assert server.running.facts["enforcement"] == "sampled PSS"
+        server.load(modest)
+        server.load(greedy)
+        with pytest.raises(ContractError, match="lack of memory"):
+            server.invoke(greedy, [1.0])
+        (death,) = [event for event in server.timeline if event.kind == "oom"]
+        assert (death.model, death.detail["code"]) == ("greedy", -9)
+        assert server.invoke(modest, [1.0]) == modest.answer([1.0])
+
+
+def test_a_sampled_limit_refuses_what_does_not_fit(sampling_run: Run, mme_models: Models) -> None:
+    with sampling_run, sampling_run.server(memory_mib=300) as server:
+        assert load_all(server, mme_models.fleet(3, weights_mib=100)) == [200, 200, 507]
+        assert not [event for event in server.timeline if event.kind == "oom"]
+
+
+@needs_compiler
+def test_tensorflow_reports_that_memory_is_out_and_lives_on(mme_server: Servers, mme_models: Models) -> None:
+    server = mme_server(memory_mib=200, oom="tensorflow")
+    assert server.running.facts["enforcement"] == "allocator budget"
+    greedy, modest = mme_models.linear("greedy", allocate_mib=400), mme_models.linear("modest")
+    server.load(modest)
+    server.load(greedy)
+    worker = worker_of(server, greedy)
+    for _ in range(3):
+        with pytest.raises(ContractError, match="RESOURCE_EXHAUSTED: OOM when allocating tensor") as refused:
+            server.invoke(greedy, [1.0])
+        assert refused.value.status == 429
+    assert worker.is_running()
+    assert server.invoke(modest, [1.0]) == modest.answer([1.0])
+
+
+@needs_compiler
+def test_tensorflow_reports_that_a_load_is_out_of_memory(mme_server: Servers, mme_models: Models) -> None:
+    server = mme_server(memory_mib=200, oom="tensorflow", admission="none")
+    fleet = mme_models.fleet(4, weights_mib=64)
+    assert load_all(server, fleet) == [200, 200, 200, 507]
+    server.unload(fleet[0])
+    assert load_all(server, fleet[3:]) == [200]  # what a dead worker held is free again
+    assert not [event for event in server.timeline if event.kind in ("oom", "crash")]
+
+
+@pytest.mark.parametrize("weights_mib", [0, 30])
+def test_fits_is_exact(mme_endpoint: Endpoints, mme_models: Models, weights_mib: int) -> None:
+    fleet = mme_models.fleet(4, weights_mib=weights_mib)
+    endpoint = mme_endpoint(fleet, fits=3)
+    for model in fleet[:3]:
+        assert endpoint.invoke(model, [1.0]) == model.answer([1.0])
+    assert not [event for event in endpoint.timeline if event.kind == "evict"]
+    endpoint.check_resident(*fleet[:3])
+    assert endpoint.invoke(fleet[3], [1.0]) == fleet[3].answer([1.0])
+    (evict,) = [event for event in endpoint.timeline if event.kind == "evict"]
+    assert evict.model == fleet[0].name
+    endpoint.check_resident(*fleet[1:])
+
+
+def test_fits_that_no_limit_gives_is_an_error_with_the_costs(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    models = [mme_models.linear("small"), mme_models.linear("other"), mme_models.linear("large", weights_mib=200)]
+    with pytest.raises(FitsError, match=r"fits=1: no limit holds every 1 of these archives and no 2 of them") as odd:
+        mme_endpoint(models, fits=1)
+    assert "large: 2" in str(odd.value)
+
+
+@pytest.mark.parametrize("fits", [0, 3, 1.5, "2"])
+def test_fits_must_be_a_number_of_archives(mme_endpoint: Endpoints, mme_models: Models, fits: object) -> None:
+    with pytest.raises(ValueError, match="give a number from 1 to 2, the number of archives"):
+        mme_endpoint(mme_models.fleet(2), fits=fits)
+
+
+def test_loads_at_the_same_time_do_not_overfill(
+    mme_server: Servers, mme_models: Models, pool: ThreadPoolExecutor
+) -> None:
+    server, fleet = mme_server(memory_mib=300), mme_models.fleet(6, weights_mib=80)
+    loads = [pool.submit(load_all, server, [model]) for model in fleet]
+    statuses = sorted(load.result()[0] for load in loads)
+    assert statuses == [200, 200, 200, 507, 507, 507]
+    assert not [event for event in server.timeline if event.kind == "oom"]
+
+
+@needs_cgroup
+def test_the_cgroup_goes_with_the_server(mme_server: Servers, tmp_path: Path, mme_settings: Settings) -> None:
+    with Run(mme_settings, directory=tmp_path) as run, run.server(memory_mib=100) as server:
+        cgroup = Path(server.running.facts["cgroup"])
+        assert cgroup.is_dir()
+    assert not cgroup.exists()
+
+
+def test_an_enforcement_that_cannot_be_had_says_so(
+    tmp_path: Path, mme_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no compiler
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with (
+        Run(mme_settings, directory=tmp_path) as run,
+        pytest.raises(ServerStartError, match="no C compiler was found on the PATH"),
+        run.server(memory_mib=100, oom="tensorflow"),
+    ):
+        pass
