@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from pytest_mme.libtensorflow.capi import Library
 from pytest_mme.libtensorflow.saved_model import SavedModel
 
 
-def uss_bytes() -> int:
-    return int(psutil.Process().memory_full_info().uss)
+def own_bytes() -> int:
+    """Anonymous memory: not USS, of which TensorFlow's libraries are a part for as long as nobody else maps them."""
+    status = Path("/proc/self/status").read_text().split()
+    return int(status[status.index("RssAnon:") + 1]) * 1024
 
 
 def peak_bytes() -> int:
@@ -58,29 +59,29 @@ def race(model: SavedModel, x: list[Any], threads: int, calls: int) -> None:
         one.join()
 
 
-def watch(model: SavedModel, watched: dict[str, Any]) -> list[int]:
-    """How much larger the process was, again and again, while it answered one call."""
-    idle, samples = uss_bytes(), []
+def watch(model: SavedModel, watched: dict[str, Any]) -> list[tuple[float, int]]:
+    """How much larger the process was, and how long after the start, while it answered one call."""
+    idle, samples, start = own_bytes(), [], time.perf_counter()
     client = threading.Thread(target=call, args=(model,), kwargs=watched)
     client.start()
     while client.is_alive():
-        samples.append(uss_bytes() - idle)
+        samples.append((time.perf_counter() - start, own_bytes() - idle))
     return samples
 
 
 def main() -> None:
     told = json.load(sys.stdin)
     library = Library()
-    before = uss_bytes()
+    before = own_bytes()
     model = SavedModel(library, Path(told["directory"]))
-    seen: dict[str, Any] = {"loaded_bytes": uss_bytes() - before, "signatures": sorted(model.signatures)}
+    seen: dict[str, Any] = {"loaded_bytes": own_bytes() - before, "signatures": sorted(model.signatures)}
     for one in told.get("races", ()):
         race(model, **one)
     if watched := told.get("watched"):
-        seen["samples_bytes"] = watch(model, watched)
-    idle, peak = uss_bytes(), peak_bytes()
+        seen["samples"] = watch(model, watched)
+    idle, peak = own_bytes(), peak_bytes()
     seen["calls"] = [call(model, **one) for one in told.get("calls", ())]
-    seen |= {"kept_bytes": uss_bytes() - idle, "peak_bytes": peak_bytes() - peak}
+    seen |= {"kept_bytes": own_bytes() - idle, "peak_bytes": peak_bytes() - peak}
     model.close()
     json.dump(seen, sys.stdout)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-
 import pytest
 
 from pytest_mme.models.builder import Models
@@ -13,13 +11,11 @@ MIB = 1 << 20
 EXACT = {"TF_ENABLE_ONEDNN_OPTS": "0"}  # with oneDNN TensorFlow's allocator rounds up and keeps what was freed
 
 
-def test_weights_are_resident_after_the_load(models: Models, run_model: Run) -> None:
-    specs = {"light": 1, "heavy": 65}
-    light, heavy = (
-        run_model(models.linear(name, weights_mib=mib), environment=EXACT)["loaded_bytes"]
-        for name, mib in specs.items()
-    )
-    assert 63 * MIB <= heavy - light < 72 * MIB
+@pytest.mark.parametrize("mib", [8, 64])  # TensorFlow's optimiser computes constants of up to 10 MiB beforehand
+def test_weights_are_resident_after_the_load_and_once(models: Models, run_model: Run, mib: int) -> None:
+    light, heavy = models.linear("light", weights_mib=1), models.linear("heavy", weights_mib=1 + mib)
+    light_bytes, heavy_bytes = (run_model(model, environment=EXACT)["loaded_bytes"] for model in (light, heavy))
+    assert (mib - 1) * MIB <= heavy_bytes - light_bytes < 1.5 * mib * MIB
 
 
 def test_weights_cost_no_room_in_the_archive(models: Models) -> None:
@@ -33,18 +29,19 @@ def test_allocate_mib_is_held_during_the_call_and_freed(models: Models, run_mode
 
 
 def test_allocate_mib_is_held_while_the_call_waits(models: Models, run_model: Run) -> None:
-    model = models.linear(allocate_mib=64, sleep_ms=400)
-    samples = run_model(model, watched=ask([1.0]), environment=EXACT)["samples_bytes"]
-    assert statistics.median(samples) >= 60 * MIB
+    model = models.linear(allocate_mib=64, sleep_ms=600)
+    samples = run_model(model, watched=ask([1.0]), environment=EXACT)["samples"]
+    held = [at_s for at_s, size in samples if size >= 60 * MIB]
+    assert held[-1] >= 0.4  # it is filled in 0.02 s, and then the call sleeps
 
 
 @pytest.mark.parametrize("batch", [1, 64])
 def test_busy_ms_burns_cpu_once_per_call(models: Models, run_model: Run, batch: int) -> None:
-    model = models.linear(busy_ms=200)
+    model = models.linear(busy_ms=400)
     _, call = run_model(model, calls=[ask([1.0]), ask(*[[1.0]] * batch)])["calls"]
-    assert call["wall_s"] >= 0.2
-    assert call["cpu_s"] >= 0.05  # all of it on an idle machine; less where others want the core, too
-    assert call["cpu_s"] < 64 * 0.2
+    assert call["wall_s"] >= 0.4
+    assert call["cpu_s"] >= 0.04  # all of it on an idle machine, a tenth where nine others want the core, too
+    assert call["cpu_s"] < 64 * 0.4
     assert call["predictions"] == [model.answer([1.0])] * batch
 
 
@@ -53,7 +50,7 @@ def test_sleep_ms_waits_once_per_call_without_the_cpu(models: Models, run_model:
     model = models.linear(sleep_ms=200)
     _, call = run_model(model, calls=[ask([1.0]), ask(*[[1.0]] * batch)])["calls"]
     assert 0.2 <= call["wall_s"] < 64 * 0.2
-    assert call["cpu_s"] < 0.05
+    assert call["cpu_s"] < 0.04  # it takes 1 ms
     assert call["predictions"] == [model.answer([1.0])] * batch
 
 

@@ -84,6 +84,14 @@ def test_what_was_used_within_the_hour_stays(tmp_path: Path) -> None:
     assert "aa" not in store
 
 
+def test_what_was_asked_for_since_it_was_looked_at_stays(store: Store) -> None:
+    path = store.archive("aa", produce)
+    store._remove(path, used=LONG_AGO[0])
+    assert "aa" in store
+    store._remove(path, used=path.stat().st_mtime)
+    assert "aa" not in store
+
+
 def test_what_killed_processes_left_is_swept(store: Store) -> None:
     old, fresh = store.directory / ".draft-old", store.directory / ".draft-fresh"
     for folder in (old, fresh):
