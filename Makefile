@@ -1,0 +1,63 @@
+# What people do with this repository; `make` alone lists it. Needs GNU make and Python 3.10 or later, nothing else.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+QUIET_MAKE := $(MAKE) --no-print-directory
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help: ## list the targets
+	@awk -F ' *## *' '/^[a-z]+:.*##/ { sub(/:.*/, "", $$1); printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'Choose the Python with PYTHON=python3.12, give pytest more with ARGS="-k eviction -n 2".'
+
+demo: ## see it work: set up .venv, test a small example project, say what was shown
+	@if $(QUIET_MAKE) --question $(INSTALLED); then echo "[1/3] pytest-mme and TensorFlow are in $(VENV) already"; \
+	else $(QUIET_MAKE) $(INSTALLED) STEP="[1/3] "; fi
+	@echo "[2/3] fetching basic-pitch, a small trained model, from the package index (once)"
+	@$(PY) example_project/fetch_models.py >/dev/null
+	@echo "[3/3] running the tests of example_project (half a minute)"
+	@cd example_project && ../$(PY) -m pytest -v
+	@printf '%s\n' "$$SHOWN"
+
+test: $(INSTALLED) ## run the tests; ARGS="…" is handed to pytest
+	@$(PY) -m pytest $(ARGS)
+
+lint: $(INSTALLED) ## check style, format and types
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+	@$(PY) -m mypy --strict
+
+bench: $(INSTALLED) ## measure what is claimed about speed and memory
+	@$(PY) -m bench
+
+clean: ## remove .venv, the fetched model and all caches in this folder
+	@rm -rf $(VENV) example_project/.models build dist .hypothesis
+	@find . -type d '(' -name __pycache__ -o -name '.*_cache' ')' -prune -exec rm -rf {} +
+
+# One environment for everything, installed again only when pyproject.toml has changed.
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	{ echo "$(PYTHON) is older than Python 3.10; choose another: make PYTHON=python3.12 …"; exit 1; }
+	@echo "$(STEP)installing pytest-mme and TensorFlow into $(VENV) (once; a minute or two, 2.5 GB)"
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install -qq 'pip>=25.1'  # the first that knows dependency groups
+	@$(PY) -m pip install -qq --editable . --group dev
+	@touch $@
+
+define SHOWN
+
+What you have just seen, on this machine alone, without Docker and without AWS:
+  * boto3's own client asked a multi-model endpoint; TensorFlow loaded each model in a process of its own;
+  * of three models only two fit into memory, so the idle one was evicted, and came back when it was asked for;
+  * a client met a model that was still loading, one that does not exist and one that refused its input;
+  * basic-pitch, a trained model as published, heard the A4 in a 440 Hz sine.
+Next: read example_project/tests/test_ranking.py, then test an archive of your own:
+  model = mme_models.archive("path/to/model.tar.gz"); endpoint = mme_endpoint([model])
+README.md tells the rest; `make test` runs this project's own tests.
+endef
+export SHOWN
