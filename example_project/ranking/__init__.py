@@ -1,0 +1,1 @@
+"""What our shops use to ask our models."""

@@ -1,0 +1,44 @@
+"""The example project's tests pass, as its model team would run them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.test_examples import count_tests
+
+PROJECT = Path(__file__).parent.parent / "example_project"
+MODEL = PROJECT / ".models" / "basic-pitch"
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> Path:
+    """A copy of the project, current directory of the test."""
+    shutil.copytree(PROJECT, pytester.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*cache*"))
+    return pytester.path
+
+
+def test_its_ranking_models(pytester: pytest.Pytester, project: Path) -> None:
+    test_file = project / "tests" / "test_ranking.py"
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", test_file)
+    result.assert_outcomes(passed=count_tests(test_file), warnings=0)
+
+
+@pytest.mark.skipif(not MODEL.exists(), reason="basic-pitch was not fetched: run make demo, or fetch_models.py there")
+def test_its_published_model(pytester: pytest.Pytester, project: Path) -> None:
+    test_file = project / "tests" / "test_basic_pitch.py"
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", test_file)
+    result.assert_outcomes(passed=count_tests(test_file), warnings=0)
+
+
+def test_without_the_published_model_it_says_how_to_get_it(pytester: pytest.Pytester, project: Path) -> None:
+    shutil.rmtree(project / ".models", ignore_errors=True)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "tests/test_basic_pitch.py")
+    result.stdout.fnmatch_lines("SKIPPED*fetch it with: python fetch_models.py")
+
+
+def test_it_uses_public_names_only(project: Path) -> None:
+    used = [path for path in project.rglob("*.py") if "pytest_mme" in path.read_text()]
+    assert used == []  # fixtures come by name
