@@ -9,6 +9,8 @@ import uuid
 from pytest_mme.serving import cgroups
 from pytest_mme.settings import OPTIONS, Settings
 
+_SAMPLED = "sampling"
+
 
 def header(settings: Settings) -> str:
     """Which runtime, which TensorFlow, which memory enforcement; then what was set, and where."""
@@ -34,7 +36,7 @@ def enforcement(asked: str) -> str:
         try:
             cgroup = cgroups.create(f"pytest-mme-probe-{os.getpid()}-{uuid.uuid4().hex[:8]}")
         except OSError:
-            return "nothing: no memory cgroup may be made here" if asked == "cgroup" else "sampled PSS"
+            return "nothing: no memory cgroup may be made here" if asked == "cgroup" else _SAMPLED
         cgroups.remove(cgroup.directory)
         return f"memory cgroup v{cgroup.version}"
-    return "sampled PSS"
+    return _SAMPLED

@@ -43,8 +43,10 @@ class Processes:
         self._forking: dict[int, asyncio.Future[int]] = {}
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def start(self, directory: str | None, environment: Mapping[str, str], descriptors: tuple[int, ...]) -> str:
-        """Start the zygote on the TensorFlow in *directory* and return TensorFlow's version."""
+    async def launch(
+        self, directory: str | None, environment: Mapping[str, str], descriptors: tuple[int, ...]
+    ) -> asyncio.Future[str]:
+        """Start the zygote on the TensorFlow in *directory*; it will say TensorFlow's version when it is ready."""
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._zygote = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "pytest_mme.serving.zygote", str(theirs.fileno()), directory or ""),
@@ -56,7 +58,7 @@ class Processes:
         self._control.setblocking(False)
         asyncio.get_running_loop().add_reader(self._control, self._hear)
         self._watch = asyncio.create_task(self._await_end())
-        return await self._ready
+        return self._ready
 
     async def fork(self, entered: Mapping[str, Any], threads: int | None) -> Worker:
         """Fork a worker; raises `ZygoteGoneError`, or OSError when the system gives no process."""

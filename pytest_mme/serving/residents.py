@@ -15,7 +15,7 @@ from pytest_mme.serving.channel import Head, WorkerGoneError
 from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.memory import Budget
 from pytest_mme.serving.processes import Processes, Worker
-from pytest_mme.serving.rest import STATUS
+from pytest_mme.serving.statuses import STATUS
 
 Emit = Callable[..., None]
 """Takes an event's kind and fields."""

@@ -16,27 +16,6 @@ from pytest_mme.errors import TensorFlowError
 from pytest_mme.libtensorflow.saved_model import SavedModel, Signature, TensorSpec
 from pytest_mme.libtensorflow.tensors import STRING, Array
 
-STATUS = {
-    "OK": 200,
-    "CANCELLED": 499,
-    "UNKNOWN": 500,
-    "INVALID_ARGUMENT": 400,
-    "DEADLINE_EXCEEDED": 504,
-    "NOT_FOUND": 404,
-    "ALREADY_EXISTS": 409,
-    "PERMISSION_DENIED": 403,
-    "RESOURCE_EXHAUSTED": 429,
-    "FAILED_PRECONDITION": 400,
-    "ABORTED": 409,
-    "OUT_OF_RANGE": 400,
-    "UNIMPLEMENTED": 501,
-    "INTERNAL": 500,
-    "UNAVAILABLE": 503,
-    "DATA_LOSS": 500,
-    "UNAUTHENTICATED": 401,
-}
-"""The HTTP status of each of TensorFlow's codes, as TensorFlow Serving maps them (model_servers/http_server.cc)."""
-
 
 def predict(model: SavedModel, body: bytes) -> bytes:
     """Answer a request in row format, ``{"instances": […]}``, with ``{"predictions": […]}``.

@@ -14,10 +14,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
-from aiohttp import web
 
 from pytest_mme.events import Event, Kind
-from pytest_mme.serving.app import Front
 from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.memory import Budget, Enforcement, enforce
 from pytest_mme.serving.processes import Processes
@@ -65,10 +63,10 @@ async def serve(config: ServingConfig, events: EventStream) -> int:
     residents = Residents(config, processes, Budget(config, enforcement), events.emit)
     async with contextlib.AsyncExitStack() as undo:
         undo.callback(enforcement.close)
-        version = await processes.start(config.tensorflow, enforcement.environment, enforcement.descriptors)
+        ready = await processes.launch(config.tensorflow, enforcement.environment, enforcement.descriptors)
         undo.push_async_callback(processes.close)
         port = await undo.enter_async_context(_listening(config, residents))
-        events.announce(**_facts(port, version, enforcement))
+        events.announce(**_facts(port, await ready, enforcement))
         processes.died.add_done_callback(lambda _: stop.cancel())
         await asyncio.wait([stop])
         if processes.died.done():
@@ -94,6 +92,10 @@ def _facts(port: int, version: str, enforcement: Enforcement) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def _listening(config: ServingConfig, residents: Residents) -> AsyncIterator[int]:
+    from aiohttp import web  # the zygote opens TensorFlow meanwhile
+
+    from pytest_mme.serving.app import Front
+
     runner = web.AppRunner(Front(residents).app(), access_log=None, shutdown_timeout=config.drain_s)
     await runner.setup()
     try:

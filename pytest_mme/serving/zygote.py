@@ -136,6 +136,7 @@ def main(control_fd: int, directory: str) -> None:
         json.dumps({"ready": library.version, "threads": len(list(Path("/proc/self/task").iterdir()))}).encode()
     )
     zygote.run()
+    os._exit(0)  # unmapping TensorFlow in good order takes 0.2 s, and nobody is left to care
 
 
 if __name__ == "__main__":

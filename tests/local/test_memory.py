@@ -12,6 +12,8 @@ import pytest
 
 from pytest_mme import Endpoint, Model, Models, Run, Server, Settings
 from pytest_mme.errors import ContractError, FitsError, ServerStartError
+from pytest_mme.libtensorflow import protos
+from pytest_mme.models.archive import extract
 from pytest_mme.serving import cgroups
 from pytest_mme.serving.memory import MIB
 from pytest_mme.settings import Setting
@@ -65,7 +67,7 @@ def test_weights_are_resident_and_unloading_gives_them_back(mme_server: Servers,
     server.load(light)
     server.load(heavy)
     worker = worker_of(server, heavy)
-    assert pss_mib(worker) - pss_mib(worker_of(server, light)) == pytest.approx(64, abs=8)
+    assert 64 <= pss_mib(worker) - pss_mib(worker_of(server, light)) <= 80  # what Fill leaves behind varies
     before = server.running.used_bytes()
     server.unload(heavy)
     assert (before - server.running.used_bytes()) / MIB >= 64
@@ -111,14 +113,28 @@ def test_a_model_that_outgrows_the_limit_at_predict_is_killed_alone(mme_server: 
 
 
 @needs_cgroup
-def test_an_underestimated_load_is_507_and_remembered(
-    mme_server: Servers, mme_models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_load_that_was_underestimated_is_507_and_remembered(
+    mme_server: Servers, mme_models: Models, tmp_path: Path
 ) -> None:
-    """A checkpoint whose shapes the graph does not say: here the limit is too small for a worker itself."""
-    server, model = mme_server(memory_mib=14), mme_models.linear(weights_mib=1)
-    first, second = load_all(server, [model]), load_all(server, [model])
-    assert (first, second) == ([507], [507])
-    assert kernel_kills(server) <= 1
+    """The variables do not say their shapes, so the kernel has the last word; the second try is not let in."""
+    model = mme_models.archive(_without_shapes(mme_models.linear(weights_mib=150), tmp_path), name="modest-looking")
+    server = mme_server(memory_mib=100)
+    assert load_all(server, [model]) == [507]
+    assert load_all(server, [model]) == [507]
+    assert kernel_kills(server) == 1
+
+
+def _without_shapes(model: Model, tmp_path: Path) -> Path:
+    """The same SavedModel with variables that do not say how large they are."""
+    extract(model.archive, tmp_path / "model")
+    path = tmp_path / "model" / "1" / "saved_model.pb"
+    saved_model = protos.SavedModel.FromString(path.read_bytes())
+    for node in saved_model.meta_graphs[0].graph_def.node:
+        if node.op == "VarHandleOp":
+            node.attr["shape"].shape.unknown_rank = True
+            del node.attr["shape"].shape.dim[:]
+    path.write_bytes(saved_model.SerializeToString())
+    return path.parents[1]
 
 
 @pytest.fixture
@@ -132,7 +148,7 @@ def sampling_run(tmp_path: Path, mme_settings: Settings) -> Run:
 def test_where_there_is_no_cgroup_the_offender_is_killed_by_the_kit(sampling_run: Run, mme_models: Models) -> None:
     modest, greedy = mme_models.linear("modest"), mme_models.linear("greedy", allocate_mib=600, sleep_ms=2000)
     with sampling_run, sampling_run.server(memory_mib=300) as server:
-        assert server.running.facts["enforcement"] == "sampled PSS"
+        assert server.running.facts["enforcement"] == "sampled private memory"
         server.load(modest)
         server.load(greedy)
         with pytest.raises(ContractError, match="lack of memory"):
@@ -212,7 +228,7 @@ def test_loads_at_the_same_time_do_not_overfill(
 
 
 @needs_cgroup
-def test_the_cgroup_goes_with_the_server(mme_server: Servers, tmp_path: Path, mme_settings: Settings) -> None:
+def test_the_cgroup_goes_with_the_server(tmp_path: Path, mme_settings: Settings) -> None:
     with Run(mme_settings, directory=tmp_path) as run, run.server(memory_mib=100) as server:
         cgroup = Path(server.running.facts["cgroup"])
         assert cgroup.is_dir()

@@ -1,0 +1,300 @@
+"""Endpoints: what boto3 sees, what the platform's side does."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import boto3
+import psutil
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from pytest_mme import Aws, Endpoint, Event, Model, Models
+from pytest_mme.hosting.eviction import Candidate, first_loaded
+from pytest_mme.waiting import wait_for
+from tests.local.gate import Gate
+
+Endpoints = Callable[..., Endpoint]
+
+
+def events(endpoint: Endpoint, kind: str, source: str = "hosting") -> list[Event]:
+    return [event for event in endpoint.timeline if event.kind == kind and event.source == source]
+
+
+def refusal(endpoint: Endpoint, target: str, body: bytes = b'{"instances": [[1.0]]}') -> dict[str, object]:
+    """What boto3 raises, as it parsed it."""
+    with pytest.raises(ClientError) as refused:
+        endpoint.invoke_raw(target, body)
+    response: dict[str, object] = dict(refused.value.response)
+    return {**response, "status": refused.value.response["ResponseMetadata"]["HTTPStatusCode"]}
+
+
+def code(response: dict[str, object]) -> object:
+    return response["Error"]["Code"]  # type: ignore[index]
+
+
+def message(response: dict[str, object]) -> str:
+    return str(response["Error"]["Message"])  # type: ignore[index]
+
+
+def test_nothing_is_downloaded_before_the_first_request(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    model = mme_models.linear()
+    endpoint = mme_endpoint([model])
+    assert events(endpoint, "download") == []
+    endpoint.invoke(model, [1.0])
+    endpoint.invoke(model, [1.0])
+    assert [event.kind for event in endpoint.timeline if event.source == "hosting"] == [
+        "download",
+        "load",
+        "attempt",
+        "attempt",
+    ]
+
+
+def test_an_evicted_model_comes_back_without_a_download(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    a, b = mme_models.fleet(2, weights_mib=50)
+    endpoint = mme_endpoint([a, b], fits=1)
+    for model in (a, b, a):
+        assert endpoint.invoke(model, [1.0]) == model.answer([1.0])
+    assert [event.model for event in events(endpoint, "download")] == [a.name, b.name]
+    assert [(event.model, event.detail["room_for"]) for event in events(endpoint, "evict")] == [
+        (a.name, b.name),
+        (b.name, a.name),
+    ]
+    endpoint.check_answers(at_least=3)
+    with pytest.raises(AssertionError, match=r"^model-9 was not evicted; evictions: model-0 at .* s for model-1"):
+        endpoint.check_evicted("model-9")
+
+
+def test_concurrent_first_requests_share_one_download_and_one_load(
+    mme_endpoint: Endpoints, mme_models: Models, pool: ThreadPoolExecutor
+) -> None:
+    model = mme_models.linear()
+    endpoint, barrier = mme_endpoint([model]), threading.Barrier(8)
+
+    def ask() -> object:
+        barrier.wait()
+        return endpoint.invoke(model, [1.0])
+
+    answers = [asked.result() for asked in [pool.submit(ask) for _ in range(8)]]
+    assert answers == [model.answer([1.0])] * 8
+    assert len(events(endpoint, "download")) == len(events(endpoint, "load")) == 1
+
+
+def test_models_do_not_wait_for_each_other(
+    mme_endpoint: Endpoints, mme_models: Models, gated: Model, gate: Gate, pool: ThreadPoolExecutor
+) -> None:
+    quick = mme_models.linear()
+    endpoint = mme_endpoint([gated, quick])
+    body = json.dumps({"instances": [str(gate.path)]}).encode()
+    held = pool.submit(refusal, endpoint, gated.key, body)
+    with gate.held():
+        assert endpoint.invoke(quick, [1.0]) == quick.answer([1.0])
+        assert not held.done()
+    held.result()
+
+
+def test_a_model_in_use_is_not_evicted_and_the_other_is_told_so(
+    mme_endpoint: Endpoints, mme_models: Models, gated: Model, gate: Gate, pool: ThreadPoolExecutor
+) -> None:
+    large = mme_models.linear("large", weights_mib=60)
+    endpoint = mme_endpoint([gated, large], memory_mib=85)
+    body = json.dumps({"instances": [str(gate.path)]}).encode()
+    held = pool.submit(refusal, endpoint, gated.key, body)
+    with gate.held():
+        told = refusal(endpoint, large.key)
+        assert (told["status"], code(told), told["OriginalStatusCode"]) == (424, "ModelError", 507)
+        assert "not enough memory" in str(told["OriginalMessage"])
+    held.result()
+    assert endpoint.invoke(large, [1.0]) == large.answer([1.0])
+    endpoint.check_evicted(gated)
+
+
+def test_errors_of_the_model_are_model_errors(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    model = mme_models.linear()
+    told = refusal(mme_endpoint([model], name="ranking"), model.key, b'{"instances": [["text"]]}')
+    assert (told["status"], code(told), told["OriginalStatusCode"]) == (424, "ModelError", 400)
+    assert json.loads(str(told["OriginalMessage"]))["error"].startswith("INVALID_ARGUMENT: input 'x' takes float32")
+    assert message(told).startswith('Received client error (400) from primary with message "{')
+    assert "#logEventViewer:group=/aws/sagemaker/Endpoints/ranking in account 123456789012" in message(told)
+    assert told["LogStreamArn"] == ("arn:aws:logs:us-east-1:123456789012:log-group:/aws/sagemaker/Endpoints/ranking")
+
+
+def test_a_model_that_cannot_be_loaded_says_why_each_time(
+    mme_endpoint: Endpoints, mme_models: Models, tmp_path: Path
+) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"garbage" * 100)
+    broken, good = mme_models.archive(tmp_path, name="broken"), mme_models.linear()
+    endpoint = mme_endpoint([broken, good])
+    for _ in range(2):
+        told = refusal(endpoint, broken.key)
+        assert (told["status"], told["OriginalStatusCode"]) == (424, 500)
+        assert "Can't parse" in str(told["OriginalMessage"])
+    assert len(events(endpoint, "download")) == 1
+    assert len(events(endpoint, "load")) == 2
+    assert endpoint.invoke(good, [1.0]) == good.answer([1.0])
+
+
+@pytest.mark.parametrize("target", ["nothing.tar.gz", "../../etc/passwd", "a/b/c.tar.gz"])
+def test_an_archive_that_is_not_in_s3(mme_endpoint: Endpoints, mme_models: Models, target: str) -> None:
+    told = refusal(mme_endpoint([mme_models.linear()], name="ranking"), target)
+    assert (told["status"], code(told)) == (400, "ValidationError")
+    assert message(told).startswith(f"Failed to download model data (bucket: pytest-mme, key: ranking/{target})")
+
+
+def test_what_is_in_s3_but_is_no_archive(mme_endpoint: Endpoints, mme_models: Models, mme_aws: Aws) -> None:
+    endpoint = mme_endpoint([mme_models.linear()], name="ranking")
+    mme_aws.s3.put_object(Bucket=mme_aws.bucket, Key="ranking/odd.tar.gz", Body=b"odd")
+    told = refusal(endpoint, "odd.tar.gz")
+    assert (told["status"], code(told)) == (400, "ValidationError")
+    assert message(told).startswith("Failed to extract model data archive")
+
+
+def test_no_such_endpoint_and_no_target(mme_endpoint: Endpoints, mme_models: Models, mme_aws: Aws) -> None:
+    mme_endpoint([mme_models.linear()], name="ranking")
+    with pytest.raises(ClientError, match=r"Endpoint nobody of account 123456789012 not found\.") as missing:
+        mme_aws.runtime.invoke_endpoint(EndpointName="nobody", TargetModel="m.tar.gz", Body=b"{}")
+    assert missing.value.response["Error"]["Code"] == "ValidationError"
+    with pytest.raises(ClientError, match="TargetModel is missing"):
+        mme_aws.runtime.invoke_endpoint(EndpointName="ranking", Body=b"{}")
+
+
+def test_a_killed_worker_is_loaded_again_behind_the_clients_back(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    model = mme_models.linear()
+    endpoint = mme_endpoint([model])
+    endpoint.invoke(model, [1.0])
+    (load,) = events(endpoint, "load", "server")
+    psutil.Process(load.detail["pid"]).kill()
+    wait_for(lambda: events(endpoint, "crash", "server") or None, what="the crash", timeout_s=10)
+    assert endpoint.invoke(model, [1.0]) == model.answer([1.0])
+    assert len(events(endpoint, "load")) == 2
+    assert len(events(endpoint, "download")) == 1
+
+
+def test_a_container_that_is_gone_is_a_model_error_with_status_0(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    model = mme_models.linear()
+    endpoint = mme_endpoint([model], name="ranking")
+    endpoint.invoke(model, [1.0])
+    psutil.Process(endpoint.server.facts["pid"]).kill()
+    told = refusal(endpoint, model.key)
+    assert (told["status"], code(told), told["OriginalStatusCode"]) == (424, "ModelError", 0)
+    assert "could not get a response from the ranking endpoint" in message(told)
+
+
+def test_an_invoke_that_takes_too_long_is_a_model_error_with_status_0(
+    mme_endpoint: Endpoints, mme_models: Models
+) -> None:
+    model = mme_models.linear(sleep_ms=3000)
+    told = refusal(mme_endpoint([model], invoke_s=0.2), model.key)
+    assert (told["status"], told["OriginalStatusCode"]) == (424, 0)
+    assert "timed out while waiting for a response from container primary" in message(told)
+
+
+def test_a_model_that_is_not_ready_in_time_is_429_and_loads_on(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    model = mme_models.linear("large", weights_mib=400)
+    endpoint = mme_endpoint([model], ready_s=0.001)
+    once = boto3.client("sagemaker-runtime", config=Config(retries={"total_max_attempts": 1}))
+    with pytest.raises(once.exceptions.ModelNotReadyException):
+        once.invoke_endpoint(EndpointName=endpoint.name, TargetModel=model.key, Body=b'{"instances": [[1.0]]}')
+    wait_for(lambda: events(endpoint, "load") or None, what="the load", timeout_s=20)
+    assert endpoint.invoke(model, [1.0]) == model.answer([1.0])
+    assert len(events(endpoint, "load")) == 1
+
+
+@pytest.mark.parametrize(
+    ("eviction", "evicted"),
+    [("lru", "model-1"), ("fifo", "model-0"), ("lfu", "model-1"), (first_loaded, "model-0")],
+    ids=["lru", "fifo", "lfu", "function"],
+)
+def test_the_eviction_policy_decides(
+    mme_endpoint: Endpoints, mme_models: Models, eviction: object, evicted: str
+) -> None:
+    a, b, c = mme_models.fleet(3, weights_mib=50)
+    endpoint = mme_endpoint([a, b, c], fits=2, eviction=eviction)
+    for model in (a, b, a, c):
+        endpoint.invoke(model, [1.0])
+    endpoint.check_evicted(evicted)
+    assert len(events(endpoint, "evict")) == 1
+
+
+def test_a_policy_that_spares_everybody_means_507(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    def nobody(candidates: list[Candidate]) -> None:
+        del candidates
+
+    a, b = mme_models.fleet(2, weights_mib=50)
+    endpoint = mme_endpoint([a, b], fits=1, eviction=nobody)
+    endpoint.invoke(a, [1.0])
+    assert refusal(endpoint, b.key)["OriginalStatusCode"] == 507
+    endpoint.check_resident(a)
+
+
+def test_identifiers_on_the_server_are_opaque(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    model = mme_models.linear()
+    endpoint = mme_endpoint([model])
+    endpoint.invoke(model, [1.0])
+    (listed,) = endpoint.server.client.list().json()["models"]
+    assert len(listed["modelName"]) == 32
+    assert "model" not in listed["modelName"]
+    assert listed["modelUrl"].endswith(f"/{listed['modelName']}/model")
+
+
+def test_boto3_is_told_who_answered_and_each_try_is_recorded(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    model = mme_models.linear()
+    endpoint = mme_endpoint([model])
+    reply = endpoint.invoke_raw(model.key, b'{"instances": [[1.0]]}')
+    assert reply.headers["x-amzn-invoked-production-variant"] == "AllTraffic"
+    (attempt,) = events(endpoint, "attempt")
+    assert attempt.detail["request"] == reply.headers["x-amzn-requestid"]
+    assert attempt.detail["attempt"].startswith("attempt=1; max=")
+    (invoke,) = events(endpoint, "invoke", "server")
+    assert invoke.detail["request"] == attempt.detail["request"]
+
+
+def test_the_endpoint_is_described_by_sagemaker_and_gone_afterwards(
+    mme_endpoint: Endpoints, mme_models: Models, mme_aws: Aws
+) -> None:
+    mme_endpoint([mme_models.linear()], name="ranking")
+    assert mme_aws.sagemaker.describe_endpoint(EndpointName="ranking")["EndpointStatus"] == "InService"
+    model = mme_aws.sagemaker.describe_model(ModelName="ranking")
+    assert model["PrimaryContainer"]["Mode"] == "MultiModel"
+    assert model["PrimaryContainer"]["ModelDataUrl"] == "s3://pytest-mme/ranking/"
+
+
+def test_two_endpoints_side_by_side_answer_for_themselves(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    one, other = mme_models.linear("m", weights_mib=1), mme_models.linear("m", weights_mib=2)
+    first, second = mme_endpoint([one], name="first"), mme_endpoint([other], name="second")
+    assert first.invoke(one, [1.0]) == one.answer([1.0])
+    assert second.invoke(other, [1.0]) == other.answer([1.0])
+    assert one.answer([1.0]) != other.answer([1.0])
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"name": "no spaces"}, "SageMaker allows 1 to 63 letters"),
+        ({"eviction": "random"}, "choose one of lru, fifo, lfu"),
+        ({"ready_s": 0}, "give seconds, more than 0"),
+        ({"memory_mib": 0}, "give MiB, at least 1"),
+        ({"admission": "maybe"}, "choose 'estimate' or 'none'"),
+        ({"cpus": 0}, "give a whole number, at least 1"),
+        ({"oom": "never"}, "choose 'kernel' or 'tensorflow'"),
+        ({"drain_s": -1}, "give seconds, 0 to 360"),
+        ({"fits": 1, "memory_mib": 100}, "not both"),
+    ],
+)
+def test_fields_that_make_no_sense(
+    mme_endpoint: Endpoints, mme_models: Models, fields: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        mme_endpoint([mme_models.linear()], **fields)
+
+
+def test_fields_that_nobody_knows(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    with pytest.raises(TypeError, match=r"unknown: memory; it takes admission, cpus, .*memory_mib"):
+        mme_endpoint([mme_models.linear()], memory=100)
