@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -76,12 +78,15 @@ def serve_command(
 
 
 def _serve(config: ServingConfig, directory: Path, folder: Path) -> int:
+    began_s = time.monotonic()
+
     def show(text: bytes) -> None:
         fields = json.loads(text)
         if "ready" in fields:
             threading.Thread(target=_load_all, args=(fields["ready"], config, directory, folder), daemon=True).start()
         elif fields["kind"] != "sample":
-            console.print(line(Event(**fields)), markup=False)
+            event = Event(**fields)
+            show_line(line(dataclasses.replace(event, at_s=event.at_s - began_s, server=None)))
 
     events = EventStream(config.name, show)
     try:
@@ -92,6 +97,11 @@ def _serve(config: ServingConfig, directory: Path, folder: Path) -> int:
         return 1
     finally:
         events.close()
+
+
+def show_line(text: str) -> None:
+    """A line as it is, however wide."""
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def _load_all(facts: dict[str, Any], config: ServingConfig, directory: Path, folder: Path) -> None:
@@ -112,9 +122,9 @@ def _load_all(facts: dict[str, Any], config: ServingConfig, directory: Path, fol
             )
         except MMEError as error:
             outcome = f"not loaded: {error}"
-        console.print(f"  {name}: {outcome}", markup=False)
+        show_line(f"  {name}: {outcome}")
     if not found:
-        console.print(f"  {directory} holds no .tar.gz and no folder; load models with POST {url}{routes.MODELS}")
+        show_line(f"  {directory} holds no .tar.gz and no folder; load models with POST {url}{routes.MODELS}")
 
 
 def _unpacked(path: Path, target: Path) -> Path:

@@ -59,9 +59,19 @@ def mme_settings(pytestconfig: pytest.Config) -> Settings:
 @pytest.fixture(scope="session")
 def _mme_run(pytestconfig: pytest.Config) -> Run:
     """The run, on a system that can do it."""
-    if sys.platform == "win32" or not hasattr(os, "fork"):
-        pytest.skip(f"pytest-mme's servers need fork, which {sys.platform} does not have; Linux is what is tested")
+    if missing := _missing():
+        pytest.skip(f"pytest-mme's servers need {missing}, which {sys.platform} does not have; Linux is what is tested")
     return run_of(pytestconfig)
+
+
+def _missing() -> str | None:
+    if not hasattr(os, "fork"):
+        return "fork"
+    try:
+        import fcntl  # noqa: F401
+    except ImportError:
+        return "fcntl"
+    return None
 
 
 @pytest.fixture(scope="session")

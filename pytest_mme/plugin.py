@@ -108,7 +108,15 @@ def pytest_runtest_makereport(
 
         evidence = item.stash[EVIDENCE]
         report.sections.extend(sections(evidence.timeline, evidence.servers))
-        report.user_properties.append(("mme_timeline", evidence.timeline.to_jsonl()))
-    if report.failed and RUN in item.config.stash and item.config.stash[SETTINGS].keep.value == "failed":
-        item.config.stash[RUN].keep = True
+        as_property = ("mme_timeline", evidence.timeline.to_jsonl())
+        report.user_properties.append(as_property)
+        item.user_properties.append(as_property)  # the report of the tear-down is the one that JUnit reads
     return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The controller, which has heard of every failure, decides what is kept."""
+    config = session.config
+    if session.testsfailed and RUN in config.stash and config.stash[SETTINGS].keep.value == "failed":
+        config.stash[RUN].keep = True

@@ -89,6 +89,12 @@ def _mebibytes(raw: str) -> int:
     return int(raw)
 
 
+def _folder(raw: str) -> Path:
+    if not raw:
+        raise ValueError("give a folder")
+    return Path(raw).expanduser()
+
+
 OPTIONS = (
     Option(
         name="enforcement",
@@ -107,7 +113,7 @@ OPTIONS = (
     ),
     Option(
         name="cache",
-        parse=lambda raw: Path(raw).expanduser(),
+        parse=_folder,
         default=platformdirs.user_cache_path("pytest-mme"),
         metavar="FOLDER",
         help="where built models and measurements are kept between runs",

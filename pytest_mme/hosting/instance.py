@@ -175,8 +175,8 @@ class Instance:
         return folder
 
     def close(self) -> None:
-        """Wait for what is under way."""
-        self._pool.shutdown()
+        """Start nothing more; what is under way ends with the server."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _name(target: str) -> str:

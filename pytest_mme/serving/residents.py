@@ -70,6 +70,8 @@ class Resident:
     idle: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     asked_to_end: bool = False
     end: End | None = None
+    reaped: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    """Set when the worker is gone and `end` says how."""
 
     def __post_init__(self) -> None:
         self.idle.set()
@@ -236,6 +238,7 @@ class Residents:
         resident.worker.channel.close()
         self._budget.enforcement.left(resident.entered)
         end = resident.end = End(code, self._was_out_of_memory(code))
+        resident.reaped.set()
         if resident.asked_to_end:
             return
         if resident.state is not State.LOADING:
@@ -256,9 +259,8 @@ class Residents:
 
     async def _end_of(self, resident: Resident) -> End:
         """How the worker ended whose channel closed: the zygote says so a moment later."""
-        assert resident.worker is not None
-        await asyncio.shield(resident.worker.exited)
-        assert resident.end is not None  # `_on_exit` was registered first
+        await resident.reaped.wait()  # `worker.exited` alone may be done a moment before `_on_exit` has run
+        assert resident.end is not None
         return resident.end
 
     def mark(self, token: str) -> None:

@@ -1,0 +1,97 @@
+"""`pytest-mme serve`, as a person would use it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pytest_mme import ContractClient, Models
+from pytest_mme.waiting import wait_for
+
+
+@contextmanager
+def serving(directory: Path, *arguments: str) -> Iterator[tuple[ContractClient, Path, subprocess.Popen[bytes]]]:
+    """`pytest-mme serve`, once it has loaded what it found."""
+    shown = directory.parent / "shown.txt"
+    with shown.open("wb") as output:
+        command = [sys.executable, "-m", "pytest_mme.cli", "serve", str(directory), "--port=0", *arguments]
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        url = wait_for(
+            lambda: re.search(r" at (http://[0-9.:]+)", shown.read_text()),
+            what="its address",
+            timeout_s=30,
+            gone=lambda: None if process.poll() is None else shown.read_text(),
+        )[1]
+        yield ContractClient(url), shown, process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def models(tmp_path: Path, mme_models: Models) -> Path:
+    """An archive, an unpacked archive, and something that is no model."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    first, second = mme_models.fleet(2)
+    (folder / first.key).write_bytes(first.archive.read_bytes())
+    (folder / second.name).mkdir()
+    subprocess.run(["tar", "-xzf", second.archive, "-C", folder / second.name], check=True)
+    (folder / "odd.tar.gz").write_text("odd")
+    return folder
+
+
+def test_it_loads_what_it_finds_and_says_what_it_cannot(models: Path, mme_models: Models) -> None:
+    with serving(models) as (client, shown, process):
+        wait_for(lambda: "odd: not loaded" in shown.read_text() or None, what="the last model", timeout_s=20)
+        assert [one["modelName"] for one in client.list().json()["models"]] == ["model-0", "model-1"]
+        for model in mme_models.fleet(2):
+            answer = client.invoke(model.name, b'{"instances": [[1.0]]}').json()
+            assert answer["predictions"] == [model.answer([1.0])]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+    text = shown.read_text()
+    assert "TensorFlow 2." in text
+    assert "model-0: ready at http://127.0.0.1:" in text
+    assert re.search(r"^ +\d+\.\d{3} s  server  invoke +model-1 +ok", text, re.MULTILINE)
+
+
+def test_the_limit_holds(models: Path, mme_models: Models) -> None:
+    heavy = mme_models.linear("heavy", weights_mib=300)
+    (models / heavy.key).write_bytes(heavy.archive.read_bytes())
+    with serving(models, "--memory-mib=100") as (_, shown, _process):
+        wait_for(lambda: "heavy: not loaded (507)" in shown.read_text() or None, what="the refusal", timeout_s=20)
+        assert "memory limit: 100 MiB by " in shown.read_text()
+
+
+def test_a_taken_port_is_said_plainly(models: Path) -> None:
+    with serving(models) as (client, _, _process):
+        port = client.url.rpartition(":")[2]
+        command = [sys.executable, "-m", "pytest_mme.cli", "serve", str(models), f"--port={port}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "The server cannot start: " in done.stdout
+    assert "choose another with --port; 0 takes any free one" in done.stdout
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pytest_mme.cli", "serve", str(tmp_path / "nothing")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "does not exist" in done.stderr
+
+
+def test_help_teaches() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_mme.cli", "serve", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "curl localhost:8080/models/NAME/invoke" in done.stdout
+    assert "--memory-mib" in done.stdout

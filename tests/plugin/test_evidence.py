@@ -1,0 +1,59 @@
+"""What a failing test shows."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from pytest_mme import Timeline
+
+FAILING = """
+    def test_failing(mme_endpoint, mme_models):
+        a, b = mme_models.fleet(2)
+        endpoint = mme_endpoint([a, b], name="ranking", memory_mib=200)
+        endpoint.invoke(a, [1.0])
+        endpoint.check_evicted(a)
+
+    def test_passing(mme_server):
+        mme_server()
+"""
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_a_failing_test_shows_timeline_log_and_memory(inner: pytest.Pytester, arguments: tuple[str, ...]) -> None:
+    inner.makepyfile(FAILING)
+    result = inner.runpytest_subprocess("--junitxml=report.xml", *arguments)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E *AssertionError: model-0 was not evicted; evictions: none was recorded",
+            "*mme timeline*",
+            "* s  hosting download  model-0 * ok *",
+            "* s  hosting load      model-0 * ok *",
+            "* s  test    invoke    model-0 * ok *",
+            "*mme server log of ranking*",
+            "*mme memory of ranking*",
+            "* s * of 200.0 MiB, 1 resident",
+        ]
+    )
+    assert result.stdout.str().count("mme timeline") == 1
+    timeline = Timeline.from_jsonl(_property(inner, "mme_timeline"))
+    assert [event.model for event in timeline if event.kind == "download"] == ["model-0"]
+
+
+def _property(inner: pytest.Pytester, name: str) -> str:
+    tree = ET.parse(inner.path / "report.xml")
+    (found,) = [one for one in tree.iter("property") if one.get("name") == name]
+    return found.get("value") or ""
+
+
+def test_a_failing_set_up_names_the_cause(inner: pytest.Pytester) -> None:
+    inner.makepyfile(
+        """
+        def test_failing(mme_server):
+            mme_server(memory=1)
+        """
+    )
+    result = inner.runpytest_subprocess()
+    result.stdout.fnmatch_lines(["E *TypeError: unknown: memory; it takes admission, cpus, *"])

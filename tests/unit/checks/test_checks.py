@@ -1,0 +1,89 @@
+"""Checks, with hand-written events: what passes, what fails and with which words, what has nothing to judge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_mme.checks import check_answers, check_evicted, check_resident
+from pytest_mme.events import Event, Kind
+
+
+def event(at_s: float, kind: Kind, model: str | None = None, outcome: str = "ok", **detail: Any) -> Event:
+    return Event(at_s=at_s, kind=kind, source="hosting", model=model, outcome=outcome, detail=detail)
+
+
+LOADS = [event(1.0, "load", "a"), event(2.0, "load", "b")]
+EVICTION = [*LOADS, event(3.0, "evict", "a", room_for="c"), event(3.1, "unload", "a"), event(3.2, "load", "c")]
+
+
+def test_check_evicted() -> None:
+    check_evicted(EVICTION, "a")
+    check_evicted(EVICTION, "a.tar.gz")
+    with pytest.raises(AssertionError, match=r"^b was not evicted; evictions: a at 3.00 s for c$"):
+        check_evicted(EVICTION, "a", "b")
+    with pytest.raises(AssertionError, match=r"^a was not evicted; evictions: none was recorded$"):
+        check_evicted(LOADS, "a")
+    with pytest.raises(AssertionError, match="asked about no model"):
+        check_evicted(EVICTION)
+
+
+def test_check_resident() -> None:
+    check_resident(EVICTION, "b", "c")
+    with pytest.raises(AssertionError, match=r"^a is not resident \(a: unload at 3.10 s\); resident: b, c$"):
+        check_resident(EVICTION, "a", "b")
+    with pytest.raises(AssertionError, match=r"d: never loaded"):
+        check_resident(EVICTION, "d")
+    with pytest.raises(AssertionError, match="no load was recorded"):
+        check_resident([], "a")
+    with pytest.raises(AssertionError, match="asked about no model"):
+        check_resident(EVICTION)
+
+
+@pytest.mark.parametrize("kind", ["crash", "oom"])
+def test_a_dead_model_is_not_resident(kind: Kind) -> None:
+    with pytest.raises(AssertionError, match=f"a: {kind} at 3.00 s"):
+        check_resident([*LOADS, event(3.0, kind, "a", "SIGKILL")], "a")
+
+
+@pytest.mark.parametrize(("outcome", "resident"), [("507", False), ("500", False), ("409", True)])
+def test_only_a_load_that_worked_makes_resident(outcome: str, resident: bool) -> None:
+    events = [event(1.0, "load", "b"), event(2.0, "load", "a", outcome)]
+    if resident:
+        check_resident(events, "a")
+    else:
+        with pytest.raises(AssertionError, match="a: never loaded"):
+            check_resident(events, "a")
+
+
+def test_an_unload_that_failed_leaves_it_resident() -> None:
+    check_resident([*LOADS, event(3.0, "unload", "a", "404")], "a")
+
+
+RIGHT: dict[str, Any] = {"expected": {"identity": "a/1#0", "value": [2.0]}, "got": {"identity": "a/1#0", "y": [2.0000001]}}
+
+
+def test_check_answers() -> None:
+    check_answers([event(1.0, "invoke", "a", **RIGHT)])
+    with pytest.raises(AssertionError, match=r"^0 answers with a known right one were recorded; at least 1 must be$"):
+        check_answers([event(1.0, "invoke", "a")])
+    with pytest.raises(AssertionError, match="at least 2 must be"):
+        check_answers([event(1.0, "invoke", "a", **RIGHT)], at_least=2)
+
+
+@pytest.mark.parametrize(
+    ("got", "words"),
+    [
+        (
+            {"identity": "b/1#0", "y": [2.0]},
+            r"1 of 2 answers are wrong:\n  at 2.00 s a answered .* \(that is b/1#0's\)",
+        ),
+        ({"identity": "a/1#0", "y": [3.0]}, r"a answered .*3.0.*, not Answer"),
+        ([2.0], r"a answered \[2.0\], not Answer"),
+    ],
+)
+def test_wrong_answers_are_shown(got: object, words: str) -> None:
+    wrong = {**RIGHT, "got": got}
+    with pytest.raises(AssertionError, match=words):
+        check_answers([event(1.0, "invoke", "a", **RIGHT), event(2.0, "invoke", "a", **wrong)])

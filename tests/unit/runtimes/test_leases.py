@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from pytest_mme.runtimes.leases import RunDirectory, sweep
+
+
+def test_a_run_directory_goes_with_its_owner(tmp_path: Path) -> None:
+    owned = RunDirectory(tmp_path)
+    (owned.path / "server").mkdir()
+    assert sweep(tmp_path) == []
+    owned.release(keep=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kept_directory_is_never_swept(tmp_path: Path) -> None:
+    owned = RunDirectory(tmp_path)
+    (owned.path / "log").write_text("text")
+    owned.release(keep=True)
+    assert sweep(tmp_path) == []
+    (kept,) = tmp_path.iterdir()
+    assert kept.name == f"kept-{owned.path.name}"
+    assert (kept / "log").read_text() == "text"
+
+
+def test_what_a_dead_owner_left_is_swept_cgroups_included(tmp_path: Path) -> None:
+    cgroup = tmp_path / "cgroup"
+    cgroup.mkdir()
+    script = (
+        "import os, sys; from pathlib import Path; from pytest_mme.runtimes.leases import RunDirectory\n"
+        f"owned = RunDirectory(Path({str(tmp_path / 'runs')!r}))\n"
+        f"(owned.path / 'cgroups').write_text({str(cgroup)!r} + '\\n')\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=False)
+    (left,) = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
+    assert sweep(tmp_path / "runs") == [left]
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert not cgroup.exists()
+
+
+def test_sweeping_touches_nothing_that_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "somebody-elses").mkdir()
+    assert sweep(tmp_path) == []
+    assert sweep(tmp_path / "not-there") == []
+    assert [path.name for path in tmp_path.iterdir()] == ["somebody-elses"]

@@ -1,0 +1,94 @@
+"""Where a memory cgroup is made, on trees of both versions; the local tests use a real one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_mme.serving import cgroups
+
+
+def proc(tmp_path: Path, *, cgroup: str, mounts: str) -> Path:
+    folder = tmp_path / "proc"
+    folder.mkdir()
+    (folder / "cgroup").write_text(cgroup)
+    (folder / "mountinfo").write_text(mounts.format(root=tmp_path))
+    return folder
+
+
+V1_MOUNTS = (
+    "32 31 0:29 / {root}/cpu rw,relatime - cgroup cgroup rw,cpu\n"
+    "35 31 0:32 / {root}/memory rw,relatime - cgroup cgroup rw,memory\n"
+)
+V2_MOUNTS = "31 24 0:28 / {root}/unified rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
+
+
+def enabled(monkeypatch: pytest.MonkeyPatch, file: str, *parents: Path) -> None:
+    """Below *parents* the kernel gives a new cgroup the memory controller's *file*."""
+    make = Path.mkdir
+
+    def mkdir(self: Path, *arguments: Any, **named: Any) -> None:
+        make(self, *arguments, **named)
+        if self.parent in parents:
+            (self / file).write_text("")
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+
+
+def test_version_1_is_made_below_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "memory" / "mine"
+    own.mkdir(parents=True)
+    enabled(monkeypatch, "memory.limit_in_bytes", own)
+    made = cgroups.create("kit", proc=proc(tmp_path, cgroup="4:memory:/mine\n2:cpu:/\n", mounts=V1_MOUNTS))
+    assert (made.version, made.directory) == (1, own / "kit")
+    made.limit(1000)
+    assert (made.directory / "memory.limit_in_bytes").read_text() == "1000"
+
+
+def test_version_2_climbs_to_where_the_controller_is_enabled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "unified" / "user.slice" / "run-1.scope"
+    own.mkdir(parents=True)
+    enabled(monkeypatch, "memory.max", own.parent)
+    heard: list[Path] = []
+    here = proc(tmp_path, cgroup="0::/user.slice/run-1.scope\n", mounts=V2_MOUNTS)
+    made = cgroups.create("kit", promise=heard.append, proc=here)
+    assert (made.version, made.directory) == (2, own.parent / "kit")
+    assert heard == [own / "kit", own.parent / "kit"]
+    assert not (own / "kit").exists()
+    (made.directory / "memory.swap.max").write_text("max")
+    made.limit(1000)
+    assert [(made.directory / f"memory.{file}").read_text() for file in ("max", "swap.max")] == ["1000", "0"]
+
+
+def test_in_a_container_ones_own_path_may_lie_outside_the_mount(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory").mkdir()
+    enabled(monkeypatch, "memory.limit_in_bytes", tmp_path / "memory")
+    mounts = "35 31 0:32 /docker/abc {root}/memory rw - cgroup cgroup rw,memory\n"
+    made = cgroups.create("kit", proc=proc(tmp_path, cgroup="4:memory:/docker/abc\n", mounts=mounts))
+    assert made.directory == tmp_path / "memory" / "kit"
+
+
+def test_where_none_may_be_made_the_error_says_what_was_tried(tmp_path: Path) -> None:
+    (tmp_path / "unified" / "a").mkdir(parents=True)
+    here = proc(tmp_path, cgroup="0::/a\n", mounts=V2_MOUNTS)
+    with pytest.raises(OSError, match=r"unified/a/kit: the memory controller is not enabled there; .*unified/kit: "):
+        cgroups.create("kit", proc=here)
+    assert [path.name for path in (tmp_path / "unified").rglob("*")] == ["a"]
+
+
+def test_what_version_2_counts(tmp_path: Path) -> None:
+    (tmp_path / "memory.current").write_text("1000")
+    (tmp_path / "memory.stat").write_text("anon 600\ninactive_file 100\nactive_file 200\n")
+    (tmp_path / "memory.events").write_text("oom 3\noom_kill 2\n")
+    cgroup = cgroups.CgroupV2(tmp_path)
+    assert (cgroup.used_bytes(), cgroup.kills()) == (700, 2)
+
+
+def test_removing_what_is_gone_already_is_fine(tmp_path: Path) -> None:
+    assert cgroups.remove(tmp_path / "gone")
+    (tmp_path / "busy" / "child").mkdir(parents=True)
+    assert not cgroups.remove(tmp_path / "busy")
