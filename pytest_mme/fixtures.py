@@ -6,12 +6,12 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_mme import marker
+from pytest_mme.session import SETTINGS, evidence_of, run_of
 from pytest_mme.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,30 +21,6 @@ if TYPE_CHECKING:
     from pytest_mme.models.builder import Model, Models
     from pytest_mme.run import Run
     from pytest_mme.runtimes.server import Server
-
-SETTINGS = pytest.StashKey[Settings]()
-RUN = pytest.StashKey["Run"]()
-EVIDENCE = pytest.StashKey["Evidence"]()
-
-
-class Evidence:
-    """What a failing test has to show: its timeline, and the logs of its servers."""
-
-    def __init__(self, timeline: Timeline) -> None:
-        self.timeline = timeline
-        self.servers: list[Server | Endpoint] = []
-
-
-def run_of(config: pytest.Config) -> Run:
-    """The run of this process; a session without any of the fixtures never makes one."""
-    from pytest_mme.run import Run
-
-    if RUN not in config.stash:
-        given = getattr(config, "workerinput", {}).get("mme_run")
-        run = Run(config.stash[SETTINGS], directory=Path(given) if given else None)
-        config.add_cleanup(lambda: run.__exit__())
-        config.stash[RUN] = run
-    return config.stash[RUN]
 
 
 @pytest.fixture(scope="session")
@@ -89,13 +65,7 @@ def mme_timeline(request: pytest.FixtureRequest) -> Timeline:
 
     Checks judge it: `check_evicted(mme_timeline, model)`.
     """
-    return _evidence(request.node).timeline
-
-
-def _evidence(item: pytest.Item) -> Evidence:
-    from pytest_mme.events import Timeline
-
-    return item.stash.setdefault(EVIDENCE, Evidence(Timeline()))
+    return evidence_of(request.node).timeline
 
 
 @pytest.fixture
@@ -104,7 +74,7 @@ def mme_server(_mme_run: Run, request: pytest.FixtureRequest) -> Iterator[Callab
 
     Fields as in `ServerSpec`; defaults for a test by `@pytest.mark.mme(…)`. All end with the test.
     """
-    evidence = _evidence(request.node)
+    evidence = evidence_of(request.node)
     with contextlib.ExitStack() as stack:
 
         def start(**fields: Any) -> Server:
@@ -132,7 +102,7 @@ def mme_endpoint(_mme_run: Run, mme_aws: Aws, request: pytest.FixtureRequest) ->
 
     Fields as in `ServerSpec` and `EndpointSpec`; defaults for a test by `@pytest.mark.mme(…)`. All end with the test.
     """
-    evidence = _evidence(request.node)
+    evidence = evidence_of(request.node)
     with contextlib.ExitStack() as stack:
 
         def start(archives: Sequence[Model], **fields: Any) -> Endpoint:

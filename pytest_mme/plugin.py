@@ -10,7 +10,7 @@ import pytest
 
 from pytest_mme import marker
 from pytest_mme.errors import SettingError
-from pytest_mme.fixtures import EVIDENCE, RUN, SETTINGS
+from pytest_mme.session import SETTINGS, directory_of, evidence_so_far, keep_what_failed
 from pytest_mme.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """An xdist worker joins the run of the controller, which outlives it."""
-    from pytest_mme.fixtures import run_of
-
-    node.workerinput["mme_run"] = str(run_of(node.config).directory)
+    node.workerinput["mme_run"] = str(directory_of(node.config))
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -103,10 +101,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let the evidence travel with the report of a failing test."""
     report = yield
-    if call.when == "call" and report.failed and EVIDENCE in item.stash:
+    if call.when == "call" and report.failed and (evidence := evidence_so_far(item)):
         from pytest_mme.report.sections import sections
 
-        evidence = item.stash[EVIDENCE]
         report.sections.extend(sections(evidence.timeline, evidence.servers))
         as_property = ("mme_timeline", evidence.timeline.to_jsonl())
         report.user_properties.append(as_property)
@@ -114,9 +111,7 @@ def pytest_runtest_makereport(
     return report
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """The controller, which has heard of every failure, decides what is kept."""
-    config = session.config
-    if session.testsfailed and RUN in config.stash and config.stash[SETTINGS].keep.value == "failed":
-        config.stash[RUN].keep = True
+    if session.testsfailed:
+        keep_what_failed(session.config)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import os
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -35,13 +36,15 @@ class Run:
         self._given_directory = directory
         self._undo = contextlib.ExitStack()
         self._numbers = itertools.count(1)
-        self.keep = self.settings.keep.value == "always"
-        """Whether the run's directory stays when the run ends."""
 
     def __enter__(self) -> Run:  # noqa: PYI034  typing.Self needs Python 3.11
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything that was made with it. Closing twice is fine."""
         self._undo.close()
 
     @cached_property
@@ -50,8 +53,8 @@ class Run:
         if self._given_directory is not None:
             return self._given_directory
         leases.sweep()
-        owned = leases.RunDirectory()
-        self._undo.callback(lambda: owned.release(keep=self.keep))
+        owned = leases.RunDirectory(keep=self.settings.keep.value == "always")
+        self._undo.callback(owned.release)
         return owned.path
 
     @cached_property
@@ -106,7 +109,7 @@ class Run:
                 raise ValueError("give fits= or memory_mib=, not both: fits measures the memory that the other says")
             fit = self._measurements.fit(fits, models, server_spec)
             server_spec, known = dataclasses.replace(server_spec, memory_mib=fit.memory_mib), fit.known_bytes
-        name = endpoint_spec.name or aws.unused_name()
+        name = endpoint_spec.name or f"endpoint-{uuid.uuid4().hex[:8]}"
         with (
             self.runtime.run(server_spec, name=name, timeline=timeline, known_bytes=known) as running,
             hosted(models, running, aws, endpoint_spec, timeline) as endpoint,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -103,10 +102,6 @@ class Aws:
             self._endpoints[name] = answering
             undo.callback(self._endpoints.pop, name)
             yield
-
-    def unused_name(self) -> str:
-        """A name for an endpoint that has none of its own."""
-        return f"endpoint-{uuid.uuid4().hex[:8]}"
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import threading
 import uuid
@@ -14,6 +15,8 @@ from aiohttp import web
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
 from pytest_mme.hosting import wire
+
+log = logging.getLogger("pytest_mme")
 
 _THREADS = 256  # one for each request under way; started as they are needed
 _FORWARDED = ("Content-Type", "Accept", routes.CUSTOM_ATTRIBUTES)
@@ -49,7 +52,7 @@ class FrontDoor:
         try:
             _refuse_real_credentials(request.headers.get("Authorization", ""))
             asked = await _wire_request(request, request_id)
-            reply = await self._loop.run_in_executor(self._pool, self._answer, asked)
+            reply = await self._loop.run_in_executor(self._pool, self._answer_or_fail, asked)
         except wire.WireError as error:
             headers |= {wire.ERROR_TYPE: error.code, "Content-Type": "application/json"}
             return web.Response(status=error.status, body=error.body(), headers=headers)
@@ -58,6 +61,15 @@ class FrontDoor:
             name: reply.headers[name] for name in ("Content-Type", routes.CUSTOM_ATTRIBUTES) if name in reply.headers
         }
         return web.Response(status=200, body=reply.body, headers=headers)
+
+    def _answer_or_fail(self, request: wire.WireRequest) -> Reply:
+        try:
+            return self._answer(request)
+        except wire.WireError:
+            raise
+        except Exception as error:
+            log.exception("the request %s of %s failed", request.request_id, request.endpoint)
+            raise wire.internal_failure(error) from error
 
     def close(self) -> None:
         """Stop; requests under way are answered first."""

@@ -114,7 +114,7 @@ class Instance:
             failure = lifecycle.Failure(error.status, error.body(), cause=error)
         except Exception as error:  # noqa: BLE001  the requests that wait must hear of it, whatever it is
             record(outcome=type(error).__name__, detail={"error": str(error)})
-            failure = lifecycle.Failure(500, str(error).encode(), cause=_internal(error))
+            failure = lifecycle.Failure(500, str(error).encode(), cause=wire.internal_failure(error))
         self._step(lifecycle.Downloaded(model, failure))
 
     def _load(self, model: str) -> None:
@@ -181,7 +181,3 @@ class Instance:
 
 def _name(target: str) -> str:
     return target.removesuffix(".tar.gz")
-
-
-def _internal(error: Exception) -> wire.WireError:
-    return wire.WireError(500, "InternalFailure", f"{type(error).__name__}: {error}")

@@ -83,6 +83,11 @@ def model_not_ready(target: str) -> WireError:
     return WireError(429, "ModelNotReadyException", f"Model {target} is not ready for inference yet; try again.")
 
 
+def internal_failure(error: Exception) -> WireError:
+    """A mistake of the kit's own."""
+    return WireError(500, "InternalFailure", f"{type(error).__name__}: {error}")
+
+
 def model_error(name: str, original_status: int, original_body: bytes) -> WireError:
     """The container answered 4xx or 5xx."""
     text = original_body.decode(errors="replace")

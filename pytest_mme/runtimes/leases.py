@@ -39,7 +39,9 @@ def _user() -> str:
 class RunDirectory:
     """A directory that lives as long as its owner."""
 
-    def __init__(self, parent: Path | None = None) -> None:
+    def __init__(self, parent: Path | None = None, *, keep: bool = False) -> None:
+        self.keep = keep
+        """Whether it stays when its owner gives it up, for people to look at."""
         parent = parent or base()
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = parent / uuid.uuid4().hex[:12]
@@ -47,9 +49,9 @@ class RunDirectory:
         self._lock.acquire()  # before the directory is there: whoever sees it finds it owned
         self.path.mkdir(mode=0o700)
 
-    def release(self, *, keep: bool) -> None:
-        """Give it up: remove everything in it, or leave it for people to look at."""
-        if keep:
+    def release(self) -> None:
+        """Give it up."""
+        if self.keep:
             _remove_cgroups(self.path)
             self.path.rename(self.path.with_name(f"kept-{self.path.name}"))
         else:

@@ -11,14 +11,14 @@ def test_a_run_directory_goes_with_its_owner(tmp_path: Path) -> None:
     owned = RunDirectory(tmp_path)
     (owned.path / "server").mkdir()
     assert sweep(tmp_path) == []
-    owned.release(keep=False)
+    owned.release()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_kept_directory_is_never_swept(tmp_path: Path) -> None:
-    owned = RunDirectory(tmp_path)
+    owned = RunDirectory(tmp_path, keep=True)
     (owned.path / "log").write_text("text")
-    owned.release(keep=True)
+    owned.release()
     assert sweep(tmp_path) == []
     (kept,) = tmp_path.iterdir()
     assert kept.name == f"kept-{owned.path.name}"
