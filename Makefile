@@ -6,6 +6,7 @@ ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+FETCHED := example_project/.models/basic-pitch
 QUIET_MAKE := $(MAKE) --no-print-directory
 
 .DEFAULT_GOAL := help
@@ -18,8 +19,9 @@ help: ## list the targets
 demo: ## see it work: set up .venv, test a small example project, say what was shown
 	@if $(QUIET_MAKE) --question $(INSTALLED); then echo "[1/3] pytest-mme and TensorFlow are in $(VENV) already"; \
 	else $(QUIET_MAKE) $(INSTALLED) STEP="[1/3] "; fi
-	@echo "[2/3] fetching basic-pitch, a small trained model, from the package index (once)"
-	@$(PY) example_project/fetch_models.py >/dev/null
+	@if test -d $(FETCHED); then echo "[2/3] basic-pitch, a small trained model, is in $(FETCHED) already"; \
+	else echo "[2/3] fetching basic-pitch, a small trained model, from the package index (once)"; \
+	$(PY) example_project/fetch_models.py >/dev/null; fi
 	@echo "[3/3] running the tests of example_project (half a minute)"
 	@cd example_project && ../$(PY) -m pytest -v
 	@printf '%s\n' "$$SHOWN"
