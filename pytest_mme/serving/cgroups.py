@@ -128,7 +128,7 @@ def _own_paths(table: str) -> Iterator[tuple[str, str]]:
 
 def _upwards(mount_point: Path, root: str, own: str) -> Iterator[Path]:
     """From one's own cgroup up to the mount point; in a container the path may lie outside what is mounted."""
-    inside = Path(re.sub(f"^{re.escape(root.rstrip('/'))}/", "/", own + "/")).relative_to("/")
+    inside = Path(re.sub(f"^{re.escape(root.rstrip('/'))}/", "/", own.rstrip("/") + "/")).relative_to("/")
     for path in (inside, *inside.parents):
         if (mount_point / path).is_dir():
             yield mount_point / path

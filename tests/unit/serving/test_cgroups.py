@@ -72,6 +72,17 @@ def test_in_a_container_ones_own_path_may_lie_outside_the_mount(
     assert made.directory == tmp_path / "memory" / "kit"
 
 
+@pytest.mark.parametrize("root", ["/", "/docker/abc"])
+def test_in_a_cgroup_namespace_ones_own_path_is_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    (tmp_path / "unified").mkdir()
+    enabled(monkeypatch, "memory.max", tmp_path / "unified")
+    mounts = V2_MOUNTS.replace("0:28 /", f"0:28 {root}")
+    made = cgroups.create("kit", proc=proc(tmp_path, cgroup="0::/\n", mounts=mounts))
+    assert made.directory == tmp_path / "unified" / "kit"
+
+
 def test_where_none_may_be_made_the_error_says_what_was_tried(tmp_path: Path) -> None:
     (tmp_path / "unified" / "a").mkdir(parents=True)
     here = proc(tmp_path, cgroup="0::/a\n", mounts=V2_MOUNTS)
