@@ -40,13 +40,13 @@ def test_every_target_of_make_that_it_names_exists() -> None:
 
 def test_the_table_of_fixtures_is_what_pytest_says(pytester: pytest.Pytester) -> None:
     lines = pytester.runpytest("--fixtures", "-p", "no:cacheprovider").outlines
-    found = [
-        (head[1], head[2] or "function", described.strip())
+    found = {
+        int(head[3]): (f"`{head[1]}`", head[2] or "function", described.strip())
         for line, described in itertools.pairwise(lines)
-        if (head := re.match(r"(mme_\w+)(?: \[(\w+) scope\])? -- ", line))
-    ]
+        if (head := re.match(r"(mme_\w+)(?: \[(\w+) scope\])? -- .*:(\d+)$", line))
+    }
     assert len(found) >= 6
-    expect_table(("fixture", "scope", "what a test gets"), [(f"`{name}`", *rest) for name, *rest in found])
+    expect_table(("fixture", "scope", "what a test gets"), [found[number] for number in sorted(found)])
 
 
 def test_the_table_of_options_is_what_the_code_takes() -> None:
