@@ -40,7 +40,7 @@ class Processes:
         """The zygote's exit code, when it ended though nobody closed it."""
         self.workers: dict[int, Worker] = {}
         self._tokens = itertools.count()
-        self._forking: dict[int, asyncio.Future[int]] = {}
+        self._forking: dict[int, asyncio.Future[Worker]] = {}
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def launch(
@@ -68,7 +68,7 @@ class Processes:
         try:
             order = {"fork": {"token": token, "threads": threads, **entered}}
             socket.send_fds(self._control, [json.dumps(order).encode()], [theirs.fileno()])
-            pid = await forked
+            worker: Worker = await forked  # it may have ended already, and left the table of workers
         except ConnectionError as error:
             ours.close()
             raise ZygoteGoneError from error
@@ -77,7 +77,6 @@ class Processes:
             raise
         finally:
             theirs.close()
-        worker = self.workers[pid]
         worker.channel = await FrontEnd.over(ours)
         return worker
 
@@ -116,8 +115,8 @@ class Processes:
             return
         pid = report["pid"]
         exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.workers[pid] = Worker(pid, None, exited)  # type: ignore[arg-type]  # `fork` sets the channel
-        forked.set_result(pid)
+        worker = self.workers[pid] = Worker(pid, None, exited)  # type: ignore[arg-type]  # `fork` sets the channel
+        forked.set_result(worker)
 
     async def _await_end(self) -> None:
         code = await self._zygote.wait()

@@ -139,6 +139,8 @@ class Residents:
             await asyncio.to_thread(self._budget.failed, worker.pid, out_of_memory=refusal.status == 507)
             raise
         used = await asyncio.to_thread(self._budget.loaded, worker.pid, estimate["bytes"])
+        if resident.end is not None:  # it died in the moment between its answer and now
+            raise RefusalError(500, f"{resident.identifier} cannot be loaded: {resident.end}")
         return {
             "pid": worker.pid,
             "bytes": used,
@@ -237,7 +239,7 @@ class Residents:
         assert resident.worker is not None
         resident.worker.channel.close()
         self._budget.enforcement.left(resident.entered)
-        end = resident.end = End(code, self._was_out_of_memory(code))
+        end = resident.end = End(code, not resident.asked_to_end and self._was_out_of_memory(code))
         resident.reaped.set()
         if resident.asked_to_end:
             return
