@@ -61,7 +61,10 @@ def test_an_unload_that_failed_leaves_it_resident() -> None:
     check_resident([*LOADS, event(3.0, "unload", "a", "404")], "a")
 
 
-RIGHT: dict[str, Any] = {"expected": {"identity": "a/1#0", "value": [2.0]}, "got": {"identity": "a/1#0", "y": [2.0000001]}}
+RIGHT: dict[str, Any] = {
+    "expected": {"identity": "a/1#0", "value": [2.0]},
+    "got": {"identity": "a/1#0", "y": [2.0000001]},
+}
 
 
 def test_check_answers() -> None:
