@@ -1,0 +1,59 @@
+"""`python -m bench`: the table of claims. `python -m bench NAME`: one part of it, or `http_fronts`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.console import Console
+
+from bench import claims, http_fronts, invoking, loading, output, through_boto3, unused_plugin
+from bench.claims import Row
+from bench.facts import Machine
+from bench.rig import Rig, Say, rigged
+
+PARTS: Mapping[str, Callable[[Rig], Sequence[Row]]] = {
+    "start": loading.start,
+    "load": loading.load,
+    "memory": loading.memory,
+    "invoke": invoking.invoke,
+    "boto3": through_boto3.boto3,
+    "fleet": loading.fleet,
+    "plugin": unused_plugin.plugin,
+}
+_FRONTS = "http_fronts"
+_WIDTH = 150  # where the output is no terminal
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, show, and record when asked to."""
+    asked = _parser().parse_args(arguments)
+    console = Console() if Console().is_terminal else Console(width=_WIDTH)
+    machine = Machine()
+    if machine.busy:
+        console.print(f"[bold]The machine is busy (load average {machine.load_before:.2f}): expect worse figures.[/]")
+    with console.status("starting") as status:
+        columns, lines = _measure(asked.part, status.update)
+    facts = machine.facts()
+    output.show(console, columns, lines, facts)
+    if asked.record:
+        output.record(asked.part or "claims", columns, lines, facts)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=[*PARTS, _FRONTS], help="measure only this")
+    parser.add_argument("--record", action="store_true", help="write the figures into bench/RESULTS.md")
+    return parser
+
+
+def _measure(part: str | None, say: Say) -> tuple[Sequence[str], output.Lines]:
+    if part == _FRONTS:
+        return http_fronts.COLUMNS, http_fronts.http_fronts(say)
+    with rigged(say) as rig:
+        rows = [row for name, measure in PARTS.items() if part in (None, name) for row in measure(rig)]
+    return claims.COLUMNS, [row.cells for row in rows]
+
+
+if __name__ == "__main__":
+    main()
