@@ -106,4 +106,5 @@ def _environment(directory: Path) -> dict[str, str]:
         "KERAS_HOME": str(directory),  # Keras writes its settings when it is imported
         "PYTHONWARNINGS": "ignore",
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        "TMPDIR": str(directory),  # autograph leaves the sources that it generates
     }
