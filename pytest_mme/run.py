@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pytest_mme.events import Timeline
 from pytest_mme.hosting.aws import Aws, play_aws
-from pytest_mme.hosting.endpoint import Endpoint, EndpointSpec, hosted
+from pytest_mme.hosting.endpoint import Endpoint, EndpointSpec, check_archives, hosted
 from pytest_mme.models.builder import Model, Models
 from pytest_mme.models.store import Store
 from pytest_mme.runtimes import leases
@@ -23,8 +23,6 @@ from pytest_mme.runtimes.fits import Measurements
 from pytest_mme.runtimes.local import LocalRuntime
 from pytest_mme.runtimes.server import Server
 from pytest_mme.settings import Settings
-
-S = TypeVar("S", ServerSpec, EndpointSpec)
 
 
 class Run:
@@ -103,6 +101,7 @@ class Run:
         """
         timeline = Timeline() if timeline is None else timeline
         server_spec, endpoint_spec = split(fields, ServerSpec, EndpointSpec)
+        check_archives(models)
         known: Mapping[str, int] = {}
         if fits is not None:
             if server_spec.memory_mib is not None:

@@ -29,7 +29,8 @@ _DUMMIES = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-_UNSET = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ENDPOINT_URL", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_REGION")
+_UNSET = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_REGION")
+_NO_PROXY = ("NO_PROXY", "no_proxy")
 _ROLE = f"arn:aws:iam::{wire.ACCOUNT}:role/pytest-mme"
 _IMAGE = f"{wire.ACCOUNT}.dkr.ecr.{wire.REGION}.amazonaws.com/pytest-mme:latest"
 
@@ -84,6 +85,8 @@ class Aws:
     @contextlib.contextmanager
     def endpoint(self, name: str, url: str, answering: Answering) -> Iterator[None]:
         """Create model (`Mode=MultiModel`), endpoint config and endpoint, and let the front door know."""
+        if name in self._endpoints:
+            raise ValueError(f"there is an endpoint {name!r} already: give each its own name")
         sagemaker = self.sagemaker
         with contextlib.ExitStack() as undo:
             container = {"Image": _IMAGE, "Mode": "MultiModel", "ModelDataUrl": url}
@@ -111,7 +114,7 @@ def play_aws() -> Iterator[Aws]:
     with contextlib.ExitStack() as undo:
         door = FrontDoor(_dispatch(endpoints))
         undo.callback(door.close)
-        undo.enter_context(_environment({**_DUMMIES, ENDPOINT_URL: door.url}))
+        undo.enter_context(_environment({**_DUMMIES, **_no_proxy(), ENDPOINT_URL: door.url}))
         undo.enter_context(_moto())
         yield Aws(door.url, endpoints)
 
@@ -126,10 +129,16 @@ def _dispatch(endpoints: dict[str, Answering]) -> Callable[[wire.WireRequest], R
     return answer
 
 
+def _no_proxy() -> dict[str, str]:
+    """What keeps a proxy out of the way to the front door."""
+    return {name: ",".join(filter(None, (os.environ.get(name), "127.0.0.1"))) for name in _NO_PROXY}
+
+
 @contextlib.contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    touched = {name: os.environ.get(name) for name in (*values, *_UNSET)}
-    for name in _UNSET:
+    unset = (*_UNSET, *(name for name in os.environ if name.startswith("AWS_ENDPOINT_URL")))
+    touched = {name: os.environ.get(name) for name in (*values, *unset)}
+    for name in unset:
         os.environ.pop(name, None)
     os.environ.update(values)
     try:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import re
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,7 @@ class Endpoint(Checked):
         """The server's log."""
         return self.server.log()
 
-    def invoke(self, model: Model, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float = 0.0) -> Any:
+    def invoke(self, model: Model, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float | None = None) -> Any:
         """What *model* predicts for the one instance *x*, through boto3's own client.
 
         Sends ``{"instances": [x]}`` and returns that instance's prediction; raises boto3's own errors. *before* is
@@ -121,9 +122,10 @@ class Endpoint(Checked):
 
     def answer(self, request: wire.WireRequest) -> Reply:
         """Answer one HTTP try of a client, for the front door; raises `WireError`."""
-        start, outcome = time.monotonic(), "ok"
+        start, outcome = time.monotonic(), "500 InternalFailure"
         try:
-            return self._answer(request)
+            reply = self._answer(request)
+            outcome = "ok"
         except wire.WireError as error:
             outcome = f"{error.status} {error.code}"
             raise
@@ -137,6 +139,7 @@ class Endpoint(Checked):
                 seconds=time.monotonic() - start,
                 detail={"request": request.request_id, "attempt": request.attempt},
             )
+        return reply
 
     def _answer(self, request: wire.WireRequest) -> Reply:
         if not request.target:
@@ -153,13 +156,30 @@ def _client_error() -> type[ClientError]:
     return ClientError
 
 
+def check_archives(models: Sequence[Model]) -> None:
+    """Raises ValueError when two archives would have one key in S3, or there is none."""
+    keys = [model.key for model in models]
+    if not keys:
+        raise ValueError("an endpoint needs at least one archive")
+    if twice := sorted({key for key in keys if keys.count(key) > 1}):
+        raise ValueError(f"two archives are called {', '.join(twice)}: give them names of their own, linear(name=…)")
+
+
+def _prefix(spec: EndpointSpec, name: str) -> str:
+    prefix = f"{name}/" if spec.prefix is None else spec.prefix
+    if prefix and not prefix.endswith("/"):
+        warnings.warn(f"prefix={prefix!r} does not end in a slash; one is inserted (assumed)", stacklevel=2)
+        prefix += "/"
+    return prefix
+
+
 @contextlib.contextmanager
 def hosted(
     models: Sequence[Model], server: Running, aws: Aws, spec: EndpointSpec, timeline: Timeline
 ) -> Iterator[Endpoint]:
     """An endpoint over a *server* of the same name: archives in S3, the endpoint in SageMaker, requests answered."""
     name = server.name
-    folder = aws.folder(spec.prefix if spec.prefix is not None else f"{name}/")
+    folder = aws.folder(_prefix(spec, name))
     for model in models:
         folder.put(model.key, model.archive)
     instance = Instance(name, server, folder, timeline, policy=spec.policy, ready_s=spec.ready_s)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 import time
 import uuid
@@ -19,6 +21,11 @@ from pytest_mme.hosting import lifecycle, wire
 from pytest_mme.hosting.eviction import Policy
 from pytest_mme.hosting.fetch import S3Folder
 from pytest_mme.runtimes.base import Running
+
+log = logging.getLogger("pytest_mme")
+
+Work = Callable[[str], lifecycle.Event]
+"""Something done to a model, and what came of it."""
 
 _THREADS = 256  # started as they are needed: models never wait for each other's downloads and loads
 
@@ -86,54 +93,67 @@ class Instance:
     def _do(self, action: lifecycle.Action) -> None:
         match action:
             case lifecycle.Admit(_Request() as ticket):
-                self._settle(ticket, lambda admitted: admitted.set_result(None))
+                self._admit(ticket)
             case lifecycle.Refuse(_Request() as ticket, failure):
-                error = failure.cause or wire.model_error(self._endpoint, failure.status, failure.body)
-                self._settle(ticket, lambda admitted: admitted.set_exception(error))
+                with contextlib.suppress(InvalidStateError):  # its thread has given up waiting
+                    ticket.admitted.set_exception(self._error(failure))
             case lifecycle.Download(model):
-                self._pool.submit(self._download, model)
+                self._start(self._download, model, lambda failure: lifecycle.Downloaded(model, failure))
             case lifecycle.Load(model):
-                self._pool.submit(self._load, model)
+                self._start(self._load, model, lambda failure: lifecycle.Loaded(model, failure))
             case lifecycle.Evict(model, room_for):
-                self._pool.submit(self._evict, model, room_for)
+                self._start(partial(self._evict, room_for), model, lambda _: lifecycle.Unloaded(model))
 
-    def _settle(self, ticket: _Request, settle: Callable[[Future[None]], None]) -> None:
+    def _admit(self, ticket: _Request) -> None:
         try:
-            settle(ticket.admitted)
-        except InvalidStateError:  # its thread has given up waiting: the request is over
-            if ticket.admitted.cancelled():
-                self._step(lifecycle.Answered(ticket))
+            ticket.admitted.set_result(None)
+        except InvalidStateError:  # its thread has given up waiting: the request is over before it began
+            self._step(lifecycle.Answered(ticket))
 
-    def _download(self, model: str) -> None:
-        record, failure = self._recorder("download", model), None
+    def _error(self, failure: lifecycle.Failure) -> Exception:
+        if failure.cause is None:
+            return wire.model_error(self._endpoint, failure.status, failure.body)
+        return failure.cause if isinstance(failure.cause, wire.WireError) else wire.internal_failure(failure.cause)
+
+    def _start(self, work: Work, model: str, failed: Callable[[lifecycle.Failure], lifecycle.Event]) -> None:
+        """Do *work* on a thread, and then what its outcome asks for; whatever goes wrong, those who wait hear of it."""
+
+        def run() -> None:
+            try:
+                event = work(model)
+            except Exception as error:
+                log.exception("%s of %s failed", model, self._endpoint)
+                event = failed(lifecycle.Failure(500, b"", cause=error))
+            self._step(event)
+
+        self._pool.submit(run)
+
+    def _download(self, model: str) -> lifecycle.Event:
+        record = self._recorder("download", model)
         try:
             size = self._source.fetch(model, self._folder(model))
-            record(detail={"bytes": size})
         except wire.WireError as error:
             record(outcome=error.code, detail={"error": error.message})
-            failure = lifecycle.Failure(error.status, error.body(), cause=error)
-        except Exception as error:  # noqa: BLE001  the requests that wait must hear of it, whatever it is
-            record(outcome=type(error).__name__, detail={"error": str(error)})
-            failure = lifecycle.Failure(500, str(error).encode(), cause=wire.internal_failure(error))
-        self._step(lifecycle.Downloaded(model, failure))
+            return lifecycle.Downloaded(model, lifecycle.Failure(error.status, error.body(), cause=error))
+        record(detail={"bytes": size})
+        return lifecycle.Downloaded(model)
 
-    def _load(self, model: str) -> None:
+    def _load(self, model: str) -> lifecycle.Event:
         identifier, record = self._identifier(model), self._recorder("load", model)
         try:
             reply = self._server.client.load(identifier, self._server.url_of(self._folder(model)))
         except NoAnswerError as error:
             record(outcome="no answer", detail={"error": str(error)})
-            self._step(lifecycle.Loaded(model, lifecycle.Failure(0, b"", cause=wire.container_gone(self._endpoint))))
-            return
+            return lifecycle.Loaded(model, lifecycle.Failure(0, b"", cause=wire.container_gone(self._endpoint)))
         known = reply.status == routes.ALREADY_LOADED and identifier not in self._failed_before
         if reply.ok or known:
+            self._failed_before.discard(identifier)
             record(outcome="ok" if reply.ok else str(reply.status))
-            self._step(lifecycle.Loaded(model))
-            return
+            return lifecycle.Loaded(model)
         record(outcome=str(reply.status), detail={"error": reply.text})
         self._clean_up_after_failed_load(identifier)
         failure = lifecycle.Failure(reply.status, reply.body)
-        self._step(lifecycle.Loaded(model, failure, no_room=reply.status == routes.OUT_OF_MEMORY))
+        return lifecycle.Loaded(model, failure, no_room=reply.status == routes.OUT_OF_MEMORY)
 
     def _clean_up_after_failed_load(self, identifier: str) -> None:
         """Some containers keep a ghost of a model that failed to load, until it is deleted."""
@@ -143,16 +163,17 @@ class Instance:
         except NoAnswerError:
             return  # the container is gone, and its ghosts with it
 
-    def _evict(self, model: str, room_for: str) -> None:
+    def _evict(self, room_for: str, model: str) -> lifecycle.Event:
+        evicted, unloaded = self._recorder("evict", model), self._recorder("unload", model)
         detail = {"room_for": _name(room_for), "reason": "no memory to load it"}
-        self._recorder("evict", model)(detail=detail)
-        record = self._recorder("unload", model)
         try:
             reply = self._server.client.unload(self._identifier(model))
-            record(outcome="ok" if reply.ok else str(reply.status))
+            outcome = "ok" if reply.ok or reply.status == routes.NOT_LOADED else str(reply.status)
         except NoAnswerError as error:
-            record(outcome="no answer", detail={"error": str(error)})
-        self._step(lifecycle.Unloaded(model))
+            outcome, detail["error"] = "no answer", str(error)
+        evicted(outcome=outcome, detail=detail)
+        unloaded(outcome=outcome)
+        return lifecycle.Unloaded(model)
 
     def _recorder(self, kind: Kind, model: str) -> Callable[..., object]:
         """Records an event that begins now and ends when the recorder is called."""

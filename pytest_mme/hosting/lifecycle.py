@@ -41,6 +41,8 @@ class Ticket:
 
     model: str
     retried: bool = False
+    since: int = 0
+    """When it was let through, in ticks of the state machine."""
 
 
 # What happens
@@ -188,7 +190,7 @@ class Lifecycle:
     def _admit(self, model: _Model, ticket: Ticket) -> Admit:
         model.in_flight += 1
         model.requests += 1
-        model.used = self._tick
+        model.used = ticket.since = self._tick
         return Admit(ticket)
 
     def _load(self, model: _Model) -> Load:
@@ -214,12 +216,24 @@ class Lifecycle:
 
     def _make_room(self, model: _Model, failure: Failure) -> Iterator[Action]:
         """Evict one idle model and try again once it is gone, until nothing idle is left (assumed)."""
-        victim = self._policy(self._candidates())
+        try:
+            victim = self._victim()
+        except Exception as error:  # noqa: BLE001  the policy may be the user's: whoever waits must hear of it
+            yield from self._give_up(model, Failure(500, b"", cause=error), Phase.ON_DISK)
+            return
         if victim is not None:
             self._models[victim].phase = Phase.UNLOADING
             yield Evict(victim, room_for=model.name)
         elif not self._any(Phase.UNLOADING):
             yield from self._give_up(model, failure, Phase.ON_DISK)
+
+    def _victim(self) -> str | None:
+        candidates = self._candidates()
+        victim = self._policy(candidates)
+        names = [candidate.model for candidate in candidates]
+        if victim is not None and victim not in names:
+            raise ValueError(f"the eviction policy chose {victim!r}, but it may choose among {names}, or None")
+        return victim
 
     def _candidates(self) -> list[Candidate]:
         """What may be evicted: never a model with a request in flight (assumed)."""
@@ -248,7 +262,7 @@ class Lifecycle:
         if not lost:
             return
         ticket.retried = True
-        if model.phase is Phase.RESIDENT:
+        if model.phase is Phase.RESIDENT and ticket.since >= model.loaded:  # else it has come back since
             model.phase = Phase.ON_DISK
         yield from self._want(model, ticket)
 

@@ -106,9 +106,12 @@ class LocalServer:
 
     def _first_line(self, events: IO[bytes]) -> Mapping[str, Any]:
         alarm = threading.Timer(_START_S, self._process.kill)
+        alarm.daemon = True
         alarm.start()
-        line = events.readline()
-        alarm.cancel()
+        try:
+            line = events.readline()
+        finally:
+            alarm.cancel()
         if not line:
             code = self._process.wait()
             raise ServerStartError(self.name, f"its process ended with code {code}", self._log_end())

@@ -80,7 +80,7 @@ class Server(Checked):
         """`DELETE /models/ID`: when it returns, the model's memory is free."""
         self._call("unload", model, lambda: self.client.unload(self.identifier(model)))
 
-    def invoke(self, model: Model, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float = 0.0) -> Any:
+    def invoke(self, model: Model, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float | None = None) -> Any:
         """What *model* predicts for the one instance *x*."""
         body, known = instance_body(x, signature), known_answer(model, x, signature, before)
         reply = self._call("invoke", model, lambda: self.client.invoke(self.identifier(model), body), known)
