@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import json
 import logging
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -21,7 +20,8 @@ from pytest_mme.errors import MMEError
 from pytest_mme.events import Event
 from pytest_mme.models.archive import extract, is_saved_model, versions
 from pytest_mme.report.sections import line
-from pytest_mme.serving.config import Admission, Enforcement, OutOfMemory, ServingConfig
+from pytest_mme.runtimes import leases
+from pytest_mme.serving.config import Admission, HowEnforced, OutOfMemory, ServingConfig
 from pytest_mme.serving.server import EventStream, serve
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
@@ -53,7 +53,7 @@ def serve_command(
         OutOfMemory, typer.Option(help="Who notices that memory ran out: the `kernel`, which kills, or `tensorflow`.")
     ] = "kernel",
     enforcement: Annotated[
-        Enforcement, typer.Option(help="How the kernel's limit is done: a memory `cgroup`, or `sampled` by the server.")
+        HowEnforced, typer.Option(help="How the kernel's limit is done: a memory `cgroup`, or `sampled` by the server.")
     ] = "auto",
 ) -> None:
     """Serve the models in DIRECTORY as a multi-model container would, until Ctrl-C.
@@ -73,8 +73,14 @@ def serve_command(
         oom=oom,
         enforcement=enforcement,
     )
-    with tempfile.TemporaryDirectory(prefix="pytest-mme-") as folder:
-        raise typer.Exit(_serve(config, directory, Path(folder)))
+    leases.sweep()
+    owned = leases.RunDirectory()
+    name, record = f"pytest-mme-{owned.path.name}", str(owned.path / leases.CGROUPS)
+    try:
+        status = _serve(dataclasses.replace(config, cgroup_name=name, cgroup_record=record), directory, owned.path)
+    finally:
+        owned.release()
+    raise typer.Exit(status)
 
 
 def _serve(config: ServingConfig, directory: Path, folder: Path) -> int:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, Literal, get_args
 
@@ -126,7 +126,3 @@ class Timeline(Sequence[Event]):
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a timeline: its first line is {head!r}") from error
         return timeline
-
-
-Record = Callable[..., object]
-"""`Timeline.record`, or whatever takes the same arguments."""

@@ -101,7 +101,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let the evidence travel with the report of a failing test."""
     report = yield
-    if call.when == "call" and report.failed and (evidence := evidence_so_far(item)):
+    if call.when != "teardown" and report.failed and (evidence := evidence_so_far(item)):
         from pytest_mme.report.sections import sections
 
         report.sections.extend(sections(evidence.timeline, evidence.servers))

@@ -64,7 +64,8 @@ class Run:
     @cached_property
     def runtime(self) -> Runtime:
         """Starts servers."""
-        return LocalRuntime(self.directory, enforcement=self.settings.enforcement.value)
+        keep = self.settings.keep.value != "never"
+        return LocalRuntime(self.directory, enforcement=self.settings.enforcement.value, keep=keep)
 
     @cached_property
     def _measurements(self) -> Measurements:

@@ -92,7 +92,7 @@ def _mebibytes(raw: str) -> int:
 def _folder(raw: str) -> Path:
     if not raw:
         raise ValueError("give a folder")
-    return Path(raw).expanduser()
+    return Path(raw).expanduser().absolute()
 
 
 OPTIONS = (

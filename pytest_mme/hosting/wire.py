@@ -17,7 +17,6 @@ REGION = "us-east-1"
 
 ERROR_TYPE = "x-amzn-ErrorType"
 REQUEST_ID = "x-amzn-RequestId"
-INVOCATION_ID = "amz-sdk-invocation-id"
 VARIANT = "x-Amzn-Invoked-Production-Variant"
 VARIANT_NAME = "AllTraffic"
 

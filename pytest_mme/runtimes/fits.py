@@ -23,7 +23,10 @@ _MIB = 1024 * 1024
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one archive was measured at, loaded and asked once."""
+    """What one archive was measured at: loaded, and asked once where the kit knows what to ask.
+
+    An archive that the kit did not build is only loaded: what its first predict allocates is not in it.
+    """
 
     bytes: int
     fingerprint: str | None

@@ -16,10 +16,14 @@ from pathlib import Path
 
 import filelock
 
+from pytest_mme.errors import NotReadyError
 from pytest_mme.serving import cgroups
+from pytest_mme.waiting import wait_for
 
 CGROUPS = "cgroups"
 """The file in a run's directory that names every cgroup made for it."""
+
+_EMPTY_S = 10.0
 
 log = logging.getLogger("pytest_mme")
 
@@ -52,12 +56,13 @@ class RunDirectory:
     def release(self) -> None:
         """Give it up."""
         if self.keep:
-            _remove_cgroups(self.path)
+            removed = _remove_cgroups(self.path)
             self.path.rename(self.path.with_name(f"kept-{self.path.name}"))
         else:
-            _remove(self.path)
+            removed = _remove(self.path)
         self._lock.release()
-        _lock_of(self.path).unlink(missing_ok=True)
+        if removed:
+            _lock_of(self.path).unlink(missing_ok=True)
 
 
 def sweep(parent: Path | None = None) -> list[Path]:
@@ -66,8 +71,7 @@ def sweep(parent: Path | None = None) -> list[Path]:
     for lock_path in sorted((parent or base()).glob("*.lock")):
         directory = lock_path.with_suffix("")
         with _owned_by_nobody(lock_path) as free:
-            if free:
-                _remove(directory)
+            if free and _remove(directory):
                 lock_path.unlink(missing_ok=True)
                 swept.append(directory)
                 log.info("swept %s, left by a run that died", directory)
@@ -92,14 +96,24 @@ def _lock_of(directory: Path) -> Path:
     return directory.with_suffix(".lock")
 
 
-def _remove(directory: Path) -> None:
-    _remove_cgroups(directory)
+def _remove(directory: Path) -> bool:
+    """Whether it could be: while a cgroup of its is still in use the directory stays, for the next sweep."""
+    if not _remove_cgroups(directory):
+        return False
     shutil.rmtree(directory, ignore_errors=True)
+    return True
 
 
-def _remove_cgroups(directory: Path) -> None:
+def _remove_cgroups(directory: Path) -> bool:
+    """Processes whose lifeline has closed take a moment to end; until then the kernel keeps their cgroup."""
     record = directory / CGROUPS
-    if record.exists():
-        for line in record.read_text().splitlines():
-            if not cgroups.remove(Path(line)):
-                log.warning("the cgroup %s could not be removed: something is still in it", line)
+    lines = record.read_text().splitlines() if record.exists() else []
+    return all(list(map(_removed_in_time, map(Path, lines))))
+
+
+def _removed_in_time(cgroup: Path) -> bool:
+    try:
+        return wait_for(lambda: cgroups.remove(cgroup) or None, what=f"the end of {cgroup}", timeout_s=_EMPTY_S)
+    except NotReadyError:
+        log.warning("the cgroup %s could not be removed: something is still in it", cgroup)
+        return False

@@ -7,6 +7,7 @@ import dataclasses
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from pytest_mme.serving.config import ServingConfig
 _MIB = 1024 * 1024
 _START_S = 60.0
 _CATCH_UP_S = 10.0
+_STOP_S = 20.0
 _LOG_LINES = 20
 
 
@@ -34,8 +36,9 @@ class LocalRuntime:
 
     name = "local"
 
-    def __init__(self, directory: Path, *, enforcement: str = "auto") -> None:
-        self._directory, self._enforcement = directory, enforcement
+    def __init__(self, directory: Path, *, enforcement: str = "auto", keep: bool = False) -> None:
+        """*keep*: leave each server's files below *directory*; otherwise they go with the server."""
+        self._directory, self._enforcement, self._keep = directory, enforcement, keep
         self.identity = f"local/tensorflow-{importlib.metadata.version('tensorflow')}/{enforcement}"
 
     @contextlib.contextmanager
@@ -50,6 +53,8 @@ class LocalRuntime:
             "cgroup_record": str(self._directory / CGROUPS),
         }
         with contextlib.ExitStack() as undo:
+            if not self._keep:
+                undo.callback(shutil.rmtree, directory, ignore_errors=True)
             server = LocalServer(name, directory, timeline)
             undo.callback(server.close)
             server.start(fields)
@@ -147,13 +152,11 @@ class LocalServer:
         self._reader.join()
 
     def _stop(self) -> None:
-        """SIGTERM, and SIGKILL when the server outlives the time that its own drain may take."""
+        """Close the lifeline: the test is over, so what is still in flight is cut off. SIGKILL if that is not enough."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        if self._process.poll() is None:
-            self._process.terminate()
         try:
-            self._process.wait(timeout=60)
+            self._process.wait(timeout=_STOP_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

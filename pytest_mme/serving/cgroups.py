@@ -6,6 +6,7 @@ Source: Linux, Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst.
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -83,8 +84,18 @@ def _read_table(path: Path) -> dict[str, int]:
     return {name: int(value) for name, value in (line.split() for line in path.read_text().splitlines())}
 
 
+def _lets_in(directory: Path) -> bool:
+    """Try it: version 2 also asks for the right to write to the common ancestor of the old cgroup and the new."""
+    try_it = ["sh", "-c", 'echo $$ > "$1"', "sh", str(directory / "cgroup.procs")]
+    return subprocess.run(try_it, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
 def create(
-    name: str, *, promise: Callable[[Path], None] = lambda _: None, proc: Path = Path("/proc/self")
+    name: str,
+    *,
+    promise: Callable[[Path], None] = lambda _: None,
+    proc: Path = Path("/proc/self"),
+    lets_in: Callable[[Path], bool] = _lets_in,
 ) -> MemoryCgroup:
     """Make a memory cgroup called *name* as near to this process as it may be made; *promise* hears of it before.
 
@@ -100,10 +111,13 @@ def create(
         except OSError as error:
             refused.append(f"{directory}: {error.strerror}")
             continue
-        if (directory / ("memory.limit_in_bytes" if kind is CgroupV1 else "memory.max")).exists():
+        if not (directory / ("memory.limit_in_bytes" if kind is CgroupV1 else "memory.max")).exists():
+            refused.append(f"{directory}: the memory controller is not enabled there")
+        elif kind is CgroupV2 and not lets_in(directory):
+            refused.append(f"{directory}: no process may be moved there")
+        else:
             return kind(directory)
         directory.rmdir()
-        refused.append(f"{directory}: the memory controller is not enabled there")
     raise OSError("no memory cgroup may be made here; tried " + ("; ".join(refused) or "nothing: none is mounted"))
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 Admission = Literal["estimate", "none"]
 OutOfMemory = Literal["kernel", "tensorflow"]
-Enforcement = Literal["auto", "cgroup", "sampled"]
+HowEnforced = Literal["auto", "cgroup", "sampled"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class ServingConfig:
     """`estimate`: answer 507 to a load that would not fit; `none`: try, and let the memory run out."""
     oom: OutOfMemory = "kernel"
     """`kernel`: whoever exceeds the limit is killed; `tensorflow`: TensorFlow's allocator reports RESOURCE_EXHAUSTED."""
-    enforcement: Enforcement = "auto"
+    enforcement: HowEnforced = "auto"
     """How `oom="kernel"` is done: by a memory cgroup, or by sampling and killing; `auto` prefers the cgroup."""
     cpus: int | None = None
     """Threads of each worker's TensorFlow; None: its own default, one per core."""

@@ -18,7 +18,6 @@ from pytest_mme.serving.config import ServingConfig
 
 MIB = 1024 * 1024
 _SAMPLE_EVERY_S = 0.02
-_WORKER_BYTES = 16 * MIB  # a tiny model's worker was measured at 14; a larger one seen later counts from then on
 
 log = logging.getLogger("pytest_mme")
 
@@ -41,8 +40,14 @@ class Enforcement(Protocol):
     def left(self, entered: Mapping[str, Any]) -> None:
         """The worker that was given *entered* is gone."""
 
+    worker_bytes: int
+    """What a tiny model's worker takes, in the terms of `used_bytes`; a larger one seen later counts from then on."""
+
     def used_bytes(self) -> int:
         """What the workers use together now."""
+
+    def bytes_of(self, pid: int, entered: Mapping[str, Any]) -> int:
+        """What one worker uses of that; 0 when it is gone."""
 
     def kills(self) -> int:
         """How many workers were killed for lack of memory."""
@@ -58,6 +63,7 @@ class NoLimit:
     environment: Mapping[str, str] = {}
     descriptors: tuple[int, ...] = ()
     cheap = False
+    worker_bytes = 16 * MIB  # measured: 14
 
     def __init__(self, pids: Callable[[], Collection[int]]) -> None:
         self._pids = pids
@@ -72,6 +78,11 @@ class NoLimit:
     def used_bytes(self) -> int:
         """The workers' private memory."""
         return sum(map(private_bytes, self._pids()))
+
+    def bytes_of(self, pid: int, entered: Mapping[str, Any]) -> int:
+        """Its private memory."""
+        del entered
+        return private_bytes(pid)
 
     def kills(self) -> int:
         """None."""
@@ -131,19 +142,18 @@ class SampledLimit(NoLimit):
         while True:
             sample = await asyncio.to_thread(lambda: {pid: private_bytes(pid) for pid in self._pids()})
             self._dying &= sample.keys()
-            if sum(sample.values()) > self._limit_bytes:
-                self._kill_offender(sample)
+            alive = {pid: used for pid, used in sample.items() if pid not in self._dying}
+            if sum(alive.values()) > self._limit_bytes:
+                self._kill_offender(alive)
             self._before = sample
             await asyncio.sleep(_SAMPLE_EVERY_S)
 
-    def _kill_offender(self, sample: Mapping[int, int]) -> None:
+    def _kill_offender(self, alive: Mapping[int, int]) -> None:
         """The offender is the one that grew most since the sample before."""
-        alive = sample.keys() - self._dying
-        offender = max(alive, key=lambda pid: sample[pid] - self._before.get(pid, 0), default=None)
-        if offender is not None:
-            self._dying.add(offender)
-            self._kills += 1
-            self._kill(offender)
+        offender = max(alive, key=lambda pid: alive[pid] - self._before.get(pid, 0))
+        self._dying.add(offender)
+        self._kills += 1
+        self._kill(offender)
 
     def kills(self) -> int:
         """Our own count."""
@@ -175,13 +185,21 @@ def enforce(config: ServingConfig, pids: Callable[[], Collection[int]], kill: Ca
         return AllocatorBudget(config.memory_bytes)
     if config.enforcement != "sampled":
         try:
-            cgroup = cgroups.create(config.cgroup_name, promise=partial(_record_path, config.cgroup_record))
-            return KernelLimit(cgroup, config.memory_bytes)
+            return _kernel_limit(config)
         except OSError as error:
             if config.enforcement == "cgroup":
                 raise
             log.info("%s", error)
     return NoLimit(pids) if config.memory_bytes is None else SampledLimit(pids, config.memory_bytes, kill)
+
+
+def _kernel_limit(config: ServingConfig) -> KernelLimit:
+    cgroup = cgroups.create(config.cgroup_name, promise=partial(_record_path, config.cgroup_record))
+    try:
+        return KernelLimit(cgroup, config.memory_bytes)
+    except OSError:
+        cgroups.remove(cgroup.directory)
+        raise
 
 
 def _record_path(record: str | None, directory: Path) -> None:
@@ -190,60 +208,83 @@ def _record_path(record: str | None, directory: Path) -> None:
             file.write(f"{directory}\n")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Claim:
-    """What a load that is under way may come to use."""
+    """What a worker may come to use, from before its load until its process is gone."""
 
     pid: int
-    bytes: int
+    entered: Mapping[str, Any]
     fingerprint: str
+    estimated_bytes: int
+    bytes: int
+
+
+class DoesNotFitError(Exception):
+    """A load would exceed the limit; says by what."""
 
 
 class Budget:
-    """Decides whether a load fits: what is used now, what loads under way will still take, what this one needs."""
+    """Decides whether a load fits: what is used now, what the workers there are may still take, what this one needs.
+
+    A model that was loaded and not asked yet holds less than it will, so every worker keeps its claim to the end.
+    """
 
     def __init__(self, config: ServingConfig, enforcement: Enforcement) -> None:
         self.enforcement = enforcement
         self._limit_bytes = config.memory_bytes if config.admission == "estimate" else None
-        self._measured: dict[str, int] = dict(config.known_bytes)
-        self._overhead_bytes = _WORKER_BYTES
+        self._known = config.known_bytes
+        self._learnt: dict[str, int] = {}
+        self._worker_bytes = enforcement.worker_bytes
         self._claims: dict[int, Claim] = {}
         self._lock = threading.Lock()
 
-    def claim(self, pid: int, fingerprint: str, estimated_bytes: int) -> str | None:
-        """Enter a load by the worker *pid*, or say why it does not fit. One at a time: it reads what others changed."""
+    def claim(self, pid: int, entered: Mapping[str, Any], fingerprint: str, estimated_bytes: int) -> Claim:
+        """Enter a load by the worker *pid*; raises `DoesNotFitError`. One at a time: it reads what others changed."""
         with self._lock:
-            need = self._measured.get(fingerprint, estimated_bytes + self._overhead_bytes)
-            refused = self._refused(need)
-            if refused is None:
-                self._claims[pid] = Claim(pid, need, fingerprint)
-            return refused
+            need = self._need(fingerprint, estimated_bytes)
+            claim = Claim(pid, entered, fingerprint, estimated_bytes, need)
+            if self._limit_bytes is not None:
+                self._check(claim, self._limit_bytes)
+            self._claims[pid] = claim
+            return claim
 
-    def _refused(self, need: int) -> str | None:
-        if self._limit_bytes is None:
-            return None
-        used = self.enforcement.used_bytes()
-        promised = sum(max(claim.bytes - private_bytes(claim.pid), 0) for claim in self._claims.values())
-        if used + promised + need <= self._limit_bytes:
-            return None
-        return (
-            f"the model needs about {need / MIB:.0f} MiB; {used / MIB:.0f} MiB are used and "
-            f"{promised / MIB:.0f} MiB promised to loads under way, of {self._limit_bytes / MIB:.0f} MiB"
-        )
+    def _need(self, fingerprint: str, estimated_bytes: int) -> int:
+        """What was measured for this very archive, else the estimate, unless it was once seen to need more."""
+        if fingerprint in self._known:
+            return self._known[fingerprint]
+        return max(estimated_bytes + self._worker_bytes, self._learnt.get(fingerprint, 0))
 
-    def loaded(self, pid: int, estimated_bytes: int) -> int:
+    def _check(self, claim: Claim, limit_bytes: int) -> None:
+        used = max(self.enforcement.used_bytes() - self._bytes_of(claim), 0)
+        promised = sum(max(other.bytes - self._bytes_of(other), 0) for other in list(self._claims.values()))
+        if used + promised + claim.bytes > limit_bytes:
+            raise DoesNotFitError(
+                f"the model needs about {claim.bytes / MIB:.0f} MiB; {used / MIB:.0f} MiB are used and "
+                f"{promised / MIB:.0f} MiB promised to models loaded or loading, of {limit_bytes / MIB:.0f} MiB"
+            )
+
+    def _bytes_of(self, claim: Claim) -> int:
+        return self.enforcement.bytes_of(claim.pid, claim.entered)
+
+    def loaded(self, claim: Claim) -> int:
         """The load succeeded: learn from it, and return what the worker holds now, in bytes."""
-        measured = private_bytes(pid)
+        measured = self._bytes_of(claim)
         with self._lock:
-            claim = self._claims.pop(pid)
-            self._measured[claim.fingerprint] = max(measured, self._measured.get(claim.fingerprint, 0))
-            self._overhead_bytes = max(self._overhead_bytes, measured - estimated_bytes)
+            self._learn(claim, measured)
+            self._worker_bytes = max(self._worker_bytes, measured - claim.estimated_bytes)
         return measured
 
-    def failed(self, pid: int, *, out_of_memory: bool) -> None:
-        """The load failed; one that ran out of memory needs more than what the others had left it."""
-        with self._lock:
-            claim = self._claims.pop(pid)
-            if out_of_memory and self._limit_bytes is not None:
-                left = self._limit_bytes - self.enforcement.used_bytes()
-                self._measured[claim.fingerprint] = max(self._measured.get(claim.fingerprint, 0), left + 1)
+    def ran_out_of_memory(self, claim: Claim) -> None:
+        """The load ran out of memory: it needs more than what the others had left it."""
+        if self._limit_bytes is not None:
+            others = sum(self._bytes_of(other) for other in list(self._claims.values()) if other.pid != claim.pid)
+            with self._lock:
+                self._learn(claim, max(claim.bytes, self._limit_bytes - others + 1))
+
+    def _learn(self, claim: Claim, seen_bytes: int) -> None:
+        self._learnt[claim.fingerprint] = max(seen_bytes, self._learnt.get(claim.fingerprint, 0))
+
+    def left(self, pid: int, entered: Mapping[str, Any]) -> None:
+        """The worker's process is gone, and what it held is free. Never waits: the event loop calls it."""
+        self._claims.pop(pid, None)
+        self.enforcement.left(entered)

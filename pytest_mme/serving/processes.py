@@ -23,7 +23,7 @@ class ZygoteGoneError(Exception):
 
 
 @dataclasses.dataclass(eq=False)
-class Worker:
+class WorkerProcess:
     """One worker's process, seen from the front."""
 
     pid: int
@@ -38,9 +38,9 @@ class Processes:
     def __init__(self) -> None:
         self.died: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         """The zygote's exit code, when it ended though nobody closed it."""
-        self.workers: dict[int, Worker] = {}
+        self.workers: dict[int, WorkerProcess] = {}
         self._tokens = itertools.count()
-        self._forking: dict[int, asyncio.Future[Worker]] = {}
+        self._forking: dict[int, asyncio.Future[WorkerProcess]] = {}
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def launch(
@@ -55,12 +55,11 @@ class Processes:
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", **dict.fromkeys(_THREADS, "1"), **environment},
         )
         theirs.close()
-        self._control.setblocking(False)
         asyncio.get_running_loop().add_reader(self._control, self._hear)
         self._watch = asyncio.create_task(self._await_end())
         return self._ready
 
-    async def fork(self, entered: Mapping[str, Any], threads: int | None) -> Worker:
+    async def fork(self, entered: Mapping[str, Any], threads: int | None) -> WorkerProcess:
         """Fork a worker; raises `ZygoteGoneError`, or OSError when the system gives no process."""
         token, forked = next(self._tokens), asyncio.get_running_loop().create_future()
         self._forking[token] = forked
@@ -68,7 +67,7 @@ class Processes:
         try:
             order = {"fork": {"token": token, "threads": threads, **entered}}
             socket.send_fds(self._control, [json.dumps(order).encode()], [theirs.fileno()])
-            worker: Worker = await forked  # it may have ended already, and left the table of workers
+            worker: WorkerProcess = await forked  # it may have ended already, and left the table of workers
         except ConnectionError as error:
             ours.close()
             raise ZygoteGoneError from error
@@ -89,10 +88,11 @@ class Processes:
         return list(self.workers)
 
     async def close(self) -> None:
-        """End the zygote, which kills and reaps its workers first."""
+        """End the zygote, which kills and reaps its workers first. Closing twice is fine."""
         self._watch.cancel()
         self._stop_hearing()
         await self._zygote.wait()
+        self._all_gone(ZygoteGoneError("the server is ending"))
 
     def _hear(self) -> None:
         message = self._control.recv(_MESSAGE_BYTES)
@@ -115,21 +115,25 @@ class Processes:
             return
         pid = report["pid"]
         exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        worker = self.workers[pid] = Worker(pid, None, exited)  # type: ignore[arg-type]  # `fork` sets the channel
+        worker = self.workers[pid] = WorkerProcess(pid, None, exited)  # type: ignore[arg-type]  # `fork` sets the channel
         forked.set_result(worker)
 
     async def _await_end(self) -> None:
         code = await self._zygote.wait()
         self._stop_hearing()
-        gone = ZygoteGoneError(f"the zygote ended with code {code}")
-        if not self._ready.done():
-            self._ready.set_exception(gone)
-        for forking in self._forking.values():
-            forking.set_exception(gone)
+        self._all_gone(ZygoteGoneError(f"the zygote ended with code {code}"))
+        self.died.set_result(code)
+
+    def _all_gone(self, reason: ZygoteGoneError) -> None:
+        """Whoever waits for the zygote or for a worker hears of their end."""
+        everybody: list[asyncio.Future[Any]] = [self._ready, *self._forking.values()]
+        for waiting in everybody:
+            if not waiting.done():
+                waiting.set_exception(reason)
+                waiting.exception()  # seen: nobody may be waiting
         for worker in self.workers.values():
             worker.exited.set_result(-9)  # the kernel sends SIGKILL to a worker whose zygote is gone
         self.workers.clear()
-        self.died.set_result(code)
 
     def _stop_hearing(self) -> None:
         if self._control.fileno() >= 0:

@@ -7,14 +7,14 @@ import dataclasses
 import enum
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytest_mme.events import Kind
 from pytest_mme.serving.channel import Head, WorkerGoneError
 from pytest_mme.serving.config import ServingConfig
-from pytest_mme.serving.memory import Budget
-from pytest_mme.serving.processes import Processes, Worker
+from pytest_mme.serving.memory import Budget, Claim, DoesNotFitError
+from pytest_mme.serving.processes import Processes, WorkerProcess
 from pytest_mme.serving.statuses import STATUS
 
 Emit = Callable[..., None]
@@ -62,7 +62,7 @@ class Resident:
     identifier: str
     url: str
     state: State = State.LOADING
-    worker: Worker | None = None
+    worker: WorkerProcess | None = None
     entered: Head = dataclasses.field(default_factory=dict)
     in_flight: int = 0
     settled: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
@@ -83,7 +83,6 @@ class Residents:
     def __init__(self, config: ServingConfig, processes: Processes, budget: Budget, emit: Emit) -> None:
         self._config, self._processes, self._budget, self._emit = config, processes, budget, emit
         self._table: dict[str, Resident] = {}
-        self._drain_s = config.drain_s
         self._ends: dict[str, End] = {}
         self._kills_seen = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -125,20 +124,17 @@ class Residents:
     async def _load(self, resident: Resident) -> dict[str, Any]:
         worker = await self._fork(resident)
         estimate = await self._ask(resident, {"ask": "estimate", "directory": resident.url})
-        refused = await asyncio.to_thread(self._budget.claim, worker.pid, estimate["fingerprint"], estimate["bytes"])
-        if refused:
-            raise RefusalError(507, f"not enough memory to load {resident.identifier}: {refused}")
+        claim = await self._claim(resident, worker, estimate)
         try:
-            loaded = await asyncio.wait_for(
-                self._ask(resident, {"ask": "load", "directory": resident.url}), self._config.load_s
-            )
+            load = self._ask(resident, {"ask": "load", "directory": resident.url})
+            loaded = await asyncio.wait_for(load, self._config.load_s)
         except asyncio.TimeoutError as error:
-            await asyncio.to_thread(self._budget.failed, worker.pid, out_of_memory=False)
             raise RefusalError(500, f"the load took more than {self._config.load_s:g} s and was given up") from error
         except RefusalError as refusal:
-            await asyncio.to_thread(self._budget.failed, worker.pid, out_of_memory=refusal.status == 507)
+            if refusal.status == 507:
+                await asyncio.to_thread(self._budget.ran_out_of_memory, claim)
             raise
-        used = await asyncio.to_thread(self._budget.loaded, worker.pid, estimate["bytes"])
+        used = await asyncio.to_thread(self._budget.loaded, claim)
         if resident.end is not None:  # it died in the moment between its answer and now
             raise RefusalError(500, f"{resident.identifier} cannot be loaded: {resident.end}")
         return {
@@ -149,11 +145,20 @@ class Residents:
             **loaded,
         }
 
-    async def _fork(self, resident: Resident) -> Worker:
-        resident.entered = self._budget.enforcement.enter()
+    async def _claim(self, resident: Resident, worker: WorkerProcess, estimate: Mapping[str, Any]) -> Claim:
         try:
+            return await asyncio.to_thread(
+                self._budget.claim, worker.pid, resident.entered, estimate["fingerprint"], estimate["bytes"]
+            )
+        except DoesNotFitError as error:
+            raise RefusalError(507, f"not enough memory to load {resident.identifier}: {error}") from error
+
+    async def _fork(self, resident: Resident) -> WorkerProcess:
+        try:
+            resident.entered = self._budget.enforcement.enter()
             worker = await self._processes.fork(resident.entered, self._config.cpus)
         except OSError as error:
+            self._budget.enforcement.left(resident.entered)
             raise RefusalError(507, f"the system gave no process for {resident.identifier}: {error}") from error
         resident.worker = worker
         worker.exited.add_done_callback(lambda exited: self._on_exit(resident, exited.result()))
@@ -220,7 +225,7 @@ class Residents:
 
     async def _drain(self, resident: Resident) -> bool:
         try:
-            await asyncio.wait_for(resident.idle.wait(), self._drain_s)
+            await asyncio.wait_for(resident.idle.wait(), self._config.drain_s)
         except asyncio.TimeoutError:
             return False
         return True
@@ -238,7 +243,7 @@ class Residents:
         """The worker was reaped: give back what it held; if nobody asked for its end, say so and forget the model."""
         assert resident.worker is not None
         resident.worker.channel.close()
-        self._budget.enforcement.left(resident.entered)
+        self._budget.left(resident.worker.pid, resident.entered)
         end = resident.end = End(code, not resident.asked_to_end and self._was_out_of_memory(code))
         resident.reaped.set()
         if resident.asked_to_end:
@@ -283,8 +288,7 @@ class Residents:
     async def _emit_sample(self) -> None:
         self._emit("sample", detail={**await self.memory(), "resident": len(self.ready())})
 
-    async def close(self, *, drain: bool) -> None:
-        """Unload everything at once, as `unload` does; without *drain* requests in flight are cut off."""
-        self._drain_s = self._config.drain_s if drain else 0.0
+    async def drain(self) -> None:
+        """Unload everything at once, as `unload` does."""
         await asyncio.gather(*(self.unload(resident.identifier) for resident in self.ready()))
         await asyncio.gather(*self._tasks)

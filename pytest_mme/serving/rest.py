@@ -5,6 +5,7 @@ Source: TensorFlow Serving, "RESTful API", and the answers recorded from it in t
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,9 @@ import orjson
 from pytest_mme.errors import TensorFlowError
 from pytest_mme.libtensorflow.saved_model import SavedModel, Signature, TensorSpec
 from pytest_mme.libtensorflow.tensors import STRING, Array
+
+_TAKEN = {"b": "b", "i": "iu", "u": "iu", "f": "iuf", "V": "iuf"}
+"""Which kinds of JSON values each kind of input takes, by numpy's letters; V is bfloat16. Empty lists are floats."""
 
 
 def predict(model: SavedModel, body: bytes) -> bytes:
@@ -28,7 +32,7 @@ def predict(model: SavedModel, body: bytes) -> bytes:
     if not isinstance(instances, list) or not instances:
         raise _refuse("the body needs a key 'instances' with a list of at least one instance")
     outputs = model.run(_columns(signature, instances), signature=signature.name)
-    return orjson.dumps({"predictions": _rows(outputs, len(instances))})
+    return _dump({"predictions": _rows(outputs, len(instances))}, outputs)
 
 
 def _refuse(message: str) -> TensorFlowError:
@@ -38,11 +42,26 @@ def _refuse(message: str) -> TensorFlowError:
 def _parse(body: bytes) -> Mapping[str, Any]:
     try:
         request = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise _refuse(f"JSON Parse error: {error}") from error
+    except orjson.JSONDecodeError:
+        request = _parse_with_nan(body)
     if not isinstance(request, dict):
         raise _refuse(f"the body must be a JSON object, not {type(request).__name__}")
     return request
+
+
+def _parse_with_nan(body: bytes) -> Any:
+    """NaN and Infinity are no JSON, but TensorFlow Serving reads and writes them; orjson does neither."""
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise _refuse(f"JSON Parse error: {error}") from error
+
+
+def _dump(answer: Any, outputs: Mapping[str, Array]) -> bytes:
+    floats = (array for array in outputs.values() if array.dtype.kind == "f")
+    if all(np.isfinite(array).all() for array in floats):
+        return orjson.dumps(answer)
+    return json.dumps(answer).encode()
 
 
 def _signature(model: SavedModel, request: Mapping[str, Any]) -> Signature:
@@ -78,7 +97,7 @@ def _array(name: str, spec: TensorSpec, values: list[Any]) -> Array:
         if spec.data_type == STRING:
             return _string_array(values)
         seen = np.array(values).dtype
-        if np.can_cast(seen, spec.dtype, "same_kind"):
+        if seen.kind in _TAKEN.get(spec.dtype.kind, ""):
             return np.array(values, spec.dtype)
     except (TypeError, ValueError, OverflowError) as error:
         raise _refuse(f"input {name!r} takes {spec.dtype} of shape {spec.shape}: {error}") from error

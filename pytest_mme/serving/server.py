@@ -75,7 +75,10 @@ async def serve(config: ServingConfig, events: EventStream) -> int:
             )
             events.emit("crash", outcome=f"zygote {processes.died.result()}")
             return ZYGOTE_DIED
-        await residents.close(drain=stop.result())
+        if stop.result():
+            await residents.drain()
+        else:
+            await processes.close()
     return 0
 
 

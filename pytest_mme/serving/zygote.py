@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,8 @@ class Zygote:
                 inherited.close()
             work(config, socket.socket(fileno=descriptor), self._library)
             status = 0
+        except BaseException:  # noqa: BLE001  it is the end of this process: the log must say of what
+            traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(status)  # never back into the zygote's loop
@@ -132,9 +135,7 @@ def main(control_fd: int, directory: str) -> None:
     import pytest_mme.serving.worker  # noqa: F401, RUF100  imported before the fork, so that workers share its pages
 
     zygote = Zygote(control, library)
-    control.send(
-        json.dumps({"ready": library.version, "threads": len(list(Path("/proc/self/task").iterdir()))}).encode()
-    )
+    control.send(json.dumps({"ready": library.version}).encode())
     zygote.run()
     os._exit(0)  # unmapping TensorFlow in good order takes 0.2 s, and nobody is left to care
 

@@ -32,8 +32,8 @@ def serving(directory: Path, *arguments: str) -> Iterator[tuple[ContractClient, 
         )[1]
         yield ContractClient(url), shown, process
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        process.wait(timeout=30)
 
 
 @pytest.fixture

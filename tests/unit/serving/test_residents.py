@@ -10,8 +10,8 @@ import pytest
 
 from pytest_mme.serving.channel import Head, WorkerGoneError
 from pytest_mme.serving.config import ServingConfig
-from pytest_mme.serving.memory import Budget, NoLimit
-from pytest_mme.serving.processes import Processes, Worker
+from pytest_mme.serving.memory import Budget, Claim, NoLimit
+from pytest_mme.serving.processes import Processes, WorkerProcess
 from pytest_mme.serving.residents import RefusalError, Residents
 
 
@@ -35,10 +35,10 @@ class StoryProcesses(Processes):
 
     def __init__(self) -> None:
         super().__init__()
-        self.forked: list[Worker] = []
+        self.forked: list[WorkerProcess] = []
 
-    async def fork(self, entered: Head, threads: int | None) -> Worker:
-        worker = Worker(len(self.forked) + 1, StoryChannel(), asyncio.get_running_loop().create_future())  # type: ignore[arg-type]
+    async def fork(self, entered: Head, threads: int | None) -> WorkerProcess:
+        worker = WorkerProcess(len(self.forked) + 1, StoryChannel(), asyncio.get_running_loop().create_future())  # type: ignore[arg-type]
         self.forked.append(worker)
         return worker
 
@@ -62,9 +62,9 @@ class StoryBudget(Budget):
 
     meanwhile: Callable[[], object] = staticmethod(lambda: None)
 
-    def loaded(self, pid: int, estimated_bytes: int) -> int:
+    def loaded(self, claim: Claim) -> int:
         self.meanwhile()
-        return super().loaded(pid, estimated_bytes)
+        return super().loaded(claim)
 
 
 class Story:
