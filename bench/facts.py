@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
 import psutil
 
+from bench.processes import ROOT
 from pytest_mme import Settings
 from pytest_mme.report.header import enforcement
 
@@ -36,6 +38,7 @@ class Machine:
         return {
             "date": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, took {took_s:.0f} s",
             "machine": f"{os.cpu_count()} cores, {_cpu()}, {platform.system()} {platform.release()}",
+            "commit": _commit(),
             "Python": platform.python_version(),
             "TensorFlow": importlib.metadata.version("tensorflow"),
             "memory limits by": enforcement(Settings.resolve(environment=os.environ).enforcement.value),
@@ -57,6 +60,18 @@ def _busy_s() -> float:
 def _own_busy_s() -> float:
     """CPU seconds of this process and of all below it that have ended."""
     return sum(os.times()[:4])
+
+
+def _commit() -> str:
+    """What was measured."""
+    try:
+        commit, changed = (
+            subprocess.run(["git", *command], cwd=ROOT, capture_output=True, check=True, text=True).stdout.strip()
+            for command in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{commit} with changes" if changed else commit
 
 
 def _cpu() -> str:

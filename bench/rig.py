@@ -49,6 +49,7 @@ class Rig:
 @contextlib.contextmanager
 def rigged(say: Say) -> Iterator[Rig]:
     """A rig, gone at the end with everything made with it."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is measured is not compiled anew each time, as for users
     with tempfile.TemporaryDirectory(prefix="pytest-mme-bench-") as directory:
         settings = Settings.resolve(environment={**os.environ, "PYTEST_MME_CACHE": f"{directory}/cache"})
         with Run(settings) as run:

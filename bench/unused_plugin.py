@@ -5,13 +5,15 @@ No other plugin is loaded: they would share imports with ours, and some take a s
 
 from __future__ import annotations
 
+import importlib.metadata
+import itertools
 import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench.claims import Claim, Row
@@ -21,7 +23,7 @@ from bench.rig import Rig
 
 _PAIRS = 30
 _IMPORTS = 5
-_WITH, _WITHOUT = "mme", "no:mme"  # for pytest's -p
+_PLUGIN = "mme"
 _NO_TESTS = 5  # pytest.ExitCode.NO_TESTS_COLLECTED
 _IMPORT = re.compile(r"import time: +\d+ \| +(\d+) \|(?P<depth> +)(?P<name>pytest_mme[.\w]*)")
 
@@ -47,18 +49,23 @@ def plugin(rig: Rig) -> Sequence[Row]:
 
 def _pair(directory: Path, *, with_first: bool) -> tuple[float, float]:
     """Seconds with and without the plugin; who goes first changes, so that neither has the warmer caches."""
-    order = (_WITH, _WITHOUT) if with_first else (_WITHOUT, _WITH)
-    seconds = {plugin: _empty_run_s(directory, plugin) for plugin in order}
-    return seconds[_WITH], seconds[_WITHOUT]
+    others = _other_plugins()
+    order = (others, others | {_PLUGIN}) if with_first else (others | {_PLUGIN}, others)
+    seconds = {blocked: _empty_run_s(directory, blocked) for blocked in order}
+    return seconds[others], seconds[others | {_PLUGIN}]
 
 
-def _empty_run_s(directory: Path, plugin: str) -> float:
-    """One run of pytest, start to end."""
+def _other_plugins() -> frozenset[str]:
+    return frozenset(found.name for found in importlib.metadata.entry_points(group="pytest11")) - {_PLUGIN}
+
+
+def _empty_run_s(directory: Path, blocked: Iterable[str]) -> float:
+    """One run of pytest, start to end, which loads what is installed but for the *blocked* plugins."""
     test = directory / "test_empty.py"
     test.touch()
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", plugin, str(test)]
+    options = itertools.chain.from_iterable(("-p", f"no:{name}") for name in ("cacheprovider", *blocked))
+    command = [sys.executable, "-m", "pytest", *options, str(test)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
 
     def run() -> None:
         done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, check=False, timeout=60)
