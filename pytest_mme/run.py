@@ -122,5 +122,5 @@ def split(fields: Mapping[str, Any], *kinds: type[Any]) -> list[Any]:
     names = {kind: {field.name for field in dataclasses.fields(kind)} for kind in kinds}
     if unknown := sorted(set(fields) - set().union(*names.values())):
         known = ", ".join(sorted(set().union(*names.values())))
-        raise TypeError(f"unknown: {', '.join(unknown)}; it takes {known}")
+        raise TypeError(f"unknown: {', '.join(unknown)}; there are {known}")
     return [kind(**{name: value for name, value in fields.items() if name in names[kind]}) for kind in kinds]

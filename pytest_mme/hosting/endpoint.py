@@ -157,7 +157,12 @@ def _client_error() -> type[ClientError]:
 
 
 def check_archives(models: Sequence[Model]) -> None:
-    """Raises ValueError when two archives would have one key in S3, or there is none."""
+    """Raises TypeError for what is no list of models, ValueError when there is none or two would have one key in S3."""
+    if isinstance(models, Model) or not all(isinstance(model, Model) for model in models):
+        raise TypeError(
+            f"an endpoint takes a list of models, not {models!r}: "
+            "mme_models.archive(path) makes one of an archive or a SavedModel folder"
+        )
     keys = [model.key for model in models]
     if not keys:
         raise ValueError("an endpoint needs at least one archive")

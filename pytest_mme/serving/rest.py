@@ -96,12 +96,20 @@ def _array(name: str, spec: TensorSpec, values: list[Any]) -> Array:
     try:
         if spec.data_type == STRING:
             return _string_array(values)
-        seen = np.array(values).dtype
+        seen = _dtype(values)
         if seen.kind in _TAKEN.get(spec.dtype.kind, ""):
             return np.array(values, spec.dtype)
     except (TypeError, ValueError, OverflowError) as error:
         raise _refuse(f"input {name!r} takes {spec.dtype} of shape {spec.shape}: {error}") from error
     raise _refuse(f"input {name!r} takes {spec.dtype} of shape {spec.shape}, not {seen}")
+
+
+def _dtype(values: list[Any]) -> np.dtype[Any]:
+    """What numpy takes the values for, but that it makes floats of whole numbers too large for int64."""
+    seen: np.dtype[Any] = np.array(values).dtype
+    if seen.kind in "fO" and all(type(leaf) is int for leaf in _leaves(values)):
+        return np.dtype(np.uint64)
+    return seen
 
 
 def _string_array(values: Any) -> Array:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
 
-from pytest_mme import Event, Model, Models, Server
+from pytest_mme import Event, Model, Models, Run, Server, Settings
 from pytest_mme.errors import ContractError, NoAnswerError
+from pytest_mme.models.archive import extract
 from pytest_mme.waiting import wait_for
 from tests.local.conftest import process_of, worker_of
 from tests.local.gate import Gate
@@ -82,15 +85,41 @@ def test_no_process_survives_the_death_of_the_server(mme_server: Servers, mme_mo
     assert alive == []
 
 
-def test_sigterm_ends_a_server_with_status_0(mme_server: Servers, mme_models: Models) -> None:
+def test_sigterm_drains_a_server_and_ends_it_with_status_0(
+    mme_server: Servers, gated: Model, gate: Gate, pool: ThreadPoolExecutor
+) -> None:
     server = mme_server()
-    server.load(mme_models.linear())
+    server.load(gated)
     front = process_of(server)
     family = front.children(recursive=True)
-    front.terminate()
+    body = b'{"instances": ["%s"]}' % str(gate.path).encode()
+    asked = pool.submit(server.client.invoke, server.identifier(gated), body)
+    with gate.held():
+        front.terminate()
+        wait_for(lambda: not server.client.get(server.identifier(gated)).ok or None, what="the drain", timeout_s=10)
+        assert not asked.done()
+    assert asked.result().status == 400  # the model's own answer
     gone = wait_for(server.running.gone, what="the end of the server", timeout_s=10)
     assert gone == "the server's process ended with code 0"
     assert psutil.wait_procs(family, timeout=10)[1] == []
+
+
+def test_a_server_with_a_load_under_way_ends_at_once(
+    mme_models: Models, mme_settings: Settings, tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    folder = tmp_path / "stuck"
+    extract(mme_models.linear().archive, folder)
+    gate = Gate(folder / "1" / "fingerprint.pb")  # the loader opens it, and waits
+    with Run(mme_settings, directory=tmp_path) as run:
+        with run.server(drain_s=300) as server:
+            load = pool.submit(server.client.load, "stuck", str(folder))
+            with gate.held():
+                family = process_of(server).children(recursive=True)
+                began_s = time.monotonic()
+                server.running.close()  # type: ignore[attr-defined]
+        assert time.monotonic() - began_s < 15  # and neither the 300 s of the drain nor SIGKILL's 20 s
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+    load.exception()
 
 
 def test_the_zygote_has_one_thread_and_no_model(mme_server: Servers, mme_models: Models) -> None:

@@ -14,7 +14,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from pytest_mme import Aws, Endpoint, Event, Model, Models
+from pytest_mme import Aws, Endpoint, Event, Model, Models, Run, Settings
 from pytest_mme.hosting.eviction import Candidate, first_loaded
 from pytest_mme.waiting import wait_for
 from tests.local.gate import Gate
@@ -257,9 +257,17 @@ def test_boto3_is_told_who_answered_and_each_try_is_recorded(mme_endpoint: Endpo
 
 
 def test_the_endpoint_is_described_by_sagemaker_and_gone_afterwards(
-    mme_endpoint: Endpoints, mme_models: Models, mme_aws: Aws
+    tmp_path: Path, mme_settings: Settings, mme_models: Models, mme_aws: Aws
 ) -> None:
-    mme_endpoint([mme_models.linear()], name="ranking")
+    run = Run(mme_settings, directory=tmp_path)
+    with run, run.endpoint([mme_models.linear()], aws=mme_aws, name="ranking"):
+        _describe(mme_aws)
+    assert mme_aws.sagemaker.list_endpoints()["Endpoints"] == []
+    assert mme_aws.sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
+    assert mme_aws.sagemaker.list_models()["Models"] == []
+
+
+def _describe(mme_aws: Aws) -> None:
     assert mme_aws.sagemaker.describe_endpoint(EndpointName="ranking")["EndpointStatus"] == "InService"
     model = mme_aws.sagemaker.describe_model(ModelName="ranking")
     assert model["PrimaryContainer"]["Mode"] == "MultiModel"
@@ -295,6 +303,68 @@ def test_fields_that_make_no_sense(
         mme_endpoint([mme_models.linear()], **fields)
 
 
+@pytest.mark.parametrize("archives", ["model.tar.gz", ["model.tar.gz"], None], ids=str)
+def test_what_is_no_list_of_models_is_told_what_to_do(mme_endpoint: Endpoints, archives: object) -> None:
+    with pytest.raises(TypeError):
+        mme_endpoint(archives)
+
+
+def test_one_model_is_not_a_list_and_names_are_not_shared(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    model = mme_models.linear()
+    with pytest.raises(TypeError, match=r"takes a list of models, not .*mme_models.archive\(path\)"):
+        mme_endpoint(model)
+    with pytest.raises(ValueError, match=r"two archives are called model.tar.gz: give them names of their own"):
+        mme_endpoint([model, mme_models.linear(weights_mib=1)])
+    with pytest.raises(ValueError, match="at least one archive"):
+        mme_endpoint([])
+    mme_endpoint([model], name="ranking")
+    with pytest.raises(ValueError, match="there is an endpoint 'ranking' already"):
+        mme_endpoint([model], name="ranking")
+
+
+def test_a_prefix_gets_its_slash(mme_endpoint: Endpoints, mme_models: Models, mme_aws: Aws) -> None:
+    model = mme_models.linear()
+    with pytest.warns(UserWarning, match="prefix='models' does not end in a slash"):
+        endpoint = mme_endpoint([model], prefix="models")
+    assert endpoint.invoke(model, [1.0]) == model.answer([1.0])
+    listed = mme_aws.s3.list_objects_v2(Bucket=mme_aws.bucket)["Contents"]
+    assert [item["Key"] for item in listed] == ["models/model.tar.gz"]
+
+
+def test_a_policy_that_raises_is_an_internal_failure_at_once(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    def broken(_: object) -> str:
+        raise LookupError("mine")
+
+    a, b = mme_models.fleet(2, weights_mib=50)
+    endpoint = mme_endpoint([a, b], fits=1, eviction=broken)
+    endpoint.invoke(a, [1.0])
+    told = refusal(endpoint, b.key)
+    assert (told["status"], code(told), message(told)) == (500, "InternalFailure", "LookupError: mine")
+
+
+def test_an_instance_that_the_model_does_not_take_is_the_models_to_refuse(
+    mme_endpoint: Endpoints, mme_models: Models
+) -> None:
+    model = mme_models.linear()
+    with pytest.raises(ClientError, match="ModelError"):
+        mme_endpoint([model]).invoke(model, ["text"])
+
+
+def test_a_counter_is_judged_when_its_count_is_known(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    counter = mme_models.counter()
+    endpoint = mme_endpoint([counter])
+    for before in (0.0, None, 2.0):
+        endpoint.invoke(counter, [1.0], before=before)
+    endpoint.check_answers(at_least=2)
+
+
+def test_infinity_and_nan_come_through(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    model = mme_models.linear()
+    endpoint = mme_endpoint([model])
+    for x in ([float("inf")], [float("-inf")], [float("nan")], [3e38]):
+        assert endpoint.invoke(model, x) == model.answer(x)
+
+
 def test_fields_that_nobody_knows(mme_endpoint: Endpoints, mme_models: Models) -> None:
-    with pytest.raises(TypeError, match=r"unknown: memory; it takes admission, cpus, .*memory_mib"):
+    with pytest.raises(TypeError, match=r"unknown: memory; there are admission, cpus, .*memory_mib"):
         mme_endpoint([mme_models.linear()], memory=100)

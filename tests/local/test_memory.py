@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ Endpoints = Callable[..., Endpoint]
 
 def _may_make_cgroups() -> bool:
     try:
-        cgroup = cgroups.create("pytest-mme-may-make")
+        cgroup = cgroups.create(f"pytest-mme-may-make-{os.getpid()}")
     except OSError:
         return False
     return cgroups.remove(cgroup.directory)
@@ -193,10 +194,13 @@ def test_tensorflow_reports_that_a_load_is_out_of_memory(mme_server: Servers, mm
     assert not [event for event in server.timeline if event.kind in ("oom", "crash")]
 
 
-@pytest.mark.parametrize("weights_mib", [0, 30])
-def test_fits_is_exact(mme_endpoint: Endpoints, mme_models: Models, weights_mib: int) -> None:
+@pytest.mark.parametrize(
+    ("weights_mib", "oom"),
+    [(0, "kernel"), (30, "kernel"), pytest.param(20, "tensorflow", marks=needs_compiler)],
+)
+def test_fits_is_exact(mme_endpoint: Endpoints, mme_models: Models, weights_mib: int, oom: str) -> None:
     fleet = mme_models.fleet(4, weights_mib=weights_mib)
-    endpoint = mme_endpoint(fleet, fits=3)
+    endpoint = mme_endpoint(fleet, fits=3, oom=oom)
     for model in fleet[:3]:
         assert endpoint.invoke(model, [1.0]) == model.answer([1.0])
     assert not [event for event in endpoint.timeline if event.kind == "evict"]
@@ -205,6 +209,23 @@ def test_fits_is_exact(mme_endpoint: Endpoints, mme_models: Models, weights_mib:
     (evict,) = [event for event in endpoint.timeline if event.kind == "evict"]
     assert evict.model == fleet[0].name
     endpoint.check_resident(*fleet[1:])
+    for model in (*fleet, *reversed(fleet)):
+        endpoint.invoke(model, [1.0])
+    assert len(endpoint.server.client.list().json()["models"]) == 3
+
+
+@needs_cgroup
+def test_models_that_were_not_asked_yet_are_given_their_room(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    """Admission counts what they will hold, so that asking them afterwards kills nobody."""
+    fleet = mme_models.fleet(6)
+    endpoint = mme_endpoint(fleet, fits=3)
+    client, folder = endpoint.server.client, endpoint.server.models
+    statuses = []
+    for model in fleet:
+        extract(model.archive, folder / model.name)
+        statuses.append(client.load(model.name, str(folder / model.name)).status)
+    assert statuses == [200, 200, 200, 507, 507, 507]
+    assert {client.invoke(model.name, b'{"instances": [[1.0]]}').status for model in fleet[:3]} == {200}
 
 
 def test_fits_that_no_limit_gives_is_an_error_with_the_costs(mme_endpoint: Endpoints, mme_models: Models) -> None:

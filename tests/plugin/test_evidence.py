@@ -48,6 +48,25 @@ def _property(inner: pytest.Pytester, name: str) -> str:
     return found.get("value") or ""
 
 
+def test_a_fixture_that_fails_shows_its_evidence_too(inner: pytest.Pytester) -> None:
+    inner.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def warmed_up(mme_endpoint, mme_models):
+            endpoint = mme_endpoint(mme_models.fleet(1), name="ranking")
+            endpoint.check_resident("model-0")
+
+        def test_failing(warmed_up):
+            pass
+        """
+    )
+    result = inner.runpytest_subprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*mme server log of ranking*"])
+
+
 def test_a_failing_set_up_names_the_cause(inner: pytest.Pytester) -> None:
     inner.makepyfile(
         """
@@ -56,4 +75,4 @@ def test_a_failing_set_up_names_the_cause(inner: pytest.Pytester) -> None:
         """
     )
     result = inner.runpytest_subprocess()
-    result.stdout.fnmatch_lines(["E *TypeError: unknown: memory; it takes admission, cpus, *"])
+    result.stdout.fnmatch_lines(["E *TypeError: unknown: memory; there are admission, cpus, *"])

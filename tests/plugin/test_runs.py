@@ -48,6 +48,11 @@ def test_the_environment_and_the_default_session_come_back(
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")
     monkeypatch.setenv("AWS_PROFILE", "mine")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
     inner.makepyfile(
         """
         import os
@@ -65,6 +70,10 @@ def test_the_environment_and_the_default_session_come_back(
             assert "AWS_PROFILE" not in os.environ
             assert os.environ["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] == mme_aws.url
 
+        def test_a_call(mme_endpoint, mme_models):
+            model = mme_models.linear()
+            assert mme_endpoint([model]).invoke(model, [1.0]) == model.answer([1.0])
+
         def test_afterwards():
             ignored = {"PYTEST_CURRENT_TEST"}
             assert {k: v for k, v in os.environ.items() if k not in ignored} == {
@@ -73,7 +82,7 @@ def test_the_environment_and_the_default_session_come_back(
             assert boto3.DEFAULT_SESSION is session
         """
     )
-    inner.runpytest_subprocess().assert_outcomes(passed=2)
+    inner.runpytest_subprocess().assert_outcomes(passed=3)
 
 
 def test_real_credentials_are_refused(inner: pytest.Pytester) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pytest_mme.hosting import lifecycle
+from pytest_mme.hosting.eviction import Policy
 from pytest_mme.hosting.lifecycle import (
     Admit,
     Answered,
@@ -124,6 +126,33 @@ def test_a_lost_model_is_loaded_once_for_all_who_lost_it() -> None:
     assert machine.step(Loaded("a")) == (Admit(first), Admit(second))
     assert first.retried
     assert second.retried
+
+
+def test_a_late_word_of_a_loss_does_not_unload_what_has_come_back() -> None:
+    machine = Lifecycle()
+    resident(machine, "a")
+    first, late = _used(machine, "a"), _used(machine, "a")
+    assert machine.step(Answered(first, lost=True)) == (Load("a"),)
+    assert machine.step(Loaded("a")) == (Admit(first),)
+    assert machine.step(Answered(late, lost=True)) == (Admit(late),)
+    assert machine.phase("a") is Phase.RESIDENT
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [lambda _: "b", lambda _: "a.zip", lambda candidates: candidates[0], lambda _: 1 / 0],
+    ids=["busy", "unknown", "candidate", "raises"],
+)
+def test_a_policy_that_makes_no_sense_fails_the_request_that_needed_it(policy: Policy) -> None:
+    machine, c = Lifecycle(policy), Ticket("c")
+    resident(machine, "a", "b")
+    _used(machine, "b")
+    machine.step(Wanted(c))
+    machine.step(Downloaded("c"))
+    (refuse,) = machine.step(Loaded("c", FULL, no_room=True))
+    assert isinstance(refuse, Refuse)
+    assert isinstance(refuse.failure.cause, (ValueError, ZeroDivisionError))
+    assert [machine.phase(model) for model in "abc"] == [Phase.RESIDENT, Phase.RESIDENT, Phase.ON_DISK]
 
 
 class AnyOrder(RuleBasedStateMachine):

@@ -4,6 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from pytest_mme.runtimes import leases
 from pytest_mme.runtimes.leases import RunDirectory, sweep
 
 
@@ -39,6 +42,22 @@ def test_what_a_dead_owner_left_is_swept_cgroups_included(tmp_path: Path) -> Non
     assert sweep(tmp_path / "runs") == [left]
     assert list((tmp_path / "runs").iterdir()) == []
     assert not cgroup.exists()
+
+
+def test_a_cgroup_that_is_still_in_use_is_left_for_the_next_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_EMPTY_S", 0.0)
+    busy = tmp_path / "cgroup" / "process"
+    busy.mkdir(parents=True)
+    owned = RunDirectory(tmp_path / "runs")
+    (owned.path / leases.CGROUPS).write_text(f"{busy.parent}\n")
+    owned.release()
+    assert sweep(tmp_path / "runs") == []
+    assert owned.path.is_dir()
+    busy.rmdir()
+    assert sweep(tmp_path / "runs") == [owned.path]
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_sweeping_touches_nothing_that_is_not_ours(tmp_path: Path) -> None:

@@ -1,0 +1,144 @@
+"""What is let in, with an enforcement that says what the test wants to hear."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from pytest_mme.serving import memory
+from pytest_mme.serving.config import ServingConfig
+from pytest_mme.serving.memory import MIB, Budget, Claim, DoesNotFitError, NoLimit, SampledLimit
+
+
+class Told(NoLimit):
+    """Workers hold what the test says."""
+
+    worker_bytes = 10 * MIB
+
+    def __init__(self) -> None:
+        super().__init__(pids=list)
+        self.held: dict[int, int] = {}
+
+    def used_bytes(self) -> int:
+        return sum(self.held.values())
+
+    def bytes_of(self, pid: int, entered: Mapping[str, Any]) -> int:
+        return self.held.get(pid, 0)
+
+
+class Workers:
+    """A budget of so many MiB, and workers that load in it."""
+
+    def __init__(self, limit_mib: int, **fields: Any) -> None:
+        self.told = Told()
+        self.budget = Budget(ServingConfig(memory_bytes=limit_mib * MIB, **fields), self.told)
+
+    def claim(self, pid: int, estimated_mib: int = 0, fingerprint: str = "f") -> Claim:
+        self.told.held[pid] = 5 * MIB  # a worker that has not loaded anything yet
+        try:
+            return self.budget.claim(pid, {}, fingerprint, estimated_mib * MIB)
+        except DoesNotFitError:
+            del self.told.held[pid]
+            raise
+
+    def load(self, pid: int, holds_mib: int, estimated_mib: int = 0, fingerprint: str = "f") -> None:
+        claim = self.claim(pid, estimated_mib, fingerprint)
+        self.told.held[pid] = holds_mib * MIB
+        self.budget.loaded(claim)
+
+    def end(self, pid: int) -> None:
+        self.told.held.pop(pid, None)
+        self.budget.left(pid, {})
+
+
+def test_exactly_what_fits_is_let_in() -> None:
+    workers = Workers(20)
+    workers.load(1, 10)
+    workers.load(2, 10)
+    with pytest.raises(DoesNotFitError, match=r"needs about 10 MiB; 20 MiB are used and 0 MiB promised .* of 20 MiB"):
+        workers.load(3, 10)
+    workers.end(1)
+    workers.load(3, 10)
+
+
+def test_a_model_that_has_not_grown_yet_keeps_its_claim() -> None:
+    workers = Workers(20)
+    workers.load(1, 7)
+    workers.load(2, 7)
+    with pytest.raises(DoesNotFitError, match="14 MiB are used and 6 MiB promised"):
+        workers.claim(3)
+
+
+def test_loads_under_way_count_in_full() -> None:
+    workers = Workers(100)
+    workers.claim(1, estimated_mib=50)
+    with pytest.raises(DoesNotFitError, match="5 MiB are used and 55 MiB promised"):
+        workers.claim(2, estimated_mib=50)
+    workers.end(1)
+    workers.claim(2, estimated_mib=50)
+
+
+def test_what_is_known_beats_the_estimate() -> None:
+    workers = Workers(20, known_bytes={"f": 4 * MIB})
+    for pid in range(1, 6):
+        workers.load(pid, 4)
+    with pytest.raises(DoesNotFitError):
+        workers.claim(6)
+
+
+def test_a_model_that_was_seen_to_hold_more_needs_more() -> None:
+    workers = Workers(50)
+    workers.load(1, 40)
+    workers.end(1)
+    workers.load(1, 12, fingerprint="g")  # a worker itself was seen to need more: 40 without any estimate
+    with pytest.raises(DoesNotFitError, match="needs about 40 MiB"):
+        workers.claim(2)
+
+
+def test_a_load_that_ran_out_of_memory_is_not_tried_again_as_things_are() -> None:
+    workers = Workers(100)
+    workers.load(1, 30, fingerprint="other")
+    claim = workers.claim(2)
+    workers.end(2)
+    workers.budget.ran_out_of_memory(claim)
+    with pytest.raises(DoesNotFitError, match="needs about 70 MiB"):
+        workers.claim(2)
+    workers.end(1)
+    workers.claim(2)
+
+
+def test_running_out_teaches_nothing_smaller_than_the_estimate() -> None:
+    workers = Workers(100)
+    claim = workers.claim(1, estimated_mib=80)
+    workers.told.held[2] = 95 * MIB
+    workers.end(1)
+    workers.budget.ran_out_of_memory(claim)
+    workers.told.held.clear()
+    workers.told.held[3] = 20 * MIB
+    with pytest.raises(DoesNotFitError):
+        workers.claim(1, estimated_mib=80)
+
+
+def test_without_admission_everything_is_let_in() -> None:
+    workers = Workers(10, admission="none")
+    for pid in range(5):
+        workers.load(pid, 10)
+
+
+def test_a_worker_that_is_dying_does_not_cost_another_its_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, killed = {1: 60, 2: 60, 3: 90}, list[int]()
+    monkeypatch.setattr(memory, "private_bytes", lambda pid: held.get(pid, 0))
+
+    async def watch() -> None:
+        limit = SampledLimit(lambda: list(held), 150, killed.append)
+        for _ in range(5):  # the offender takes its time to die
+            await asyncio.sleep(memory._SAMPLE_EVERY_S)
+        held.pop(3)
+        await asyncio.sleep(memory._SAMPLE_EVERY_S)
+        limit.close()
+
+    asyncio.run(watch())
+    assert killed == [3]
