@@ -1,4 +1,4 @@
-# What people do with this repository; `make` alone lists it. Needs GNU make and Python 3.10 or later, nothing else.
+# What people do with this repository; `make` alone lists it. Needs GNU make, bash and Python 3.10 or later, nothing else.
 
 PYTHON ?= python3
 ARGS ?=
@@ -9,6 +9,8 @@ INSTALLED := $(VENV)/.installed
 FETCHED := example_project/.models/basic-pitch
 QUIET_MAKE := $(MAKE) --no-print-directory
 
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c  # what fails before a pipe fails
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench clean
 
@@ -48,7 +50,7 @@ $(INSTALLED): pyproject.toml
 	@echo "$(STEP)installing pytest-mme and TensorFlow into $(VENV) (once; a minute or two, 2.5 GB)"
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install -qq 'pip>=25.1'  # the first that knows dependency groups
-	@$(PY) -m pip install -qq --editable . --group dev
+	@$(PY) -m pip install --progress-bar on --editable . --group dev | sed -u -n 's/^Collecting \([^ <>=!;(]*\).*/  fetching \1/p; s/^Installing collected packages.*/  installing all of them/p'
 	@touch $@
 
 define SHOWN
