@@ -21,7 +21,7 @@ from bench.measure import median_difference_ms, median_ms, seconds_of
 from bench.processes import ROOT
 from bench.rig import Rig
 
-_PAIRS = 30
+_PAIRS = 60
 _IMPORTS = 5
 _PLUGIN = "mme"
 _NO_TESTS = 5  # pytest.ExitCode.NO_TESTS_COLLECTED
