@@ -1,7 +1,8 @@
 """The HTTP front: the container contract over the table of residents.
 
-aiohttp, because of the libraries measured (bench/http_fronts.py) it is nearest to the raw protocol among those that
-also serve well from a thread, which the hosting side needs.
+aiohttp: of the kept libraries measured (bench/http_fronts.py) uvicorn with starlette is nearer to the raw protocol by
+0.04 ms of a request's 0.9; aiohttp is one dependency instead of four, and the hosting side's front door runs on it, too,
+in a thread of pytest's process.
 """
 
 from __future__ import annotations
