@@ -12,7 +12,7 @@ import socket
 import sys
 from typing import Any
 
-from bench.processes import say_port
+from bench.processes import end_with_parent, say_port
 
 ANSWER = b'{"predictions": [0.0]}'
 _RAW_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
@@ -125,4 +125,5 @@ def missing(name: str) -> list[str]:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     FRONTS[sys.argv[1]][0]()

@@ -16,11 +16,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from bench.processes import Program, say_port, started
+from bench.processes import Program, end_with_parent, say_port, started
 
 
 def main(directory: str) -> None:
     """Load, listen, answer."""
+    end_with_parent()
     import tensorflow as tf
 
     signature = tf.saved_model.load(directory).signatures["serving_default"]

@@ -64,12 +64,16 @@ def _port(process: subprocess.Popen[bytes]) -> int:
     return int(line)
 
 
-def say_port(port: int) -> None:
-    """In the program: hand the port to whoever started it, and end when that ends."""
-    print(port, flush=True)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def end_with_parent() -> None:
+    """In the program, first of all: end when whoever started it ends, by whatever kind of end."""
+    threading.Thread(target=_await_end_of_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    sys.stdin.buffer.read()  # returns when the other end is closed, by whatever kind of end
+def _await_end_of_parent() -> None:
+    sys.stdin.buffer.read()  # returns when the other end is closed
     os._exit(0)
+
+
+def say_port(port: int) -> None:
+    """In the program: hand the port to whoever started it."""
+    print(port, flush=True)
