@@ -111,6 +111,7 @@ class ContractClient:
                 method, path, body=body, headers=headers, timeout=timeout_s, redirect=False, retries=False
             )
         except urllib3.exceptions.HTTPError as error:
-            timed_out = isinstance(error, urllib3.exceptions.TimeoutError)
+            refused = isinstance(error, urllib3.exceptions.NewConnectionError)  # to urllib3 that is a time-out, too
+            timed_out = isinstance(error, urllib3.exceptions.TimeoutError) and not refused
             raise NoAnswerError(f"{method} {self.url}{path}", time.perf_counter() - start, error, timed_out) from error
         return Reply(answer.status, answer.data, answer.headers, time.perf_counter() - start)
