@@ -224,7 +224,7 @@ class DoesNotFitError(Exception):
 
 
 class Budget:
-    """Decides whether a load fits: what is used now, what the workers there are may still take, what this one needs.
+    """Decides whether a load fits: what the workers there are hold or will hold, and what this one needs.
 
     A model that was loaded and not asked yet holds less than it will, so every worker keeps its claim to the end.
     """
@@ -255,12 +255,12 @@ class Budget:
         return max(estimated_bytes + self._worker_bytes, self._learnt.get(fingerprint, 0))
 
     def _check(self, claim: Claim, limit_bytes: int) -> None:
-        used = max(self.enforcement.used_bytes() - self._bytes_of(claim), 0)
-        promised = sum(max(other.bytes - self._bytes_of(other), 0) for other in list(self._claims.values()))
-        if used + promised + claim.bytes > limit_bytes:
+        """One look at each worker: what they hold and what they will hold must not be read at two moments."""
+        taken = sum(max(other.bytes, self._bytes_of(other)) for other in list(self._claims.values()))
+        if taken + claim.bytes > limit_bytes:
             raise DoesNotFitError(
-                f"the model needs about {claim.bytes / MIB:.0f} MiB; {used / MIB:.0f} MiB are used and "
-                f"{promised / MIB:.0f} MiB promised to models loaded or loading, of {limit_bytes / MIB:.0f} MiB"
+                f"the model needs about {claim.bytes / MIB:.0f} MiB; {taken / MIB:.0f} MiB are taken "
+                f"by models loaded or loading, of {limit_bytes / MIB:.0f} MiB"
             )
 
     def _bytes_of(self, claim: Claim) -> int:

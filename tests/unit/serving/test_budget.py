@@ -58,7 +58,7 @@ def test_exactly_what_fits_is_let_in() -> None:
     workers = Workers(20)
     workers.load(1, 10)
     workers.load(2, 10)
-    with pytest.raises(DoesNotFitError, match=r"needs about 10 MiB; 20 MiB are used and 0 MiB promised .* of 20 MiB"):
+    with pytest.raises(DoesNotFitError, match=r"needs about 10 MiB; 20 MiB are taken .* of 20 MiB"):
         workers.load(3, 10)
     workers.end(1)
     workers.load(3, 10)
@@ -68,14 +68,14 @@ def test_a_model_that_has_not_grown_yet_keeps_its_claim() -> None:
     workers = Workers(20)
     workers.load(1, 7)
     workers.load(2, 7)
-    with pytest.raises(DoesNotFitError, match="14 MiB are used and 6 MiB promised"):
+    with pytest.raises(DoesNotFitError, match="20 MiB are taken"):
         workers.claim(3)
 
 
 def test_loads_under_way_count_in_full() -> None:
     workers = Workers(100)
     workers.claim(1, estimated_mib=50)
-    with pytest.raises(DoesNotFitError, match="5 MiB are used and 55 MiB promised"):
+    with pytest.raises(DoesNotFitError, match="60 MiB are taken"):
         workers.claim(2, estimated_mib=50)
     workers.end(1)
     workers.claim(2, estimated_mib=50)
@@ -113,12 +113,14 @@ def test_a_load_that_ran_out_of_memory_is_not_tried_again_as_things_are() -> Non
 def test_running_out_teaches_nothing_smaller_than_the_estimate() -> None:
     workers = Workers(100)
     claim = workers.claim(1, estimated_mib=80)
-    workers.told.held[2] = 95 * MIB
+    workers.told.held[2] = 5 * MIB
+    other = workers.budget.claim(2, {}, "other", 0)
+    workers.told.held[2] = 95 * MIB  # it has outgrown its claim meanwhile
     workers.end(1)
     workers.budget.ran_out_of_memory(claim)
-    workers.told.held.clear()
-    workers.told.held[3] = 20 * MIB
-    with pytest.raises(DoesNotFitError):
+    workers.told.held[2] = 20 * MIB
+    workers.budget.loaded(other)
+    with pytest.raises(DoesNotFitError, match=r"MiB; 20 MiB are taken"):
         workers.claim(1, estimated_mib=80)
 
 
