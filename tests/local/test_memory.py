@@ -1,4 +1,7 @@
-"""The limit is real: judged by the kernel's counter, exit codes and PSS, not by what our code believes."""
+"""The limit is real: judged by the kernel's `oom_kill`, by exit codes, and by what the kernel says a worker has written.
+
+PSS, the obvious judge, changes with whatever else runs on the machine (docs/facts.md).
+"""
 
 from __future__ import annotations
 
@@ -244,7 +247,7 @@ def test_fits_must_be_a_number_of_archives(mme_endpoint: Endpoints, mme_models: 
 def test_loads_at_the_same_time_do_not_overfill(
     mme_server: Servers, mme_models: Models, pool: ThreadPoolExecutor
 ) -> None:
-    server, fleet = mme_server(memory_mib=340), mme_models.fleet(6, weights_mib=80)  # 96 each, 5 each before they load
+    server, fleet = mme_server(memory_mib=340), mme_models.fleet(6, weights_mib=80)  # 100 are claimed for each
     loads = [pool.submit(load_all, server, [model]) for model in fleet]
     statuses = sorted(load.result()[0] for load in loads)
     assert statuses == [200, 200, 200, 507, 507, 507]

@@ -22,9 +22,6 @@ class Told(NoLimit):
         super().__init__(pids=list)
         self.held: dict[int, int] = {}
 
-    def used_bytes(self) -> int:
-        return sum(self.held.values())
-
     def bytes_of(self, pid: int, entered: Mapping[str, Any]) -> int:
         return self.held.get(pid, 0)
 
