@@ -65,7 +65,7 @@ class Placed:
         folder = server.running.models / self.identifier / "model"
         folder.parent.mkdir()
         extract(model.archive, folder)
-        self._url = server.running.url_of(folder)
+        self._url = server.running.place(folder)
 
     def load(self) -> None:
         """`POST /models`."""

@@ -141,7 +141,7 @@ class Instance:
     def _load(self, model: str) -> lifecycle.Event:
         identifier, record = self._identifier(model), self._recorder("load", model)
         try:
-            reply = self._server.client.load(identifier, self._server.url_of(self._folder(model)))
+            reply = self._server.client.load(identifier, self._server.place(self._folder(model)))
         except NoAnswerError as error:
             record(outcome="no answer", detail={"error": str(error)})
             return lifecycle.Loaded(model, lifecycle.Failure(0, b"", cause=wire.container_gone(self._endpoint)))

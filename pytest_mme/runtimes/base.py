@@ -95,8 +95,8 @@ class Running(Protocol):
     models: Path
     """Where models are put for it, on this side; each in a folder of its own."""
 
-    def url_of(self, folder: Path) -> str:
-        """How the server calls a folder below `models`."""
+    def place(self, folder: Path) -> str:
+        """Make a folder below `models` visible to the server, as it is now; how the server calls it."""
 
     def log(self) -> str:
         """What it has logged."""

@@ -94,7 +94,7 @@ def _measure(server: Running, model: Model, spec: ServerSpec, timeline: Timeline
     folder = server.models / identifier
     extract(model.archive, folder)
     idle = server.used_bytes()
-    server.client.load(identifier, server.url_of(folder)).expect(f"load of {model.name}")
+    server.client.load(identifier, server.place(folder)).expect(f"load of {model.name}")
     if model.spec is not None:
         body = json.dumps({"instances": [model.spec.example]}).encode()
         reply = server.client.invoke(identifier, body)

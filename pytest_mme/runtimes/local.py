@@ -185,7 +185,7 @@ class LocalServer:
             self._process.kill()
             self._process.wait()
 
-    def url_of(self, folder: Path) -> str:
+    def place(self, folder: Path) -> str:
         """The same path: the server lives on this machine."""
         return str(folder)
 

@@ -69,7 +69,7 @@ class Server(Checked):
             extract(model.archive, folder)
             self._timeline.name_model(identifier, model.name)
             self._identifiers[model.name] = identifier
-            self._call("load", model, lambda: self.client.load(identifier, self.running.url_of(folder)))
+            self._call("load", model, lambda: self.client.load(identifier, self.running.place(folder)))
         except (ArchiveError, ContractError, OSError):
             shutil.rmtree(folder.parent, ignore_errors=True)
             raise

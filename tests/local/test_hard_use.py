@@ -103,7 +103,7 @@ class HardUse:
     def __init__(self, server: Server, models: Sequence[Model], invokes: int) -> None:
         self.use, self._models, self._invokes = Use(), models, invokes
         self._family = Family.of(server)
-        self._urls = {model.name: server.running.url_of(server.running.models / model.name) for model in models}
+        self._urls = {model.name: server.running.place(server.running.models / model.name) for model in models}
         self._client = ContractClient(server.client.url, connections=CALLERS + DISTURBERS)
         self._due, self._over = threading.Semaphore(0), threading.Event()
 

@@ -50,7 +50,7 @@ class StoryServer:
     def __init__(self, models: Path) -> None:
         self.client, self.models = StoryClient(), models
 
-    def url_of(self, folder: Path) -> str:
+    def place(self, folder: Path) -> str:
         return str(folder)
 
 
@@ -128,7 +128,7 @@ def test_a_404_is_passed_on_when_a_new_load_did_not_help(story: Callable[..., St
 
 def test_an_error_of_ours_reaches_the_request(story: Callable[..., Story], monkeypatch: pytest.MonkeyPatch) -> None:
     told = story()
-    monkeypatch.setattr(told.server, "url_of", lambda _: 1 / 0)
+    monkeypatch.setattr(told.server, "place", lambda _: 1 / 0)
     with pytest.raises(wire.WireError, match="InternalFailure"):
         told.ask()
 
