@@ -20,6 +20,16 @@ TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
 CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 REQUEST_ID = "X-Amzn-RequestId"  # not in AWS's contract: the kit's own, so that both sides' views can be joined
 
+MULTI_MODEL = "SAGEMAKER_MULTI_MODEL"
+BIND_TO_PORT = "SAGEMAKER_BIND_TO_PORT"
+SAFE_PORT_RANGE = "SAGEMAKER_SAFE_PORT_RANGE"  # seen in public logs; AWS documents it for inference pipelines
+LABELS = {
+    "com.amazonaws.sagemaker.capabilities.multi-models": "true",
+    "com.amazonaws.sagemaker.capabilities.accept-bind-to-port": "true",
+}
+MODELS_FOLDER = "/opt/ml/models"
+"""Where, in a container, each model lies in a folder of its own."""
+
 ALREADY_LOADED = 409
 NOT_LOADED = 404
 OUT_OF_MEMORY = 507

@@ -37,6 +37,7 @@ class AllocatorBudget:
     def __init__(self, limit_bytes: int) -> None:
         """Compile the library where that was not done yet; raises `UnavailableError` without a C compiler."""
         library = compiled()
+        self.limit_bytes = limit_bytes
         self._descriptor = os.memfd_create("pytest-mme-allocator")
         os.ftruncate(self._descriptor, _LEDGER.size)
         self._ledger = mmap.mmap(self._descriptor, _LEDGER.size)
@@ -48,6 +49,10 @@ class AllocatorBudget:
             "MME_ALLOCATOR_FD": str(self._descriptor),
             "TF_ENABLE_ONEDNN_OPTS": "0",  # its own pool would hide what TensorFlow uses
         }
+
+    def own_bytes(self) -> int:
+        """Nothing: only workers have slots."""
+        return 0
 
     def enter(self) -> dict[str, Any]:
         """A slot for a new worker."""

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+_NO_LIMIT_V1 = 2**60
+
 
 class MemoryCgroup(Protocol):
     """A memory cgroup of our own, empty at first."""
@@ -20,6 +22,9 @@ class MemoryCgroup(Protocol):
 
     def limit(self, limit_bytes: int) -> None:
         """Set the limit, and let nothing escape to swap."""
+
+    def limit_bytes(self) -> int | None:
+        """The limit; None: there is none."""
 
     def used_bytes(self) -> int:
         """What its processes hold and the kernel could not take back: page cache is not counted."""
@@ -42,6 +47,11 @@ class CgroupV1:
         with_swap = self.directory / "memory.memsw.limit_in_bytes"
         if with_swap.exists():
             with_swap.write_text(str(limit_bytes))
+
+    def limit_bytes(self) -> int | None:
+        """`memory.limit_in_bytes`, which is a number near 2**63 where there is no limit."""
+        limit = int((self.directory / "memory.limit_in_bytes").read_text())
+        return limit if limit < _NO_LIMIT_V1 else None
 
     def used_bytes(self) -> int:
         """`memory.usage_in_bytes` less the page cache."""
@@ -69,6 +79,11 @@ class CgroupV2:
         if swap.exists():
             swap.write_text("0")
 
+    def limit_bytes(self) -> int | None:
+        """`memory.max`."""
+        limit = (self.directory / "memory.max").read_text().strip()
+        return None if limit == "max" else int(limit)
+
     def used_bytes(self) -> int:
         """`memory.current` less the page cache."""
         stat = _read_table(self.directory / "memory.stat")
@@ -80,6 +95,9 @@ class CgroupV2:
         return _read_table(self.directory / "memory.events")["oom_kill"]
 
 
+_LIMIT: dict[type[CgroupV1 | CgroupV2], str] = {CgroupV1: "memory.limit_in_bytes", CgroupV2: "memory.max"}
+
+
 def _read_table(path: Path) -> dict[str, int]:
     return {name: int(value) for name, value in (line.split() for line in path.read_text().splitlines())}
 
@@ -88,6 +106,14 @@ def _lets_in(directory: Path) -> bool:
     """Try it: version 2 also asks for the right to write to the common ancestor of the old cgroup and the new."""
     try_it = ["sh", "-c", 'echo $$ > "$1"', "sh", str(directory / "cgroup.procs")]
     return subprocess.run(try_it, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def own(proc: Path = Path("/proc/self")) -> MemoryCgroup:
+    """The memory cgroup that a process is in, as far as it can be seen from here; OSError where none can be."""
+    for kind, directory in _parents(proc):
+        if (directory / _LIMIT[kind]).exists():
+            return kind(directory)
+    raise OSError(f"no memory cgroup of {proc} can be seen here")
 
 
 def create(
@@ -111,7 +137,7 @@ def create(
         except OSError as error:
             refused.append(f"{directory}: {error.strerror}")
             continue
-        if not (directory / ("memory.limit_in_bytes" if kind is CgroupV1 else "memory.max")).exists():
+        if not (directory / _LIMIT[kind]).exists():
             refused.append(f"{directory}: the memory controller is not enabled there")
         elif kind is CgroupV2 and not lets_in(directory):
             refused.append(f"{directory}: no process may be moved there")

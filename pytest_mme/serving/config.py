@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 Admission = Literal["estimate", "none"]
 OutOfMemory = Literal["kernel", "tensorflow"]
-HowEnforced = Literal["auto", "cgroup", "sampled"]
+HowEnforced = Literal["auto", "cgroup", "sampled", "container"]
 Device = Literal["cpu", "gpu"]
 DeviceAsked = Literal["cpu", "gpu", "auto"]
 
@@ -30,7 +30,10 @@ class ServingConfig:
     oom: OutOfMemory = "kernel"
     """`kernel`: whoever exceeds the limit is killed; `tensorflow`: TensorFlow's allocator reports RESOURCE_EXHAUSTED."""
     enforcement: HowEnforced = "auto"
-    """How `oom="kernel"` is done: by a memory cgroup, or by sampling and killing; `auto` prefers the cgroup."""
+    """How `oom="kernel"` is done: by a memory cgroup, or by sampling and killing; `auto` prefers the cgroup.
+
+    `container`: by the limit of the container that the whole server lives in, which is not for the server to set.
+    """
     cpus: int | None = None
     """Threads of each worker's TensorFlow; None: its own default, one per core."""
     device: Device = "cpu"

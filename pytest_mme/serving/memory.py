@@ -18,6 +18,7 @@ from pytest_mme.serving.config import ServingConfig
 
 MIB = 1024 * 1024
 _SAMPLE_EVERY_S = 0.02
+_KILL_FIRST = 1000  # the most that oom_score_adj can be; proc(5)
 
 log = logging.getLogger("pytest_mme")
 
@@ -39,6 +40,13 @@ class Enforcement(Protocol):
 
     def left(self, entered: Mapping[str, Any]) -> None:
         """The worker that was given *entered* is gone."""
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """What `used_bytes` may come to; None: there is no limit."""
+
+    def own_bytes(self) -> int:
+        """What of `used_bytes` is not the workers' but the server's own."""
 
     worker_bytes: int
     """What a tiny model's worker takes, in the terms of `used_bytes`; a larger one seen later counts from then on."""
@@ -65,8 +73,14 @@ class NoLimit:
     cheap = False
     worker_bytes = 16 * MIB  # measured: 14
 
+    limit_bytes: int | None = None
+
     def __init__(self, pids: Callable[[], Collection[int]]) -> None:
         self._pids = pids
+
+    def own_bytes(self) -> int:
+        """Nothing: only workers are counted."""
+        return 0
 
     def enter(self) -> dict[str, Any]:
         """Nothing to do."""
@@ -100,6 +114,7 @@ class KernelLimit(NoLimit):
     def __init__(self, cgroup: cgroups.MemoryCgroup, limit_bytes: int | None) -> None:
         self.cgroup = cgroup
         self.name = f"memory cgroup v{cgroup.version}"
+        self.limit_bytes = limit_bytes
         if limit_bytes is not None:
             cgroup.limit(limit_bytes)
 
@@ -121,6 +136,38 @@ class KernelLimit(NoLimit):
             log.warning("the cgroup %s could not be removed: something is still in it", self.cgroup.directory)
 
 
+class ContainerLimit(NoLimit):
+    """The limit of the container that the server lives in: it holds the server's own processes, too."""
+
+    cheap = True
+
+    def __init__(self, pids: Callable[[], Collection[int]], cgroup: cgroups.MemoryCgroup) -> None:
+        super().__init__(pids)
+        self._cgroup = cgroup
+        self.name = f"the container's memory cgroup v{cgroup.version}"
+
+    @property
+    def limit_bytes(self) -> int | None:  # type: ignore[override]  # read anew: it is changed from outside
+        """The container's limit."""
+        return self._cgroup.limit_bytes()
+
+    def own_bytes(self) -> int:
+        """What the container is charged beyond its workers' private memory."""
+        return max(0, self.used_bytes() - super().used_bytes())
+
+    def enter(self) -> dict[str, Any]:
+        """Where the container runs out of memory, a worker is to be killed and not the server."""
+        return {"oom_score_adj": _KILL_FIRST}
+
+    def used_bytes(self) -> int:
+        """What the container is charged, less page cache."""
+        return self._cgroup.used_bytes()
+
+    def kills(self) -> int:
+        """The kernel's own counter."""
+        return self._cgroup.kills()
+
+
 class SampledLimit(NoLimit):
     """Where no cgroup may be made: the workers' memory is sampled, and the offender is killed by the kit.
 
@@ -132,7 +179,8 @@ class SampledLimit(NoLimit):
 
     def __init__(self, pids: Callable[[], Collection[int]], limit_bytes: int, kill: Callable[[int], None]) -> None:
         super().__init__(pids)
-        self._limit_bytes, self._kill = limit_bytes, kill
+        self.limit_bytes = self._limit_bytes = limit_bytes
+        self._kill = kill
         self._before: Mapping[int, int] = {}
         self._dying: set[int] = set()
         self._kills = 0
@@ -183,6 +231,8 @@ def enforce(config: ServingConfig, pids: Callable[[], Collection[int]], kill: Ca
     """The enforcement that *config* asks for and this system allows; OSError when it asks for what it can't have."""
     if config.memory_bytes is not None and config.oom == "tensorflow":
         return AllocatorBudget(config.memory_bytes)
+    if config.enforcement == "container":
+        return ContainerLimit(pids, cgroups.own())
     if config.enforcement != "sampled":
         try:
             return _kernel_limit(config)
@@ -233,7 +283,7 @@ class Budget:
 
     def __init__(self, config: ServingConfig, enforcement: Enforcement) -> None:
         self.enforcement = enforcement
-        self._limit_bytes = config.memory_bytes if config.admission == "estimate" else None
+        self._admits_all = config.admission == "none"
         self._known = config.known_bytes
         self._learnt: dict[str, int] = {}
         self._worker_bytes = enforcement.worker_bytes
@@ -245,8 +295,8 @@ class Budget:
         with self._lock:
             need = self._need(fingerprint, estimated_bytes)
             claim = Claim(fingerprint, estimated_bytes, need, {pid: entered})
-            if self._limit_bytes is not None:
-                self._check(claim, self._limit_bytes)
+            if not self._admits_all and (limit_bytes := self.enforcement.limit_bytes) is not None:
+                self._check(claim, limit_bytes)
             self._claims[pid] = claim
             return claim
 
@@ -264,7 +314,8 @@ class Budget:
 
     def _check(self, claim: Claim, limit_bytes: int) -> None:
         """One look at each process: what they hold and what they will hold must not be read at two moments."""
-        taken = sum(max(other.bytes, self._bytes_of(other)) for other in self._all())
+        taken = self.enforcement.own_bytes()
+        taken += sum(max(other.bytes, self._bytes_of(other)) for other in self._all())
         if taken + claim.bytes > limit_bytes:
             raise DoesNotFitError(
                 f"the model needs about {claim.bytes / MIB:.0f} MiB; {taken / MIB:.0f} MiB are taken "
@@ -288,10 +339,11 @@ class Budget:
 
     def ran_out_of_memory(self, claim: Claim) -> None:
         """The load ran out of memory: it needs more than what the others had left it."""
-        if self._limit_bytes is not None:
-            others = sum(self._bytes_of(other) for other in self._all() if other is not claim)
+        if not self._admits_all and (limit_bytes := self.enforcement.limit_bytes) is not None:
+            others = self.enforcement.own_bytes()
+            others += sum(self._bytes_of(other) for other in self._all() if other is not claim)
             with self._lock:
-                self._learn(claim, max(claim.bytes, self._limit_bytes - others + 1))
+                self._learn(claim, max(claim.bytes, limit_bytes - others + 1))
 
     def _learn(self, claim: Claim, seen_bytes: int) -> None:
         self._learnt[claim.fingerprint] = max(seen_bytes, self._learnt.get(claim.fingerprint, 0))

@@ -233,7 +233,7 @@ class Residents:
         """What the workers use and may use, in bytes, and what is used of the GPU's memory, where there is one."""
         used = await asyncio.to_thread(self._budget.enforcement.used_bytes)
         on_gpu = {} if self._gpu is None else await asyncio.to_thread(self._gpu.memory)
-        return {"used_bytes": used, "limit_bytes": self._config.memory_bytes, **on_gpu}
+        return {"used_bytes": used, "limit_bytes": self._budget.enforcement.limit_bytes, **on_gpu}
 
     def _sample(self) -> None:
         if self._budget.enforcement.cheap:

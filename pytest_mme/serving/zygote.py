@@ -51,6 +51,8 @@ class ChildConfig:
     gpu_memory_fraction: float | None = None
     cgroup_procs: str | None = None
     """The file that a process writes "0" to in order to join the workers' memory cgroup."""
+    oom_score_adj: int | None = None
+    """How much sooner than others the kernel kills a process when memory runs out: -1000 to 1000, proc(5)."""
     allocator_slot: int | None = None
     """Its slot in the allocator budget (`allocator.py`)."""
 
@@ -114,6 +116,8 @@ class Zygote:
             _die_with_parent()
             if config.cgroup_procs:
                 Path(config.cgroup_procs).write_text("0")
+            if config.oom_score_adj is not None:
+                Path("/proc/self/oom_score_adj").write_text(str(config.oom_score_adj))
             self._work(config, descriptor)
             status = 0
         except BaseException:  # noqa: BLE001  it is the end of this process: the log must say of what
