@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib.metadata
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from pytest_mme.contract.client import ContractClient
-from pytest_mme.errors import NoAnswerError, ServerStartError
-from pytest_mme.events import Event, Timeline
+from pytest_mme.errors import ServerStartError
+from pytest_mme.events import Timeline
 from pytest_mme.runtimes.base import ServerSpec
 from pytest_mme.runtimes.leases import CGROUPS
+from pytest_mme.runtimes.listening import Listener
 from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.logs import readable
 
 _MIB = 1024 * 1024
 _START_S = 60.0
-_CATCH_UP_S = 10.0
 _STOP_S = 20.0
 _LOG_LINES = 20
 
@@ -90,12 +87,12 @@ class LocalServer:
     """One embedded server's process."""
 
     def __init__(self, name: str, directory: Path, timeline: Timeline) -> None:
-        self.name, self._directory, self._timeline = name, directory, timeline
+        self.name, self._directory = name, directory
+        self._listener = Listener(timeline)
         self.models = directory / "models"
         self.facts: Mapping[str, Any] = {}
         self._log_path = directory / "server.log"
         self._undo = contextlib.ExitStack()
-        self._marks: dict[str, threading.Event] = {}
 
     def start(self, fields: Mapping[str, Any]) -> None:
         """Start the process and wait for its first line; raises `ServerStartError`."""
@@ -119,14 +116,15 @@ class LocalServer:
         os.close(writing)
         events = self._undo.enter_context(os.fdopen(reading, "rb"))
         self._undo.callback(self._stop)
-        self.facts = self._first_line(events)
+        self._await_first_line(events)
+        self.facts = self._listener.facts
         self.client = ContractClient(f"http://127.0.0.1:{self.facts['port']}")
         self._undo.callback(self.client.close)
         self._reader = threading.Thread(target=self._read, args=(events,), name=f"events of {self.name}", daemon=True)
         self._reader.start()
         self._undo.callback(self._hear_out)
 
-    def _first_line(self, events: IO[bytes]) -> Mapping[str, Any]:
+    def _await_first_line(self, events: IO[bytes]) -> None:
         late = threading.Event()
 
         def give_up() -> None:
@@ -144,28 +142,16 @@ class LocalServer:
             code = self._process.wait()
             how = f"it was not up after {_START_S:g} s" if late.is_set() else f"its process ended with code {code}"
             raise ServerStartError(self.name, how, self._log_end())
-        facts: Mapping[str, Any] = json.loads(line)["ready"]
-        return facts
+        self._listener.hear(line)
 
     def _read(self, events: IO[bytes]) -> None:
-        began = self._timeline.began_monotonic_s
         for line in events:
-            event = Event.from_json(line)
-            if event.kind == "mark" and (mark := self._marks.pop(event.detail["token"], None)):
-                mark.set()
-            else:
-                self._timeline.add(dataclasses.replace(event, at_s=event.at_s - began))
+            self._listener.hear(line)
+        self._listener.end()
 
     def catch_up(self) -> None:
         """Return when all that the server has seen until now is on the timeline."""
-        token, mark = uuid.uuid4().hex, threading.Event()
-        self._marks[token] = mark
-        try:
-            self.client.mark(token)
-        except NoAnswerError:
-            self._reader.join(timeout=_CATCH_UP_S)  # it has ended, or is ending: its stream ends with it
-        else:
-            mark.wait(timeout=_CATCH_UP_S)
+        self._listener.catch_up(self.client)
 
     def close(self) -> None:
         """End the process and read its last events. Closing twice is fine."""

@@ -1,0 +1,63 @@
+"""Hears the events of an embedded server, line by line, wherever it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_mme.contract.client import ContractClient
+from pytest_mme.errors import NoAnswerError
+from pytest_mme.events import Event, Timeline
+
+_CATCH_UP_S = 10.0
+
+
+class Listener:
+    """Puts a server's events on the timeline. One thread calls `hear`, any may ask."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+        self._marks: dict[str, threading.Event] = {}
+        self._ended = threading.Event()
+        self.facts: Mapping[str, Any] = {}
+        """What the server said of itself in its first line."""
+
+    def hear(self, line: bytes) -> bool:
+        """Take a line; False when it is none of the server's own, but something that somebody has printed."""
+        try:
+            fields = json.loads(line)
+            if "ready" in fields:
+                self.facts = dict(fields["ready"])
+                return True
+            self._add(Event(**fields))
+        except (TypeError, ValueError):
+            return False
+        return True
+
+    def _add(self, event: Event) -> None:
+        if event.kind == "mark" and (mark := self._marks.pop(event.detail["token"], None)):
+            mark.set()
+        else:
+            self._timeline.add(dataclasses.replace(event, at_s=event.at_s - self._timeline.began_monotonic_s))
+
+    def end(self) -> None:
+        """There will be no more lines."""
+        self._ended.set()
+        for mark in list(self._marks.values()):
+            mark.set()
+
+    def catch_up(self, client: ContractClient) -> None:
+        """Return when all that the server has seen until now is on the timeline, or it has ended."""
+        token, mark = uuid.uuid4().hex, threading.Event()
+        self._marks[token] = mark
+        try:
+            client.mark(token)
+        except NoAnswerError:
+            self._ended.wait(timeout=_CATCH_UP_S)  # it has ended, or is ending: its stream ends with it
+        else:
+            if not self._ended.is_set():
+                mark.wait(timeout=_CATCH_UP_S)
