@@ -179,3 +179,21 @@ class FitsError(MMEError):
             f"  measured, resident:\n{costs}\n"
             f"  next: give memory_mib= yourself, or use archives of more equal size"
         )
+
+
+class ImageBuildError(MMEError):
+    """An image could not be built."""
+
+    def __init__(self, image: str, seen: str, log: str) -> None:
+        super().__init__(image, seen, log)
+        self.image, self.seen, self.log = image, seen, log
+
+    def __str__(self) -> str:
+        end = "\n".join(f"    {line}" for line in self.log.splitlines())
+        return (
+            f"the image {self.image} could not be built\n"
+            f"  seen: {self.seen.strip()}\n"
+            f"  next: read the end of what the build said; behind a proxy that opens TLS give --ca-bundle, and where "
+            f"no registry can be reached --base with an image that is here\n"
+            f"{end or '    (nothing)'}"
+        )

@@ -14,7 +14,7 @@ Source = Literal["test", "client", "hosting", "server", "worker", "engine", "pro
 # fmt: off
 Kind = Literal[
     "download", "load", "unload", "evict", "invoke", "attempt", "crash", "oom",
-    "restart", "replace", "ping", "sample", "fault", "mark", "deviation",
+    "start", "stop", "restart", "replace", "ping", "sample", "fault", "mark", "deviation",
 ]
 # fmt: on
 _SOURCES, _KINDS = frozenset(get_args(Source)), frozenset(get_args(Kind))
@@ -93,6 +93,11 @@ class Timeline(Sequence[Event]):
         """Show the opaque id that a server knows a model by under the *name* that the test knows."""
         with self._lock:
             self._names[identifier] = name
+
+    def named_in(self, text: str) -> str | None:
+        """The model whose id occurs in *text*, such as a process's command line."""
+        with self._lock:
+            return next((name for identifier, name in self._names.items() if identifier in text), None)
 
     def of(self, server: str) -> tuple[Event, ...]:
         """The events of one server or endpoint, in order."""

@@ -66,8 +66,27 @@ class Run:
     def runtime(self) -> Runtime:
         """Starts servers."""
         keep = self.settings.keep.value != "never"
+        if self.settings.runtime.value == "docker":
+            return self._docker_runtime(keep)
         device = gpu.settle(self.settings.device.value)
         return LocalRuntime(self.directory, enforcement=self.settings.enforcement.value, device=device, keep=keep)
+
+    def _docker_runtime(self, keep: bool) -> Runtime:
+        from pytest_mme.images.build import default_image
+        from pytest_mme.runtimes.docker import DockerRuntime
+
+        device = self.settings.device.value
+        runtime = DockerRuntime(
+            self.directory,
+            image=self.settings.image.value or default_image(),
+            pull=self.settings.pull.value,
+            device=gpu.settle(device)
+            if device == "auto"
+            else device,  # a GPU that is asked for is the engine's to give
+            keep=keep,
+        )
+        self._undo.callback(runtime.close)
+        return runtime
 
     @cached_property
     def _measurements(self) -> Measurements:

@@ -95,7 +95,35 @@ def _folder(raw: str) -> Path:
     return Path(raw).expanduser().absolute()
 
 
+def _image(raw: str) -> str:
+    if not raw or raw != raw.strip() or raw.startswith("-"):
+        raise ValueError("give an image's name, such as pytest-mme-server")
+    return raw
+
+
 OPTIONS = (
+    Option(
+        name="runtime",
+        parse=_one_of("local", "docker"),
+        default="local",
+        metavar="WHERE",
+        help="where servers run: local: the embedded server in a process; docker: an image in a container",
+    ),
+    Option(
+        name="image",
+        parse=_image,
+        default=None,
+        metavar="NAME",
+        help="the image that --mme-runtime=docker runs: AWS's, your own, or one of `pytest-mme image build` "
+        "(without it: pytest-mme-server with the installed TensorFlow)",
+    ),
+    Option(
+        name="pull",
+        parse=_one_of("never", "missing", "always"),
+        default="missing",
+        metavar="WHEN",
+        help="fetch the image from its registry: never, where it is missing, or always",
+    ),
     Option(
         name="enforcement",
         parse=_one_of("auto", "cgroup", "sampled"),
@@ -147,6 +175,9 @@ OPTIONS = (
 class Settings:
     """All options of a run. Each is a `Setting`: `settings.keep.value`, `settings.keep.source`."""
 
+    runtime: Setting[Literal["local", "docker"]]
+    image: Setting[str | None]
+    pull: Setting[Literal["never", "missing", "always"]]
     enforcement: Setting[str]
     device: Setting[Literal["cpu", "gpu", "auto"]]
     keep: Setting[str]

@@ -15,14 +15,27 @@ _SHOWN = {"cpu": "on the CPU", "gpu": f"on a GPU ({gpu.NOT_IN_PRODUCTION})"}
 
 def header(settings: Settings) -> str:
     """Which runtime, which TensorFlow, which memory enforcement; then what was set, and where."""
-    device, limits = gpu.settle(settings.device.value), enforcement(settings.enforcement.value)
-    line = f"mme: runtime local, tensorflow {_tensorflow()}, {_SHOWN[device]}, memory limits by {limits}"
+    line = _RUNTIMES[settings.runtime.value](settings)
     chosen = [
         f"{option.name}={setting.value} ({setting.source})"
         for option in OPTIONS
         if (setting := getattr(settings, option.name)).source != "default"
     ]
     return "; ".join([line, *chosen])
+
+
+def _local(settings: Settings) -> str:
+    device, limits = gpu.settle(settings.device.value), enforcement(settings.enforcement.value)
+    return f"mme: runtime local, tensorflow {_tensorflow()}, {_SHOWN[device]}, memory limits by {limits}"
+
+
+def _docker(settings: Settings) -> str:
+    """The engine is not asked: a run that starts no server does without it."""
+    image = settings.image.value or f"pytest-mme-server:{_tensorflow()}"
+    return f"mme: runtime docker, image {image}, memory limits by the container's memory cgroup"
+
+
+_RUNTIMES = {"local": _local, "docker": _docker}
 
 
 def _tensorflow() -> str:

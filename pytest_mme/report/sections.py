@@ -51,9 +51,10 @@ def line(event: Event) -> str:
 
 
 def _memory(event: Event) -> str:
-    used, limit = event.detail["used_bytes"] / _MIB, event.detail["limit_bytes"]
+    used, limit = event.detail["used_bytes"] / _MIB, event.detail.get("limit_bytes")
     of = f" of {limit / _MIB:.1f}" if limit else ""
-    return f"{event.at_s:9.3f} s  {used:8.1f}{of} MiB, {event.detail['resident']} resident"
+    resident = f", {event.detail['resident']} resident" if "resident" in event.detail else ""
+    return f"{event.at_s:9.3f} s  {used:8.1f}{of} MiB{resident}"
 
 
 def _end_of(lines: Sequence[str]) -> str:

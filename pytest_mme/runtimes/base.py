@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pytest_mme.contract.client import ContractClient
+from pytest_mme.contract.dialects import Dialect
 from pytest_mme.errors import shown
 from pytest_mme.events import Timeline
 
@@ -37,6 +38,12 @@ class ServerSpec:
     None: what the real containers do, one where it has `model_fn`, else many: 64.
     """
 
+    image: str | None = None
+    """What the container runtime runs; None: what `--mme-image` says."""
+    env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """More environment variables for the server."""
+    start_s: float = 60.0
+    """How long the server may take until it answers."""
     device: Literal["cpu", "gpu"] | None = None
     """Where models run; None: what `--mme-device` says. AWS supports GPU endpoints with Triton's container only."""
     gpu: int = 0
@@ -51,10 +58,15 @@ class ServerSpec:
         _number("memory_mib", self.memory_mib, 1, 2**40, "MiB, at least 1, or None for no limit", none=True)
         _number("drain_s", self.drain_s, 0, 360, "seconds, 0 to 360: the platform waits no longer")
         _number("grace_s", self.grace_s, 0, 30, "seconds, 0 to 30: the platform waits no longer")
+        _number("start_s", self.start_s, 0.1, 600, "seconds, 0.1 to 600")
         _number("gpu_memory_fraction", self.gpu_memory_fraction, 0.001, 1, "a fraction up to 1, or None", none=True)
         _whole("cpus", self.cpus, 1, 1024, "at least 1, or None for one thread per core", none=True)
         _whole("gpu", self.gpu, 0, 1024, "0 for the first GPU")
         _whole("handler_requests", self.handler_requests, 1, 1024, "1 to 1024, or None", none=True)
+        if not _is_environment(self.env):
+            raise ValueError(f"env={shown(self.env)}: give names and values, both text, such as {{'A': '1'}}")
+        if self.image is not None and not (isinstance(self.image, str) and self.image):
+            raise ValueError(f"image={shown(self.image)}: give an image's name, such as 'pytest-mme-server'")
         if self.code is not None and not _holds_code(self.code):
             raise ValueError(f"code={shown(self.code)}: that folder holds no inference.py; give one that does")
 
@@ -78,6 +90,13 @@ def _within(seen: Any, kinds: tuple[type[Any], ...], least: float, most: float) 
     return isinstance(seen, kinds) and not isinstance(seen, bool) and bool(least <= seen <= most)
 
 
+def _is_environment(seen: object) -> bool:
+    return isinstance(seen, Mapping) and all(
+        isinstance(name, str) and isinstance(value, str) and name and "=" not in name and "\0" not in name + value
+        for name, value in seen.items()
+    )
+
+
 def _holds_code(seen: object) -> bool:
     try:
         return isinstance(seen, str | Path) and Path(seen, "inference.py").is_file()
@@ -90,6 +109,8 @@ class Running(Protocol):
 
     name: str
     client: ContractClient
+    dialect: Dialect
+    """How its answers are to be read; `contract.dialects.dialect_of` asks a server that nobody knows."""
     facts: Mapping[str, Any]
     """What it said of itself when it came up: `tensorflow`, `enforcement` and others."""
     models: Path
@@ -116,8 +137,9 @@ class Runtime(Protocol):
 
     name: str
     """As the header shows it."""
-    identity: str
-    """Names what is run, so that measurements of it can be kept: the runtime and the version of what it starts."""
+
+    def identity(self, spec: ServerSpec) -> str:
+        """Names what is run, so that measurements of it can be kept: the runtime and the version of what it starts."""
 
     def run(
         self, spec: ServerSpec, *, name: str, timeline: Timeline, known_bytes: Mapping[str, int] | None = None

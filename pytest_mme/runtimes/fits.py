@@ -30,6 +30,8 @@ class Cost:
     """
 
     bytes: int
+    idle_bytes: int
+    """What the server itself takes of the limit that its models share."""
     fingerprint: str | None
     """The server's own name for the archive's content, where it has one."""
 
@@ -54,8 +56,9 @@ class Measurements:
             raise ValueError(f"fits={n!r}: give a number from 1 to {len(models)}, the number of archives")
         costs = self._costs(models, spec)
         ordered = sorted(cost.bytes for cost in costs)
-        lower = sum(ordered[-n:])
-        upper = sum(ordered[: n + 1]) if n < len(models) else lower + ordered[0]
+        idle = max(cost.idle_bytes for cost in costs)
+        lower = idle + sum(ordered[-n:])
+        upper = idle + sum(ordered[: n + 1]) if n < len(models) else lower + ordered[0]
         if upper <= lower:
             raise FitsError(n, {model.name: cost.bytes / _MIB for model, cost in zip(models, costs, strict=True)})
         known = {cost.fingerprint: cost.bytes for cost in costs if cost.fingerprint}
@@ -74,7 +77,7 @@ class Measurements:
     def _path(self, model: Model, spec: ServerSpec) -> Path:
         content = model.spec.digest if model.spec else hashlib.sha256(model.archive.read_bytes()).hexdigest()
         code = "" if spec.code is None else digest(files_of(Path(spec.code)))
-        described = f"{self._runtime.identity}/{spec.oom}/{spec.cpus}/{spec.device}/{code}/{content}"
+        described = f"{self._runtime.identity(spec)}/{spec.oom}/{spec.cpus}/{spec.device}/{sorted(spec.env.items())}/{code}/{content}"
         return self._directory / f"{hashlib.sha256(described.encode()).hexdigest()[:32]}.json"
 
     def _measure(self, unknown: Mapping[Path, Model], spec: ServerSpec) -> None:
@@ -105,4 +108,4 @@ def _measure(server: Running, model: Model, spec: ServerSpec, timeline: Timeline
     server.catch_up()
     loads = [event for event in timeline if event.kind == "load" and event.model == identifier]
     fingerprint = loads[-1].detail.get("fingerprint") if loads else None
-    return Cost(bytes=max(used - idle, 1), fingerprint=fingerprint)
+    return Cost(bytes=max(used - idle, 1), idle_bytes=idle, fingerprint=fingerprint)

@@ -17,6 +17,7 @@ from pathlib import Path
 import filelock
 
 from pytest_mme.errors import NotReadyError
+from pytest_mme.runtimes import container_leases
 from pytest_mme.serving import cgroups
 from pytest_mme.waiting import wait_for
 
@@ -56,6 +57,7 @@ class RunDirectory:
     def release(self) -> None:
         """Give it up."""
         if self.keep:
+            container_leases.remove_recorded(self.path)
             removed = _remove_cgroups(self.path)
             self.path.rename(self.path.with_name(f"kept-{self.path.name}"))
         else:
@@ -78,6 +80,15 @@ def sweep(parent: Path | None = None) -> list[Path]:
     return swept
 
 
+def owner_lives(directory: Path) -> bool:
+    """Whether the run of that directory still has its owner."""
+    lock_path = _lock_of(directory)
+    if not lock_path.exists():
+        return False
+    with _owned_by_nobody(lock_path) as free:
+        return not free
+
+
 @contextlib.contextmanager
 def _owned_by_nobody(lock_path: Path) -> Iterator[bool]:
     lock = filelock.FileLock(lock_path)
@@ -98,6 +109,7 @@ def _lock_of(directory: Path) -> Path:
 
 def _remove(directory: Path) -> bool:
     """Whether it could be: while a cgroup of its is still in use the directory stays, for the next sweep."""
+    container_leases.remove_recorded(directory)
     if not _remove_cgroups(directory):
         return False
     shutil.rmtree(directory, ignore_errors=True)

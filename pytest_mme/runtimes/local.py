@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pytest_mme.contract.client import ContractClient
+from pytest_mme.contract.dialects import CONTRACT
 from pytest_mme.errors import ServerStartError
 from pytest_mme.events import Timeline
 from pytest_mme.runtimes.base import ServerSpec
@@ -24,7 +25,6 @@ from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.logs import readable
 
 _MIB = 1024 * 1024
-_START_S = 60.0
 _STOP_S = 20.0
 _LOG_LINES = 20
 
@@ -40,7 +40,11 @@ class LocalRuntime:
         *keep*: leave each server's files below *directory*; otherwise they go with the server.
         """
         self._directory, self._enforcement, self._device, self._keep = directory, enforcement, device, keep
-        self.identity = f"local/tensorflow-{importlib.metadata.version('tensorflow')}/{enforcement}/{device}"
+
+    def identity(self, spec: ServerSpec) -> str:
+        """The installed TensorFlow, how its memory is limited, and where it runs."""
+        tensorflow = importlib.metadata.version("tensorflow")
+        return f"local/tensorflow-{tensorflow}/{self._enforcement}/{spec.device or self._device}"
 
     @contextlib.contextmanager
     def run(
@@ -58,7 +62,7 @@ class LocalRuntime:
                 undo.callback(shutil.rmtree, directory, ignore_errors=True)
             server = LocalServer(name, directory, timeline)
             undo.callback(server.close)
-            server.start(fields)
+            server.start(fields, env=spec.env, start_s=spec.start_s)
             yield server
 
 
@@ -86,6 +90,8 @@ def _config_fields(
 class LocalServer:
     """One embedded server's process."""
 
+    dialect = CONTRACT
+
     def __init__(self, name: str, directory: Path, timeline: Timeline) -> None:
         self.name, self._directory = name, directory
         self._listener = Listener(timeline)
@@ -94,7 +100,7 @@ class LocalServer:
         self._log_path = directory / "server.log"
         self._undo = contextlib.ExitStack()
 
-    def start(self, fields: Mapping[str, Any]) -> None:
+    def start(self, fields: Mapping[str, Any], *, env: Mapping[str, str], start_s: float) -> None:
         """Start the process and wait for its first line; raises `ServerStartError`."""
         self.models.mkdir()
         (self._directory / "tmp").mkdir()
@@ -110,13 +116,14 @@ class LocalServer:
                 env={
                     **os.environ,
                     "TMPDIR": str(self._directory / "tmp"),
+                    **env,
                 },  # user code may be killed before it cleans up
                 start_new_session=True,  # a terminal's Ctrl-C is pytest's to handle; it ends us after the fixtures
             )
         os.close(writing)
         events = self._undo.enter_context(os.fdopen(reading, "rb"))
         self._undo.callback(self._stop)
-        self._await_first_line(events)
+        self._await_first_line(events, start_s)
         self.facts = self._listener.facts
         self.client = ContractClient(f"http://127.0.0.1:{self.facts['port']}")
         self._undo.callback(self.client.close)
@@ -124,14 +131,14 @@ class LocalServer:
         self._reader.start()
         self._undo.callback(self._hear_out)
 
-    def _await_first_line(self, events: IO[bytes]) -> None:
+    def _await_first_line(self, events: IO[bytes], start_s: float) -> None:
         late = threading.Event()
 
         def give_up() -> None:
             late.set()
             self._process.kill()
 
-        alarm = threading.Timer(_START_S, give_up)
+        alarm = threading.Timer(start_s, give_up)
         alarm.daemon = True
         alarm.start()
         try:
@@ -140,7 +147,7 @@ class LocalServer:
             alarm.cancel()
         if not line:
             code = self._process.wait()
-            how = f"it was not up after {_START_S:g} s" if late.is_set() else f"its process ended with code {code}"
+            how = f"it was not up after {start_s:g} s" if late.is_set() else f"its process ended with code {code}"
             raise ServerStartError(self.name, how, self._log_end())
         self._listener.hear(line)
 

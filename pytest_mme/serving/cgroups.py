@@ -108,9 +108,12 @@ def _lets_in(directory: Path) -> bool:
     return subprocess.run(try_it, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
-def own(proc: Path = Path("/proc/self")) -> MemoryCgroup:
-    """The memory cgroup that a process is in, as far as it can be seen from here; OSError where none can be."""
-    for kind, directory in _parents(proc):
+def own(proc: Path = Path("/proc/self"), *, mounts: Path | None = None) -> MemoryCgroup:
+    """The memory cgroup that a process is in, as far as it can be seen from here; OSError where none can be.
+
+    *mounts*: the `mountinfo` of a process whose view of the file system is ours, where that of *proc* is not.
+    """
+    for kind, directory in _parents(proc, mounts):
         if (directory / _LIMIT[kind]).exists():
             return kind(directory)
     raise OSError(f"no memory cgroup of {proc} can be seen here")
@@ -147,9 +150,9 @@ def create(
     raise OSError("no memory cgroup may be made here; tried " + ("; ".join(refused) or "nothing: none is mounted"))
 
 
-def _parents(proc: Path) -> Iterator[tuple[type[CgroupV1 | CgroupV2], Path]]:
+def _parents(proc: Path, mounts: Path | None = None) -> Iterator[tuple[type[CgroupV1 | CgroupV2], Path]]:
     own = dict(_own_paths((proc / "cgroup").read_text()))
-    for line in (proc / "mountinfo").read_text().splitlines():
+    for line in (mounts or proc / "mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
         root, mount_point = before.split()[3:5]
         kind, _, options = after.split()[:3]

@@ -10,6 +10,9 @@ from pytest_mme.errors import SettingError
 from pytest_mme.settings import OPTIONS, Option
 
 VALUES = {
+    "runtime": ("docker", "docker"),
+    "image": ("some/image:1", "some/image:1"),
+    "pull": ("never", "never"),
     "enforcement": ("sampled", "sampled"),
     "device": ("auto", "auto"),
     "keep": ("failed", "failed"),
@@ -18,6 +21,9 @@ VALUES = {
     "no_signal": ("yes", "True"),
 }
 NONSENSE = {
+    "runtime": "moon",
+    "image": "--help",
+    "pull": "hard",
     "enforcement": "hope",
     "device": "tpu",
     "keep": "sometimes",
@@ -122,6 +128,14 @@ def test_help_teaches(pytester: pytest.Pytester) -> None:
 
 def test_the_header_says_how_the_run_is_set_up(pytester: pytest.Pytester) -> None:
     pytester.runpytest_inprocess().stdout.fnmatch_lines(["mme: runtime local, tensorflow 2.*, memory limits by *"])
+
+
+def test_the_header_says_which_image_runs_and_asks_no_engine_for_it(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    seen = pytester.runpytest_inprocess("--mme-runtime=docker").stdout
+    seen.fnmatch_lines(["mme: runtime docker, image pytest-mme-server:2.*, memory limits by the container's *"])
 
 
 def test_the_plugin_can_be_switched_off(pytester: pytest.Pytester) -> None:

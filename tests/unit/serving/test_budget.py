@@ -18,9 +18,14 @@ class Told(NoLimit):
 
     worker_bytes = 10 * MIB
 
-    def __init__(self) -> None:
+    def __init__(self, limit_bytes: int | None) -> None:
         super().__init__(pids=list)
+        self.limit_bytes = limit_bytes
+        self.own = 0
         self.held: dict[int, int] = {}
+
+    def own_bytes(self) -> int:
+        return self.own
 
     def bytes_of(self, pid: int, entered: Mapping[str, Any]) -> int:
         return self.held.get(pid, 0)
@@ -30,8 +35,8 @@ class Workers:
     """A budget of so many MiB, and workers that load in it."""
 
     def __init__(self, limit_mib: int, **fields: Any) -> None:
-        self.told = Told()
-        self.budget = Budget(ServingConfig(memory_bytes=limit_mib * MIB, **fields), self.told)
+        self.told = Told(limit_mib * MIB)
+        self.budget = Budget(ServingConfig(**fields), self.told)
 
     def claim(self, pid: int, estimated_mib: int = 0, fingerprint: str = "f") -> Claim:
         self.told.held[pid] = 5 * MIB  # a worker that has not loaded anything yet
@@ -49,6 +54,15 @@ class Workers:
     def end(self, pid: int) -> None:
         self.told.held.pop(pid, None)
         self.budget.left(pid, {})
+
+
+def test_what_the_server_itself_takes_of_the_limit_is_not_for_models() -> None:
+    workers = Workers(30)
+    workers.told.own = 10 * MIB
+    workers.load(1, 10)
+    workers.load(2, 10)
+    with pytest.raises(DoesNotFitError, match=r"30 MiB are taken .* of 30 MiB"):
+        workers.load(3, 10)
 
 
 def test_exactly_what_fits_is_let_in() -> None:

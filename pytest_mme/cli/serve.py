@@ -1,4 +1,4 @@
-"""The command line: `pytest-mme …`."""
+"""`pytest-mme serve`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
-from rich.console import Console
 
+from pytest_mme.cli.output import console, show_line
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import MMEError
@@ -26,17 +26,8 @@ from pytest_mme.serving import gpu
 from pytest_mme.serving.config import Admission, DeviceAsked, HowEnforced, OutOfMemory, ServingConfig
 from pytest_mme.serving.server import EventStream, serve
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
-console = Console(highlight=False)
 
-
-@app.callback()
-def main() -> None:
-    """Test SageMaker multi-model endpoints of TensorFlow SavedModels, on your machine, in seconds."""
-
-
-@app.command("serve")
-def serve_command(
+def serve_models(
     directory: Annotated[
         Path,
         typer.Argument(
@@ -118,11 +109,6 @@ def _serve(config: ServingConfig, directory: Path, folder: Path) -> int:
         events.close()
 
 
-def show_line(text: str) -> None:
-    """A line as it is, however wide."""
-    console.print(text, markup=False, soft_wrap=True)
-
-
 def _load_all(facts: dict[str, Any], config: ServingConfig, directory: Path, folder: Path) -> None:
     """Load every model of *directory*, once the server answers."""
     url = routes.origin(config.host, facts["port"])
@@ -158,7 +144,3 @@ def _unpacked(path: Path, target: Path) -> Path:
     if code_in(path) is None:
         versions(path)  # raises `ArchiveError` when there is none
     return path.absolute()
-
-
-if __name__ == "__main__":
-    app()

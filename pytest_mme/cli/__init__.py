@@ -1,0 +1,19 @@
+"""The command line: `pytest-mme …`."""
+
+from __future__ import annotations
+
+import typer
+
+from pytest_mme.cli.image import image_app
+from pytest_mme.cli.serve import serve_models
+from pytest_mme.cli.sweep import sweep_left
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
+app.command("serve")(serve_models)
+app.command("sweep")(sweep_left)
+app.add_typer(image_app, name="image")
+
+
+@app.callback()
+def main() -> None:
+    """Test SageMaker multi-model endpoints of TensorFlow SavedModels, on your machine, in seconds."""

@@ -1,0 +1,143 @@
+"""`pytest-mme conformance`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Optional
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+
+from pytest_mme.cli.output import console
+from pytest_mme.contract.client import ContractClient
+from pytest_mme.contract.conformance import CLAUSES, Clause, Report, Specimens, Subject, judge
+from pytest_mme.errors import MMEError
+from pytest_mme.report.conformance import document, summary, table
+from pytest_mme.run import Run
+
+_STATUS = {"pass": 0, "deviation": 1, "not judged": 2}
+_INTERRUPTED = 130
+_STDOUT = Path("-")
+
+
+def judge_server(
+    target: Annotated[
+        str, typer.Argument(help="The server's address, as in `http://localhost:8080`.", show_default=False)
+    ],
+    models: Annotated[
+        Optional[Path],  # noqa: UP045  typer reads annotations
+        typer.Option(
+            help="A folder that the server sees, too: the judge puts its models there. Default: a temporary one, which "
+            "a server on this machine sees.",
+            exists=True,
+            file_okay=False,
+            writable=True,
+        ),
+    ] = None,
+    models_at: Annotated[
+        Optional[str],  # noqa: UP045  typer reads annotations
+        typer.Option(help="How the server calls that folder. Default: as it is called here.", metavar="PATH"),
+    ] = None,
+    json_file: Annotated[
+        Optional[Path],  # noqa: UP045  typer reads annotations
+        typer.Option(
+            "--json",
+            help="Write all that was sent and seen to this file, as JSON; `-`: to the standard output.",
+            allow_dash=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    pages: Annotated[
+        bool, typer.Option("--pages", help="Judge the pages of the list, too: that takes 101 models at once.")
+    ] = False,
+) -> None:
+    """Judge a running server by the container contract of multi-model endpoints, clause by clause.
+
+    The judge loads tiny models of its own and unloads them again; other models of the server do not matter. A container
+    that has a folder of this machine mounted:
+
+        docker run -p 8080:8080 -v /tmp/judged:/opt/ml/models IMAGE serve
+
+        pytest-mme conformance http://localhost:8080 --models /tmp/judged --models-at /opt/ml/models
+
+    Exit status: 0 when every clause is kept, 1 when one is not, 2 when that could not be found out.
+    """
+    if models_at is not None and models is None:
+        raise typer.BadParameter("say which folder of this machine that is: --models", param_hint="--models-at")
+    shown = Console(highlight=False, stderr=True) if json_file == _STDOUT else console
+    try:
+        with _interruptible(), Run() as run, _conformance_target(target, models, models_at) as subject:
+            report = _judged(subject, run, pages)
+    except (MMEError, OSError) as error:
+        shown.print(f"{target} could not be judged: {error}", style="red", markup=False)
+        raise typer.Exit(_STATUS["not judged"]) from error
+    except KeyboardInterrupt as interrupt:
+        raise typer.Exit(_INTERRUPTED) from interrupt
+    _show(report, shown)
+    if json_file is not None:
+        _write(document(report), json_file)
+    raise typer.Exit(_STATUS[report.verdict])
+
+
+@contextlib.contextmanager
+def _conformance_target(target: str, models: Path | None, models_at: str | None) -> Iterator[Subject]:
+    """The server that *target* names, while it is to be judged."""
+    url = urlsplit(target)
+    if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/"):
+        raise typer.BadParameter(f"{target!r} is no server's address: give one as in http://localhost:8080")
+    with contextlib.ExitStack() as undo:
+        folder = (models or _temporary(undo)).absolute()
+        known_as = PurePosixPath(models_at or folder)
+        client = ContractClient(f"{url.scheme}://{url.netloc}")
+        undo.callback(client.close)
+        yield Subject(client=client, models=folder, place=lambda path: str(known_as / path.relative_to(folder)))
+
+
+def _temporary(undo: contextlib.ExitStack) -> Path:
+    folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="pytest-mme-conformance-")))
+    folder.chmod(0o755)  # the server may be another user's
+    return folder
+
+
+def _judged(subject: Subject, run: Run, pages: bool) -> Report:
+    specimens = Specimens.build(run.models)
+    progress = Console(stderr=True)
+    if not progress.is_terminal:
+        return judge(subject, specimens, pages=pages)
+    with progress.status("") as status:
+        return judge(subject, specimens, pages=pages, begin=_teller(status.update))
+
+
+def _teller(show: Callable[[str], None]) -> Callable[[Clause], None]:
+    return lambda clause: show(f"{CLAUSES.index(clause) + 1} of {len(CLAUSES)}: {clause.id}")
+
+
+def _show(report: Report, shown: Console) -> None:
+    shown.print(table(report))
+    shown.print(summary(report), markup=False)
+    if any(result.clause.id == "load.200" and result.verdict == "deviation" for result in report.results):
+        shown.print("If the server cannot see the models: --models and --models-at say where they are.")
+
+
+def _write(found: dict[str, Any], file: Path) -> None:
+    text = json.dumps(found, indent=2)
+    if file == _STDOUT:
+        typer.echo(text)
+    else:
+        file.write_text(text + "\n")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """End like Ctrl-C on SIGTERM, so that the models are unloaded."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

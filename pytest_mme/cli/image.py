@@ -1,0 +1,89 @@
+"""`pytest-mme image …`."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pytest_mme.cli.output import console, show_line
+from pytest_mme.errors import MMEError
+from pytest_mme.images import build as images
+from pytest_mme.images.context import image_names
+from pytest_mme.runtimes.engine import connect
+
+image_app = typer.Typer(no_args_is_help=True, help="The images that --mme-runtime=docker can run.")
+
+_TEXT = 60
+
+
+@image_app.callback()
+def about_images() -> None:
+    """The images that --mme-runtime=docker can run."""
+
+
+@image_app.command("build")
+def build_image(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="`server`: the embedded server with TensorFlow's libraries; `mms`: AWS's multi-model-server "
+            "with its inference toolkit and TensorFlow's Python package."
+        ),
+    ],
+    tf: Annotated[
+        Optional[str],  # noqa: UP045  typer reads annotations
+        typer.Option(help="Which TensorFlow, as in 2.18.1. Default: the installed one.", metavar="VERSION"),
+    ] = None,
+    base: Annotated[
+        str, typer.Option(help="What to build on: an image of Debian 12 or later, with or without Python.")
+    ] = images.DEFAULT_BASE,
+    ca_bundle: Annotated[
+        Optional[Path],  # noqa: UP045  typer reads annotations
+        typer.Option(help="Certificates to trust while building, behind a proxy that opens TLS.", dir_okay=False),
+    ] = None,
+) -> None:
+    """Build the image `pytest-mme-NAME`, unless it is there already and nothing of it has changed.
+
+    The first time takes a few minutes: Debian packages and TensorFlow's wheel are fetched. Then:
+
+        pytest --mme-runtime=docker
+
+        pytest --mme-runtime=docker --mme-image=pytest-mme-mms:VERSION
+    """
+    if name not in image_names():
+        raise typer.BadParameter(f"there are {', '.join(image_names())}", param_hint="NAME")
+    if ca_bundle is not None and not ca_bundle.is_file():
+        raise typer.BadParameter(f"{ca_bundle} is no file", param_hint="--ca-bundle")
+    version = tf or images.installed_tensorflow()
+    began = time.monotonic()
+    try:
+        with contextlib.closing(connect()) as engine, _progress() as progress:
+            built = images.build(engine, name, tensorflow=version, base=base, ca_bundle=ca_bundle, progress=progress)
+    except MMEError as error:
+        console.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from error
+    how = f"built in {time.monotonic() - began:.0f} s" if built else "is here already, and nothing of it has changed"
+    show_line(f"{images.tag(name, version)} {how}")
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[images.Progress]:
+    """A bar on a terminal; elsewhere a line for each step."""
+    if not console.is_terminal:
+        yield lambda number, count, what: show_line(f"  {number}/{count}  {what[:_TEXT]}")
+        return
+    columns = (
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("asking the engine", total=None)
+        yield lambda number, count, what: bar.update(task, completed=number - 1, total=count, description=what[:_TEXT])

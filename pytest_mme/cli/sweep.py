@@ -1,0 +1,27 @@
+"""`pytest-mme sweep`."""
+
+from __future__ import annotations
+
+import contextlib
+
+from pytest_mme.cli.output import show_line
+from pytest_mme.errors import UnavailableError
+from pytest_mme.runtimes import container_leases, leases
+from pytest_mme.runtimes.engine import connect
+
+
+def sweep_left() -> None:
+    """Remove what runs have left behind that were killed: directories, memory cgroups, containers.
+
+    Every run does the same when it begins. Runs that live, and whatever is not the kit's own, are left alone.
+    """
+    removed = [f"directory {path}" for path in leases.sweep()]
+    try:
+        with contextlib.closing(connect()) as engine:
+            removed += [f"container {name}" for name in container_leases.sweep(engine, leases.owner_lives)]
+    except UnavailableError as error:
+        show_line(f"containers were not looked for: {error.seen}")
+    for what in removed:
+        show_line(f"removed {what}")
+    if not removed:
+        show_line("nothing was left behind")

@@ -1,0 +1,121 @@
+"""Builds the project's images; one that is there and still the same is left alone."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_mme.errors import ImageBuildError, UnavailableError
+from pytest_mme.images.context import as_tar, context, digest
+
+if TYPE_CHECKING:
+    import docker
+
+DEFAULT_BASE = "python:3.11-slim"
+"""Has wheels of every TensorFlow from 2.12 on."""
+CONTENT = "pytest-mme.content"
+"""The label that says what an image was built from."""
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+_STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
+_SHOWN_LINES = 30
+
+Progress = Callable[[int, int, str], None]
+"""Is told of each step: its number, how many there are, and what it does."""
+
+
+def tag(image: str, tensorflow: str) -> str:
+    """What the image *image* with that TensorFlow is called."""
+    return f"pytest-mme-{image}:{tensorflow}"
+
+
+def installed_tensorflow() -> str:
+    """The version of the installed TensorFlow, whichever wheel it came in; raises `UnavailableError`."""
+    for wheel in ("tensorflow", "tensorflow-cpu"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(wheel)
+    raise UnavailableError(
+        "the installed TensorFlow's version", "TensorFlow is not installed", "say which: --tf VERSION"
+    )
+
+
+def default_image() -> str:
+    """What the container runtime runs where nobody says it: the embedded server with the installed TensorFlow."""
+    return tag("server", installed_tensorflow())
+
+
+def build(
+    engine: docker.DockerClient,
+    image: str,
+    *,
+    tensorflow: str,
+    base: str = DEFAULT_BASE,
+    ca_bundle: Path | None = None,
+    progress: Progress = lambda *_: None,
+) -> bool:
+    """Build the image under its `tag`; False when it was there already.
+
+    *base*: an image of Debian 12 or later, with or without Python. *ca_bundle*: certificates to trust while building.
+    Raises `ImageBuildError`, with the end of what the build said.
+    """
+    content = context(image, ca_bundle=ca_bundle)
+    arguments = {"BASE": base, "TENSORFLOW": tensorflow}
+    wanted = digest(content, {**arguments, "BASE": _identity(engine, base)})
+    name = tag(image, tensorflow)
+    if _label(engine, name) == wanted:
+        return False
+    said: list[str] = []
+    steps = engine.api.build(
+        fileobj=as_tar(content),
+        custom_context=True,
+        tag=name,
+        rm=True,
+        forcerm=True,
+        decode=True,
+        buildargs=arguments | _proxies(os.environ),
+        labels={CONTENT: wanted},
+    )
+    for message in _messages(steps, name, said):
+        if found := _STEP.match(message):
+            progress(int(found[1]), int(found[2]), found[3])
+    return True
+
+
+def _messages(steps: Iterator[Any], name: str, said: list[str]) -> Iterator[str]:
+    """What the engine says, line by line; raises `ImageBuildError` when it says that it failed."""
+    for step in steps:
+        if "error" in step:
+            raise ImageBuildError(name, step["error"], "\n".join(said[-_SHOWN_LINES:]))
+        text = step.get("stream") or step.get("status") or ""
+        if line := text.rstrip():
+            said.append(line)
+            yield line
+
+
+def _identity(engine: docker.DockerClient, base: str) -> str:
+    """The base's content where it is here already: a tag may be moved to another."""
+    from docker.errors import ImageNotFound
+
+    try:
+        return str(engine.images.get(base).id)
+    except ImageNotFound:
+        return base
+
+
+def _label(engine: docker.DockerClient, name: str) -> str | None:
+    from docker.errors import ImageNotFound
+
+    try:
+        return engine.images.get(name).labels.get(CONTENT)
+    except ImageNotFound:
+        return None
+
+
+def _proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """The build reaches its sources as this process would; the engine keeps these arguments out of the image."""
+    found = {name: environment.get(name) or environment.get(name.lower()) for name in _PROXIES}
+    return {name: value for name, value in found.items() if value}

@@ -1,0 +1,62 @@
+"""What an image is built from, and the digest that says whether one that is there is still it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+PACKAGED = ("__init__.py", "answers.py", "contract", "errors.py", "events.py", "libtensorflow", "models", "serving")
+"""The serving side of this package, which the images hold a copy of (a test holds that it is complete)."""
+CA_BUNDLE = "ca-bundle.pem"
+_LEFT_OUT = ("__pycache__",)
+_IMAGES = Path(__file__).parent
+
+
+def image_names() -> list[str]:
+    """The images that the project brings."""
+    return sorted(dockerfile.parent.name for dockerfile in _IMAGES.glob("*/Dockerfile"))
+
+
+def context(image: str, *, ca_bundle: Path | None = None) -> dict[str, bytes]:
+    """Every file of the build's context by its path in it; OSError when the *ca_bundle* cannot be read."""
+    found = _files(_IMAGES / image, "")
+    for name in PACKAGED:
+        found |= _files(_IMAGES.parent / name, f"pytest_mme/{name}")
+    found[CA_BUNDLE] = ca_bundle.read_bytes() if ca_bundle else b""
+    return found
+
+
+def _files(start: Path, path: str) -> dict[str, bytes]:
+    if start.is_file():
+        return {path: start.read_bytes()}
+    inside = [one for one in start.iterdir() if one.name not in _LEFT_OUT]
+    return {name: data for one in inside for name, data in _files(one, f"{path}/{one.name}".lstrip("/")).items()}
+
+
+def digest(content: Mapping[str, bytes], arguments: Mapping[str, str]) -> str:
+    """Names what an image of this context and these build arguments holds: 64 hex digits.
+
+    The CA bundle is left out: it decides how the build reaches its sources, not what it makes of them.
+    """
+    described = hashlib.sha256()
+    for name, data in sorted(content.items()):
+        if name != CA_BUNDLE:
+            described.update(f"{name}\0{hashlib.sha256(data).hexdigest()}\n".encode())
+    for name, value in sorted(arguments.items()):
+        described.update(f"{name}={value}\n".encode())
+    return described.hexdigest()
+
+
+def as_tar(content: Mapping[str, bytes]) -> io.BytesIO:
+    """The context as the engine's API takes it."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, data in sorted(content.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o755 if name.endswith(".sh") else 0o644
+            tar.addfile(entry, io.BytesIO(data))
+    packed.seek(0)
+    return packed

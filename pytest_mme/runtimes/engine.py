@@ -1,0 +1,102 @@
+"""The container engine: reached, or said why not; images looked for, and fetched where that is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from pytest_mme.contract import routes
+from pytest_mme.errors import UnavailableError
+
+if TYPE_CHECKING:
+    import docker
+    from docker.models.images import Image
+    from docker.types import CancellableStream
+
+Pull = Literal["never", "missing", "always"]
+
+_ASK_S = 120  # an engine that is busy building takes its time to create a container
+_OWN = "pytest-mme-"
+
+
+def connect() -> docker.DockerClient:
+    """The engine that `DOCKER_HOST`, or else the system, names; raises `UnavailableError` when it does not answer."""
+    import docker
+    import docker.errors
+    import requests.exceptions
+
+    try:
+        engine = docker.from_env(timeout=_ASK_S)
+        engine.ping()
+    except (docker.errors.DockerException, requests.exceptions.RequestException, ValueError) as error:
+        raise UnavailableError("a container engine", first_line(error), _advice(str(error))) from error
+    return engine
+
+
+def _advice(seen: str) -> str:
+    if "Permission denied" in seen or "PermissionError" in seen:
+        return "this user may not use the engine: join the group docker, or point DOCKER_HOST at a rootless engine"
+    return "start Docker, or point DOCKER_HOST at an engine; without one, use --mme-runtime=local"
+
+
+def first_line(error: Exception) -> str:
+    """What an error of the engine says, in one line."""
+    said = getattr(error, "explanation", None) or str(error) or type(error).__name__
+    return str(said).splitlines()[0][:500]
+
+
+def remote_host(engine: docker.DockerClient) -> str | None:
+    """The host of an engine that is asked over the network; None for one on this machine."""
+    address = urlsplit(str(engine.api.base_url))
+    if address.hostname == "ssh":  # the SDK's word for a tunnel
+        address = urlsplit(os.environ.get("DOCKER_HOST", ""))
+    elif address.scheme not in ("http", "https"):
+        return None
+    return address.hostname
+
+
+def hang_up(stream: CancellableStream[Any]) -> None:
+    """End a stream of the engine's answers and close its connection, which the SDK leaves to the garbage collector."""
+    with contextlib.suppress(OSError):  # the engine has hung up before
+        stream.close()
+    stream._response.close()  # type: ignore[attr-defined]  # noqa: SLF001  nothing public closes it
+
+
+def find_image(engine: docker.DockerClient, name: str, pull: Pull) -> Image:
+    """The image called *name*, fetched if *pull* says so; raises `UnavailableError` when it cannot be had or used.
+
+    SageMaker creates multi-model endpoints only of images that have the label of AWS's contract.
+    """
+    image = _find(engine, name, pull)
+    label, value = next(iter(routes.LABELS.items()))
+    if image.labels.get(label) != value:
+        raise UnavailableError(
+            f"a multi-model server from the image {name}",
+            f"its label {label} is {image.labels.get(label)!r}; SageMaker asks for {value!r}",
+            f"add to its Dockerfile: LABEL {label}={value}",
+        )
+    return image
+
+
+def _find(engine: docker.DockerClient, name: str, pull: Pull) -> Image:
+    from docker.errors import APIError, ImageNotFound
+
+    if pull != "always":
+        with contextlib.suppress(ImageNotFound):
+            return engine.images.get(name)
+    try:
+        if pull == "never" or name.startswith(_OWN):
+            raise ImageNotFound("the engine does not have it")
+        return engine.images.pull(name)
+    except APIError as error:
+        raise UnavailableError(f"the image {name}", first_line(error), _how_to_get(name, pull)) from error
+
+
+def _how_to_get(name: str, pull: Pull) -> str:
+    if name.startswith(_OWN):
+        return f"build it: pytest-mme image build {name.removeprefix(_OWN).partition(':')[0]}"
+    if pull == "never":
+        return "fetch it yourself, or let --mme-pull=missing do it"
+    return "check its name, log in to its registry (docker login), or load it with docker load"

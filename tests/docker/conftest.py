@@ -1,0 +1,64 @@
+"""These tests need a container engine and the project's images: `.ci/run` brings both, elsewhere they skip."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import docker
+import pytest
+
+from pytest_mme import Run, Settings
+from pytest_mme.errors import UnavailableError
+from pytest_mme.images.build import installed_tensorflow, tag
+from pytest_mme.runtimes.engine import connect, find_image
+
+SERVER = tag("server", installed_tensorflow())
+MMS = tag("mms", installed_tensorflow())
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """The container engine."""
+    try:
+        client = connect()
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    with contextlib.closing(client):
+        yield client
+
+
+@pytest.fixture(scope="session")
+def server_image(engine: docker.DockerClient) -> str:
+    """The embedded server's image."""
+    return _found(engine, SERVER)
+
+
+@pytest.fixture(scope="session")
+def mms_image(engine: docker.DockerClient) -> str:
+    """multi-model-server's image."""
+    return _found(engine, MMS)
+
+
+def _found(engine: docker.DockerClient, name: str) -> str:
+    try:
+        find_image(engine, name, "never")
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    return name
+
+
+@pytest.fixture(params=["server", "mms"])
+def image(request: pytest.FixtureRequest) -> str:
+    """Each of the project's images."""
+    name: str = request.getfixturevalue(f"{request.param}_image")
+    return name
+
+
+@pytest.fixture
+def docker_run(server_image: str) -> Iterator[Run]:
+    """A run of the kit on the container runtime."""
+    environment = {**os.environ, "PYTEST_MME_RUNTIME": "docker", "PYTEST_MME_IMAGE": server_image}
+    with Run(Settings.resolve(environment=environment)) as run:
+        yield run
