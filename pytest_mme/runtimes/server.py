@@ -6,12 +6,13 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pytest_mme.checks.bound import Checked
 from pytest_mme.contract.client import ContractClient, Reply
+from pytest_mme.contract.deviations import Witness
 from pytest_mme.errors import ArchiveError, ContractError
-from pytest_mme.events import Event, Kind, Timeline
+from pytest_mme.events import Event, Timeline
 from pytest_mme.models.archive import extract
 from pytest_mme.models.builder import Model
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
@@ -22,7 +23,8 @@ from pytest_mme.runtimes.base import Running
 class Server(Checked):
     """Loads, asks and unloads models by their opaque ids. An answer other than 200 is raised as `ContractError`.
 
-    `client` makes the same calls and returns every answer as it is.
+    `client` makes the same calls and returns every answer as it is. Where the server's answers leave the contract,
+    they are read all the same, and its timeline gets one `deviation` event for each kind.
     """
 
     def __init__(self, running: Running, timeline: Timeline) -> None:
@@ -30,6 +32,7 @@ class Server(Checked):
         self.client: ContractClient = running.client
         """The contract's calls, answers returned as they are."""
         self._timeline = timeline
+        self._witness = Witness(running.dialect, timeline, server=running.name, source="client")
         self._logged_before = len(running.log())
         self._identifiers: dict[str, str] = {}
 
@@ -55,7 +58,7 @@ class Server(Checked):
 
     def ping(self) -> Reply:
         """`GET /ping`."""
-        return self.client.ping().expect("GET /ping")
+        return self._witness.hear("ping", self.client.ping()).expect("GET /ping")
 
     def load(self, model: Model) -> str:
         """Put the archive where the server sees it and load it; the id that the server knows it by.
@@ -76,18 +79,28 @@ class Server(Checked):
         return identifier
 
     def list(self) -> list[dict[str, str]]:
-        """`GET /models`, all pages: ``modelName`` (the id) and ``modelUrl`` of each."""
+        """`GET /models`, all pages: ``modelName`` (the id) and ``modelUrl`` of each.
+
+        The URL is empty where the server does not tell it, as AWS's TensorFlow containers do not.
+        """
         models: list[dict[str, str]] = []
         token: str | None = ""
         while token is not None:
-            page = self.client.list(token).expect("GET /models").json()
-            models += page["models"]
-            token = page.get("nextPageToken")
+            reply = self._witness.hear("next page" if token else "list", self.client.list(token))
+            page = self.running.dialect.page(reply)
+            if page is None:
+                raise ContractError("GET /models", reply.status, reply.text)
+            models += page.entries
+            token = page.token
         return models
 
     def get(self, model: Model) -> dict[str, str]:
-        """`GET /models/ID`."""
-        described: dict[str, str] = self.client.get(self.identifier(model)).expect(f"get of {model.name}").json()
+        """`GET /models/ID`: ``modelName`` (the id) and ``modelUrl``, which is empty where the server does not tell it."""
+        identifier = self.identifier(model)
+        reply = self._witness.hear("get", self.client.get(identifier))
+        described = self.running.dialect.described(identifier, reply)
+        if described is None:
+            raise ContractError(f"get of {model.name}", reply.status, reply.text)
         return described
 
     def unload(self, model: Model) -> None:
@@ -101,14 +114,19 @@ class Server(Checked):
         return prediction(reply)
 
     def _call(
-        self, kind: Kind, model: Model, call: Callable[[], Reply], known: Mapping[str, Any] | None = None
+        self,
+        kind: Literal["load", "unload", "invoke"],
+        model: Model,
+        call: Callable[[], Reply],
+        known: Mapping[str, Any] | None = None,
     ) -> Reply:
         """Make a call of the contract and record it as the client saw it."""
         start, outcome, detail = time.monotonic(), "no answer", {}
         try:
-            reply = call()
-            outcome = "ok" if reply.ok else str(reply.status)
-            if known and reply.ok:
+            reply = self._witness.hear(kind, call())
+            good = self.running.dialect.answered(reply) if kind == "invoke" else reply.ok
+            outcome = "ok" if good else str(reply.status)
+            if known and good:
                 detail = {**known, "got": prediction(reply)}
         finally:
             self._timeline.record(
@@ -120,7 +138,9 @@ class Server(Checked):
                 seconds=time.monotonic() - start,
                 detail=detail,
             )
-        return reply.expect(f"{kind} of {model.name}")
+        if not good:
+            raise ContractError(f"{kind} of {model.name}", reply.status, reply.text)
+        return reply
 
     def identifier(self, model: Model) -> str:
         """The id that *model* was last loaded under; KeyError when it never was."""

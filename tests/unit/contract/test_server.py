@@ -1,0 +1,186 @@
+"""A test's view of containers that leave the contract: uniform lists and descriptions, and one event for each kind."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_mme import Event, Model, Server, Timeline
+from pytest_mme.contract.client import ContractClient, Reply
+from pytest_mme.contract.deviations import Witness
+from pytest_mme.contract.dialects import CONTRACT, Dialect
+from pytest_mme.errors import ContractError
+from tests.unit.contract.replay import (
+    Answer,
+    Container,
+    MultiModelServer,
+    TensorFlow21,
+    TensorFlow220,
+    serving,
+)
+
+
+@dataclasses.dataclass
+class Here:
+    """Where the container runs: in this process."""
+
+    client: ContractClient
+    models: Path
+    dialect: Dialect
+    name: str = "s"
+
+    def place(self, folder: Path) -> str:
+        return str(folder)
+
+    def log(self) -> str:
+        return ""
+
+    def catch_up(self) -> None:
+        pass
+
+
+Started = Callable[[Container], Server]
+
+
+@pytest.fixture
+def timeline() -> Timeline:
+    return Timeline()
+
+
+@pytest.fixture
+def start(tmp_path: Path, timeline: Timeline) -> Iterator[Started]:
+    with contextlib.ExitStack() as undo:
+
+        def started(container: Container) -> Server:
+            here = Here(undo.enter_context(serving(container)), tmp_path / "models", container.dialect)
+            return Server(here, timeline)  # type: ignore[arg-type]
+
+        yield started
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    """An archive that holds its name."""
+    (tmp_path / "name").write_text("m")
+    with tarfile.open(tmp_path / "m.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "name", "name")
+    return Model(name="m", archive=tmp_path / "m.tar.gz")
+
+
+def kinds(server: Server) -> list[str]:
+    return [event.outcome for event in server.timeline if event.kind == "deviation"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "tells_folder", "deviations"),
+    [
+        (TensorFlow21, False, ["list-shape", "get-error"]),
+        (TensorFlow220, False, ["list-shape", "get-shape"]),
+        (MultiModelServer, True, ["get-extra-fields"]),
+    ],
+)
+def test_what_is_loaded_looks_alike_on_all(
+    start: Started, model: Model, kind: Callable[[], Container], tells_folder: bool, deviations: list[str]
+) -> None:
+    server = start(kind())
+    identifier = server.load(model)
+    folder = str(server.running.models / identifier / "model")
+    for _ in range(2):
+        assert server.list() == [{"modelName": identifier, "modelUrl": folder if tells_folder else ""}]
+        described = server.get(model)
+        assert described.keys() == {"modelName", "modelUrl"}
+        assert described["modelName"] == identifier
+        assert (described["modelUrl"] != "") is tells_folder
+    assert kinds(server) == deviations
+
+
+@pytest.mark.parametrize("kind", [TensorFlow21, TensorFlow220, MultiModelServer])
+def test_what_is_not_loaded_is_a_404_on_all(start: Started, model: Model, kind: Callable[[], Container]) -> None:
+    server = start(kind())
+    server.load(model)
+    server.unload(model)
+    with pytest.raises(ContractError, match="get of m answered 404"):
+        server.get(model)
+
+
+def test_a_list_that_fails_is_raised_as_it_is(start: Started, model: Model) -> None:
+    container = TensorFlow220()
+    server = start(container)
+    server.load(model)
+    container.kill("m")
+    with pytest.raises(ContractError, match=r"GET /models answered 500\n.*Connection refused"):
+        server.list()
+    assert kinds(server) == ["list-error"]
+
+
+def test_a_hundred_models_are_a_hundred_though_an_empty_page_follows(start: Started) -> None:
+    container = MultiModelServer()
+    container.loaded = {f"m{number}": f"/{number}" for number in range(100)}
+    server = start(container)
+    assert [one["modelName"] for one in server.list()] == list(container.loaded)
+    assert kinds(server) == ["list-empty-page"]
+
+
+class Refusing(TensorFlow21):
+    """Models that refuse whatever they are asked."""
+
+    def invoke(self, identifier: str) -> Answer:
+        return self.say("invoke, wrong input name")
+
+
+def test_an_error_that_is_answered_200_is_an_error(start: Started, model: Model) -> None:
+    server = start(Refusing())
+    server.load(model)
+    for _ in range(2):
+        with pytest.raises(ContractError, match=r"invoke of m answered 200\n.*does not have named input"):
+            server.invoke(model, [1.0])
+    assert [event.outcome for event in server.timeline if event.kind == "invoke"] == ["200", "200"]
+    assert kinds(server) == ["invoke-error-200"]
+
+
+def test_a_ping_with_a_body_is_told_once_and_good(start: Started) -> None:
+    server = start(MultiModelServer())
+    assert server.ping().ok
+    assert server.ping().ok
+    (told,) = server.timeline
+    assert (told.kind, told.source, told.server, told.outcome) == ("deviation", "client", "s", "ping-body")
+    assert told.detail["dialect"] == "multi-model-server"
+
+
+def test_two_who_hear_one_server_tell_a_deviation_once(start: Started, timeline: Timeline) -> None:
+    server = start(MultiModelServer())
+    server.ping()
+    runtime = Witness(server.running.dialect, timeline, server="s", source="engine")
+    other = Witness(server.running.dialect, timeline, server="another", source="engine")
+    for witness in (runtime, other):
+        witness.hear("ping", server.client.ping())
+    assert [(event.server, event.outcome) for event in timeline] == [("s", "ping-body"), ("another", "ping-body")]
+
+
+class Slow(Timeline):
+    """While somebody looks into it, another thread does *meanwhile*, once."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def of(self, server: str) -> tuple[Event, ...]:
+        found = super().of(server)
+        if self.meanwhile:
+            thread = threading.Thread(target=self.meanwhile)
+            self.meanwhile = None
+            thread.start()
+            thread.join()
+        return found
+
+
+def test_two_threads_that_hear_the_same_at_once_tell_it_once() -> None:
+    timeline, ill = Slow(), Reply(200, b"{}", {}, 0.0)
+    witness = Witness(CONTRACT, timeline, server="s", source="client")
+    timeline.meanwhile = lambda: witness.hear("ping", ill)
+    witness.hear("ping", ill)
+    assert [event.outcome for event in timeline] == ["ping-body"]
