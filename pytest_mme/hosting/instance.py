@@ -15,6 +15,8 @@ from pathlib import Path
 
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
+from pytest_mme.contract.deviations import Witness
+from pytest_mme.contract.dialects import Loading
 from pytest_mme.errors import NoAnswerError
 from pytest_mme.events import Kind, Timeline
 from pytest_mme.hosting import lifecycle, wire
@@ -45,11 +47,14 @@ class Instance:
         self, endpoint: str, server: Running, source: S3Folder, timeline: Timeline, *, policy: Policy, ready_s: float
     ) -> None:
         self._endpoint, self._server, self._source, self._timeline = endpoint, server, source, timeline
+        self._dialect = server.dialect
+        self._witness = Witness(server.dialect, timeline, server=endpoint, source="hosting")
         self._lifecycle = lifecycle.Lifecycle(policy)
         self._ready_s = ready_s
         self._lock = threading.Lock()
         self._identifiers: dict[str, str] = {}
         self._failed_before: set[str] = set()
+        self._dead: set[str] = set()
         self._pool = ThreadPoolExecutor(_THREADS, f"hosting {endpoint}")
 
     def invoke(self, request: wire.WireRequest, target: str, *, timeout_s: float) -> Reply:
@@ -62,7 +67,7 @@ class Instance:
             reply, lost = None, False
             try:
                 reply = self._ask(request, target, timeout_s)
-                lost = reply.status == routes.NOT_LOADED and not ticket.retried
+                lost = self._dialect.lost(reply) and not ticket.retried
             finally:
                 self._step(lifecycle.Answered(ticket, lost=lost))
             if not lost:
@@ -78,11 +83,15 @@ class Instance:
 
     def _ask(self, request: wire.WireRequest, target: str, timeout_s: float) -> Reply:
         headers = {**request.headers, routes.TARGET_MODEL: target, routes.REQUEST_ID: request.request_id}
+        identifier = self._identifier(target)
         try:
-            return self._server.client.invoke(self._identifier(target), request.body, headers, timeout_s=timeout_s)
+            reply = self._server.client.invoke(identifier, request.body, headers, timeout_s=timeout_s)
         except NoAnswerError as error:
             gone = wire.model_timed_out if error.timed_out else wire.container_gone
             raise gone(self._endpoint) from error
+        if self._dialect.lost(reply) and reply.status != routes.NOT_LOADED:
+            self._dead.add(identifier)
+        return self._witness.hear("invoke", reply)
 
     def _step(self, event: lifecycle.Event) -> None:
         with self._lock:
@@ -140,26 +149,38 @@ class Instance:
 
     def _load(self, model: str) -> lifecycle.Event:
         identifier, record = self._identifier(model), self._recorder("load", model)
+        failed_before = identifier in self._failed_before
         try:
+            self._bury(model)
             reply = self._server.client.load(identifier, self._server.place(self._folder(model)))
         except NoAnswerError as error:
             record(outcome="no answer", detail={"error": str(error)})
             return lifecycle.Loaded(model, lifecycle.Failure(0, b"", cause=wire.container_gone(self._endpoint)))
-        known = reply.status == routes.ALREADY_LOADED and identifier not in self._failed_before
-        if reply.ok or known:
+        self._witness.hear("load again" if failed_before else "load", reply)
+        meaning = self._dialect.loading(reply, failed_before=failed_before)
+        if meaning in (Loading.LOADED, Loading.ALREADY):
             self._failed_before.discard(identifier)
             record(outcome="ok" if reply.ok else str(reply.status))
             return lifecycle.Loaded(model)
         record(outcome=str(reply.status), detail={"error": reply.text})
         self._clean_up_after_failed_load(identifier)
         failure = lifecycle.Failure(reply.status, reply.body)
-        return lifecycle.Loaded(model, failure, no_room=reply.status == routes.OUT_OF_MEMORY)
+        return lifecycle.Loaded(model, failure, no_room=meaning is Loading.NO_MEMORY)
+
+    def _bury(self, model: str) -> None:
+        """Some containers keep the id of a model whose process is gone, and refuse to load it until it is deleted."""
+        identifier = self._identifier(model)
+        if identifier in self._dead:
+            unloaded = self._recorder("unload", model)
+            reply = self._witness.hear("unload", self._server.client.unload(identifier))
+            unloaded(outcome=_unloaded(reply), detail={"reason": "its process is gone"})
+            self._dead.discard(identifier)
 
     def _clean_up_after_failed_load(self, identifier: str) -> None:
         """Some containers keep a ghost of a model that failed to load, until it is deleted."""
         self._failed_before.add(identifier)
         try:
-            self._server.client.unload(identifier)
+            self._witness.hear("clean up", self._server.client.unload(identifier))
         except NoAnswerError:
             return  # the container is gone, and its ghosts with it
 
@@ -167,8 +188,8 @@ class Instance:
         evicted, unloaded = self._recorder("evict", model), self._recorder("unload", model)
         detail = {"room_for": _name(room_for), "reason": "no memory to load it"}
         try:
-            reply = self._server.client.unload(self._identifier(model))
-            outcome = "ok" if reply.ok or reply.status == routes.NOT_LOADED else str(reply.status)
+            reply = self._witness.hear("unload", self._server.client.unload(self._identifier(model)))
+            outcome = _unloaded(reply)
         except NoAnswerError as error:
             outcome, detail["error"] = "no answer", str(error)
         evicted(outcome=outcome, detail=detail)
@@ -196,6 +217,10 @@ class Instance:
     def close(self) -> None:
         """Start nothing more; what is under way ends with the server."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _unloaded(reply: Reply) -> str:
+    return "ok" if reply.ok or reply.status == routes.NOT_LOADED else str(reply.status)
 
 
 def _name(target: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_mme.contract.client import Reply
+from pytest_mme.contract.dialects import CONTRACT
 from pytest_mme.events import Timeline
 from pytest_mme.hosting import wire
 from pytest_mme.hosting.eviction import least_recently_used
@@ -46,6 +47,8 @@ class StoryClient:
 
 class StoryServer:
     """Where it runs: nowhere."""
+
+    dialect = CONTRACT
 
     def __init__(self, models: Path) -> None:
         self.client, self.models = StoryClient(), models

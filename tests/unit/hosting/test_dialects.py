@@ -1,0 +1,262 @@
+"""The platform's side of containers that answer as the recorded ones do: dead processes, ghosts, memory, deviations."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_mme.contract.client import ContractClient, Reply
+from pytest_mme.contract.dialects import CONTRACT, TENSORFLOW_A, Dialect
+from pytest_mme.events import Event, Timeline
+from pytest_mme.hosting import wire
+from pytest_mme.hosting.eviction import least_recently_used
+from pytest_mme.hosting.instance import Instance
+from tests.unit.contract.replay import (
+    Container,
+    MultiModelServer,
+    TensorFlow,
+    TensorFlow21,
+    TensorFlow220,
+    serving,
+    transcript,
+)
+
+STAYS_REGISTERED = (TensorFlow21, TensorFlow, MultiModelServer)
+PREDICTED = {kind: transcript(letter)["invoke"].reply for kind, letter in
+             ((TensorFlow21, "A"), (TensorFlow, "A"), (TensorFlow220, "C"), (MultiModelServer, "M"))}  # fmt: skip
+
+
+@dataclasses.dataclass
+class Here:
+    """Where the container runs: in this process."""
+
+    client: ContractClient
+    models: Path
+    dialect: Dialect
+
+    def place(self, folder: Path) -> str:
+        return str(folder)
+
+
+class Source:
+    """Every archive is there, and holds its name."""
+
+    def fetch(self, target: str, folder: Path) -> int:
+        folder.mkdir(parents=True)
+        (folder / "name").write_text(target)
+        return 1
+
+
+class Hosted:
+    """The platform's side of a container."""
+
+    def __init__(self, container: Container, client: ContractClient, models: Path) -> None:
+        self.container, self.timeline = container, Timeline()
+        self.instance = Instance(
+            "e",
+            Here(client, models, container.dialect),  # type: ignore[arg-type]
+            Source(),  # type: ignore[arg-type]
+            self.timeline,
+            policy=least_recently_used,
+            ready_s=20.0,
+        )
+
+    def ask(self, name: str) -> Reply:
+        return self.instance.invoke(wire.WireRequest("e", name, b"{}", {}, "id"), name, timeout_s=20)
+
+    def refusal(self, name: str) -> dict[str, Any]:
+        """What boto3 is told when the model cannot be loaded."""
+        with pytest.raises(wire.WireError, match="ModelError") as refused:
+            self.ask(name)
+        return refused.value.members
+
+    def said(self) -> list[str]:
+        """What was said to the container since this was last asked for."""
+        said, self.container.said = self.container.said, []
+        return said
+
+    def events(self, kind: str) -> list[Event]:
+        return [event for event in self.timeline if event.kind == kind]
+
+    def deviations(self) -> list[str]:
+        return sorted(event.outcome for event in self.events("deviation"))
+
+
+Host = Callable[[Container], Hosted]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    with contextlib.ExitStack() as undo:
+
+        def hosted(container: Container) -> Hosted:
+            made = Hosted(container, undo.enter_context(serving(container)), tmp_path)
+            undo.callback(made.instance.close)
+            return made
+
+        yield hosted
+
+
+# A model whose process is gone
+
+
+@pytest.mark.parametrize("kind", STAYS_REGISTERED)
+def test_a_dead_model_that_stays_registered_is_deleted_and_loaded_once_more(
+    host: Host, kind: Callable[[], Container]
+) -> None:
+    hosted = host(kind())
+    assert hosted.ask("m").ok
+    hosted.container.kill("m")
+    hosted.said()
+    assert hosted.ask("m").body == PREDICTED[kind].body  # type: ignore[index, union-attr]
+    died, *loaded_again = hosted.said()
+    assert died in ("invoke m 500", "invoke m 503")
+    assert loaded_again == ["unload m 200", "load m 200", "invoke m 200"]
+    assert hosted.deviations() == ["invoke-lost"]
+
+
+def test_a_dead_model_that_the_container_forgets_is_loaded_once_more(host: Host) -> None:
+    hosted = host(TensorFlow220())
+    hosted.ask("m")
+    hosted.container.kill("m")
+    hosted.said()
+    assert hosted.ask("m").ok
+    assert hosted.said() == ["invoke m 404", "load m 200", "invoke m 200"]
+    assert hosted.deviations() == []
+
+
+def test_the_timeline_shows_that_a_dead_model_left(host: Host) -> None:
+    hosted = host(MultiModelServer())
+    hosted.ask("m")
+    hosted.container.kill("m")
+    hosted.ask("m")
+    moves = [(event.kind, event.outcome) for event in hosted.timeline if event.kind in ("load", "unload")]
+    assert moves == [("load", "ok"), ("unload", "ok"), ("load", "ok")]
+    (unloaded,) = hosted.events("unload")
+    assert unloaded.detail == {"reason": "its process is gone"}
+
+
+def test_many_requests_for_a_dead_model_load_it_once(host: Host) -> None:
+    hosted = host(TensorFlow21())
+    hosted.ask("m")
+    hosted.container.kill("m")
+    hosted.said()
+    with ThreadPoolExecutor(16) as pool:
+        assert all(reply.ok for reply in pool.map(lambda _: hosted.ask("m"), range(64)))
+    said = hosted.said()
+    assert [call for call in said if not call.startswith("invoke")] == ["unload m 200", "load m 200"]
+    assert hosted.deviations() == ["invoke-lost"]
+
+
+def test_a_model_that_died_and_was_loaded_is_not_deleted_when_it_comes_back_from_disk(host: Host) -> None:
+    hosted = host(TensorFlow21(room=1))
+    hosted.ask("m")
+    hosted.container.kill("m")
+    hosted.ask("m")
+    hosted.container.loaded.clear()  # as a restart of the handler does
+    hosted.said()
+    assert hosted.ask("m").ok
+    assert hosted.said() == ["invoke ? 404", "load m 200", "invoke m 200"]
+
+
+def test_the_words_of_one_container_mean_nothing_from_another(host: Host) -> None:
+    hosted = host(TensorFlow21(CONTRACT))
+    hosted.ask("m")
+    hosted.container.kill("m")
+    assert hosted.ask("m").status == 500
+    assert hosted.said() == ["load m 200", "invoke m 200", "invoke m 500"]
+
+
+def test_when_a_container_can_load_an_id_no_more_its_own_error_is_passed_on(host: Host) -> None:
+    hosted = host(TensorFlow21())
+    hosted.ask("m")
+    hosted.container.corrupt.add("corrupt")
+    assert hosted.refusal("corrupt")["OriginalStatusCode"] == 502
+    hosted.said()
+    assert hosted.ask("m").status == 500
+    assert hosted.said() == ["invoke ? 404", "load m 409", "invoke m 500"]
+    assert hosted.deviations() == ["bad-gateway", "invoke-lost"]
+
+
+# Ghosts
+
+
+def test_what_stays_behind_of_a_failed_load_is_deleted_and_loads_again(host: Host) -> None:
+    hosted = host(MultiModelServer(room=0))
+    assert hosted.refusal("m")["OriginalStatusCode"] == 507
+    assert hosted.container.loaded == {}
+    assert hosted.deviations() == ["ghost"]
+    hosted.container.room = 1
+    hosted.said()
+    assert hosted.ask("m").ok
+    assert hosted.said() == ["load m 200", "invoke m 200"]
+
+
+def test_a_ghost_that_cannot_be_deleted_is_never_taken_for_the_model(host: Host) -> None:
+    hosted = host(TensorFlow21())
+    hosted.container.corrupt.add("m")
+    assert hosted.refusal("m")["OriginalStatusCode"] == 502
+    assert hosted.refusal("m")["OriginalStatusCode"] == 409
+    assert [call for call in hosted.said() if call.startswith("invoke")] == []
+    assert hosted.deviations() == ["bad-gateway", "ghost"]
+
+
+# Lack of memory
+
+
+@pytest.mark.parametrize("kind", [TensorFlow, TensorFlow220, MultiModelServer])
+def test_lack_of_memory_evicts_however_it_is_said(host: Host, kind: Callable[..., Container]) -> None:
+    hosted = host(kind(room=1))
+    assert hosted.ask("a").ok
+    assert hosted.ask("b").ok
+    assert [(event.model, event.detail["room_for"]) for event in hosted.events("evict")] == [("a", "b")]
+    assert hosted.ask("a").ok
+
+
+def test_a_408_that_memory_is_not_the_reason_for_ends_as_the_container_said_it(host: Host) -> None:
+    hosted = host(TensorFlow220())
+    hosted.container.corrupt.add("corrupt")
+    for name in ("a", "b"):
+        hosted.ask(name)
+    refused = hosted.refusal("corrupt")
+    assert (refused["OriginalStatusCode"], refused["OriginalMessage"]) == (408, "Timed out after 20 seconds")
+    assert [event.model for event in hosted.events("evict")] == ["a", "b"]
+    assert [event.outcome for event in hosted.events("load") if event.model == "corrupt"] == ["408"] * 3
+    assert hosted.deviations() == ["load-408"]
+
+
+@pytest.mark.parametrize("dialect", [CONTRACT, TENSORFLOW_A], ids=lambda dialect: dialect.name)
+def test_a_408_evicts_nothing_where_it_is_not_known_to_mean_memory(host: Host, dialect: Dialect) -> None:
+    hosted = host(TensorFlow(dialect, room=1))
+    hosted.ask("a")
+    assert hosted.refusal("b")["OriginalStatusCode"] == 408
+    assert hosted.events("evict") == []
+
+
+# Deviations
+
+
+def test_each_kind_of_deviation_is_told_once(host: Host) -> None:
+    hosted = host(TensorFlow220())
+    hosted.container.corrupt |= {f"corrupt-{number}" for number in range(20)}
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(hosted.refusal, sorted(hosted.container.corrupt)))
+    (told,) = hosted.events("deviation")
+    assert (told.source, told.server, told.outcome) == ("hosting", "e", "load-408")
+    assert told.detail["call"] == "load"
+    assert told.detail["status"] == 408
+    assert told.detail["dialect"] == "AWS TensorFlow, 2.20"
+    assert "507" in told.detail["what"]
+
+
+def test_a_container_that_keeps_the_contract_deviates_in_nothing(host: Host) -> None:
+    hosted = host(Container(CONTRACT, recorded="C"))
+    for name in ("a", "b", "a"):
+        assert hosted.ask(name).ok
+    assert hosted.deviations() == []
