@@ -18,6 +18,7 @@ from pytest_mme.hosting.endpoint import Endpoint, EndpointSpec, check_archives, 
 from pytest_mme.models.builder import Model, Models
 from pytest_mme.models.store import Store
 from pytest_mme.runtimes import leases
+from pytest_mme.runtimes.attach import AttachRuntime
 from pytest_mme.runtimes.base import Runtime, ServerSpec
 from pytest_mme.runtimes.fits import Measurements
 from pytest_mme.runtimes.local import LocalRuntime
@@ -68,6 +69,8 @@ class Run:
         keep = self.settings.keep.value != "never"
         if self.settings.runtime.value == "docker":
             return self._docker_runtime(keep)
+        if self.settings.runtime.value == "attach":
+            return AttachRuntime(self.settings.url.value or "", self.settings.url_models.value, self.directory)
         device = gpu.settle(self.settings.device.value)
         return LocalRuntime(self.directory, enforcement=self.settings.enforcement.value, device=device, keep=keep)
 

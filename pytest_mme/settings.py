@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -101,13 +102,43 @@ def _image(raw: str) -> str:
     return raw
 
 
+def _url(raw: str) -> str:
+    address = urlsplit(raw)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise ValueError("give a URL, as in http://127.0.0.1:8080")
+    return raw.rstrip("/")
+
+
+@dataclasses.dataclass(frozen=True)
+class SharedFolder:
+    """A folder that both sides see."""
+
+    here: Path
+    there: PurePosixPath
+    """How the server calls it."""
+
+    def __str__(self) -> str:
+        return f"{self.here}:{self.there}"
+
+
+def _shared_folder(raw: str) -> SharedFolder:
+    here, _, there = raw.partition(":")
+    folder = _folder(here)
+    if not folder.is_dir():
+        raise ValueError("there is no such folder here")
+    if there and not there.startswith("/"):
+        raise ValueError("give the server's name of the folder from the root on, as in /opt/ml/models")
+    return SharedFolder(folder, PurePosixPath(there or folder))
+
+
 OPTIONS = (
     Option(
         name="runtime",
-        parse=_one_of("local", "docker"),
+        parse=_one_of("local", "docker", "attach"),
         default="local",
         metavar="WHERE",
-        help="where servers run: local: the embedded server in a process; docker: an image in a container",
+        help="where servers run: local: the embedded server in a process; docker: an image in a container; "
+        "attach: nowhere, the server of --mme-url runs already",
     ),
     Option(
         name="image",
@@ -123,6 +154,21 @@ OPTIONS = (
         default="missing",
         metavar="WHEN",
         help="fetch the image from its registry: never, where it is missing, or always",
+    ),
+    Option(
+        name="url",
+        parse=_url,
+        default=None,
+        metavar="URL",
+        help="the multi-model server that --mme-runtime=attach asks, as in http://127.0.0.1:8080",
+    ),
+    Option(
+        name="url_models",
+        parse=_shared_folder,
+        default=None,
+        metavar="FOLDER[:FOLDER]",
+        help="a folder that the server of --mme-url sees, too: here, and after a colon as the server calls it, where "
+        "that differs (without it: a temporary folder, for a server on this machine)",
     ),
     Option(
         name="enforcement",
@@ -175,9 +221,11 @@ OPTIONS = (
 class Settings:
     """All options of a run. Each is a `Setting`: `settings.keep.value`, `settings.keep.source`."""
 
-    runtime: Setting[Literal["local", "docker"]]
+    runtime: Setting[Literal["local", "docker", "attach"]]
     image: Setting[str | None]
     pull: Setting[Literal["never", "missing", "always"]]
+    url: Setting[str | None]
+    url_models: Setting[SharedFolder | None]
     enforcement: Setting[str]
     device: Setting[Literal["cpu", "gpu", "auto"]]
     keep: Setting[str]
@@ -194,9 +242,19 @@ class Settings:
         ini: Callable[[Option], str] = lambda _: "",
     ) -> Settings:
         """Settle every option; raises `SettingError` for the first that makes no sense."""
-        return cls(
+        settings = cls(
             **{
                 option.name: option.resolve(cli=cli(option), environment=environment, ini=ini(option))
                 for option in OPTIONS
             }
         )
+        settings._check_url()
+        return settings
+
+    def _check_url(self) -> None:
+        """A URL and the runtime that asks it go together."""
+        if self.runtime.value == "attach" and self.url.value is None:
+            raise SettingError("--mme-runtime", self.runtime.source, "attach", "say which server: --mme-url=URL")
+        if self.runtime.value != "attach" and self.url.value is not None:
+            advice = f"the runtime is {self.runtime.value} ({self.runtime.source}); add --mme-runtime=attach"
+            raise SettingError("--mme-url", self.url.source, self.url.value, advice)

@@ -35,7 +35,11 @@ def _docker(settings: Settings) -> str:
     return f"mme: runtime docker, image {image}, memory limits by the container's memory cgroup"
 
 
-_RUNTIMES = {"local": _local, "docker": _docker}
+def _attach(settings: Settings) -> str:
+    return f"mme: runtime attach, the server at {settings.url.value}, memory limits by whoever started it"
+
+
+_RUNTIMES = {"local": _local, "docker": _docker, "attach": _attach}
 
 
 def _tensorflow() -> str:

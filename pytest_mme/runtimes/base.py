@@ -104,6 +104,13 @@ def _holds_code(seen: object) -> bool:
         return False
 
 
+def let_others_read(folder: Path, *, below: Path) -> None:
+    """Let the server's user, who may be another, read all of *folder* and go through what is between it and *below*."""
+    between = [parent for parent in folder.parents if parent.is_relative_to(below)]
+    for path in (*between, folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
+
+
 class Running(Protocol):
     """A server that runs."""
 

@@ -18,7 +18,7 @@ from pytest_mme.contract.dialects import CONTRACT, dialect_of
 from pytest_mme.errors import NoAnswerError, NotReadyError, ServerStartError, UnavailableError
 from pytest_mme.events import Timeline
 from pytest_mme.runtimes import containers
-from pytest_mme.runtimes.base import ServerSpec
+from pytest_mme.runtimes.base import ServerSpec, let_others_read
 from pytest_mme.runtimes.container_leases import labels, promise_container
 from pytest_mme.runtimes.engine import first_line, hang_up, remote_host
 from pytest_mme.runtimes.listening import Listener
@@ -204,9 +204,7 @@ class DockerServer:
     def place(self, folder: Path) -> str:
         """Where the platform puts models; sent to an engine that does not see this machine's files."""
         target = str(PurePosixPath(routes.MODELS_FOLDER, folder.relative_to(self.models).as_posix()))
-        for path in (folder, *folder.parents[: len(folder.relative_to(self.models).parts)], *folder.rglob("*")):
-            if not path.is_symlink():
-                path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))  # the container's user is another
+        let_others_read(folder, below=self.models)
         if not self._mounted:
             _send(self._container, folder, target)
         return target

@@ -13,6 +13,7 @@ from pytest_mme import Run, Settings
 from pytest_mme.errors import UnavailableError
 from pytest_mme.images.build import installed_tensorflow, tag
 from pytest_mme.runtimes.engine import connect, find_image
+from tests.lacking import lacking
 
 SERVER = tag("server", installed_tensorflow())
 MMS = tag("mms", installed_tensorflow())
@@ -24,7 +25,7 @@ def engine() -> Iterator[docker.DockerClient]:
     try:
         client = connect()
     except UnavailableError as error:
-        pytest.skip(str(error))
+        lacking(f"{error.asked} cannot be had here: {error.seen}; {error.advice}")
     with contextlib.closing(client):
         yield client
 
@@ -45,7 +46,7 @@ def _found(engine: docker.DockerClient, name: str) -> str:
     try:
         find_image(engine, name, "never")
     except UnavailableError as error:
-        pytest.skip(str(error))
+        lacking(f"{error.asked} cannot be had here: {error.seen}; {error.advice}")
     return name
 
 

@@ -10,7 +10,9 @@ from pytest_mme.errors import SettingError
 from pytest_mme.settings import OPTIONS, Option
 
 VALUES = {
-    "runtime": ("docker", "docker"),
+    "runtime": ("attach", "attach"),
+    "url": ("http://127.0.0.1:1/", "http://127.0.0.1:1"),
+    "url_models": ("/:/models", "/:/models"),
     "image": ("some/image:1", "some/image:1"),
     "pull": ("never", "never"),
     "enforcement": ("sampled", "sampled"),
@@ -22,6 +24,8 @@ VALUES = {
 }
 NONSENSE = {
     "runtime": "moon",
+    "url": "over there",
+    "url_models": "/no/such/folder",
     "image": "--help",
     "pull": "hard",
     "enforcement": "hope",
@@ -109,6 +113,23 @@ def test_nonsense_is_refused_with_its_source_and_what_to_give(option: Option) ->
     with pytest.raises(SettingError, match=f"{option.environment_name} from the environment is ") as refused:
         option.resolve(cli=None, environment=environment, ini="")
     assert refused.value.advice
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [("--mme-runtime=attach", "*say which server: --mme-url=URL"), ("--mme-url=http://a", "*add --mme-runtime=attach")],
+)
+def test_a_url_and_the_runtime_that_asks_it_go_together(pytester: pytest.Pytester, given: str, advice: str) -> None:
+    result = pytester.runpytest_subprocess(given)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([advice])
+
+
+@pytest.mark.parametrize("raw", ["/no/such/folder", "/:models", ""])
+def test_a_shared_folder_that_is_none_is_refused(raw: str) -> None:
+    (option,) = [option for option in OPTIONS if option.name == "url_models"]
+    with pytest.raises(SettingError):
+        option.resolve(cli=raw, environment={}, ini="")
 
 
 def test_nonsense_ends_the_run_as_a_usage_error(pytester: pytest.Pytester) -> None:

@@ -1,0 +1,18 @@
+"""What a test needs and a machine may lack: elsewhere the test is skipped, in CI it fails."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import pytest
+
+ALL = bool(os.environ.get("MME_TEST_ALL"))
+"""Whether everything has to be tested: `.ci/run` says so, where a container engine and cgroups are at hand."""
+
+
+def lacking(what: str) -> NoReturn:
+    """Skip the test, or fail it where everything has to be tested."""
+    if ALL:
+        pytest.fail(f"MME_TEST_ALL is set, but {what}", pytrace=False)
+    pytest.skip(what)

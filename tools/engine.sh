@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Sees to a container engine: where none answers, Debian's docker.io is installed and its dockerd started, as root.
+# `tools/engine.sh FILE` writes the pid of a dockerd that it started to FILE, for whoever ends it.
+set -euo pipefail
+
+answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+if answers; then exit; fi
+if ! command -v dockerd >/dev/null; then
+  echo "installing docker.io and debootstrap"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker.io debootstrap iptables >/dev/null
+fi
+log=$(mktemp --suffix=-dockerd.log)
+nohup dockerd >"$log" 2>&1 </dev/null &
+echo $! >"${1:-/dev/null}"
+for _ in $(seq 120); do
+  if answers; then echo "dockerd answers"; exit; fi
+  sleep 0.5
+done
+echo "dockerd does not answer; the end of its log:"
+tail -20 "$log"
+exit 1
