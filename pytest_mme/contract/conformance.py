@@ -7,16 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from pytest_mme.contract.clauses import CLAUSES, Clause
-from pytest_mme.contract.trial import (
-    CONTRACT_LIMITS,
-    DeviationError,
-    Exchange,
-    Limits,
-    NotJudgedError,
-    Specimens,
-    Subject,
-    Trial,
-)
+from pytest_mme.contract.exchange import DeviationError, Exchange, NotJudgedError
+from pytest_mme.contract.subject import CONTRACT_LIMITS, Limits, Specimens, Subject
+from pytest_mme.contract.trial import Trial
 
 __all__ = ["CLAUSES", "Clause", "Exchange", "Limits", "Report", "Result", "Specimens", "Subject", "judge"]
 

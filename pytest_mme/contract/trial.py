@@ -5,93 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from pytest_mme.contract import routes
-from pytest_mme.contract.client import ContractClient, Reply
-from pytest_mme.errors import NoAnswerError, shown
+from pytest_mme.contract.client import Reply
+from pytest_mme.contract.exchange import DeviationError, Exchange, NotJudgedError, Page, answered, page_of, plain, words
+from pytest_mme.contract.subject import CONTRACT_LIMITS, Limits, Specimens, Subject, opaque
+from pytest_mme.errors import shown
 from pytest_mme.models.archive import extract
 
 if TYPE_CHECKING:
-    from pytest_mme.models.builder import Model, Models
+    from pytest_mme.models.builder import Model
 
-HEAVY_MIB = 64
-"""The weights of the model that memory is judged by: several times what a tiny model's process takes."""
 _MOST_PAGES = 1000
-_SHOWN = 300  # characters of a body
-
-
-class DeviationError(Exception):
-    """The server does not do what a clause says."""
-
-
-class NotJudgedError(Exception):
-    """Nothing can be said about a clause."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How many seconds a server may take for its whole answer."""
-
-    ping_s: float = routes.PING_TIMEOUT_S
-    load_s: float = routes.LOAD_TIMEOUT_S
-    unload_s: float = routes.UNLOAD_TIMEOUT_S
-    invoke_s: float = routes.INVOKE_TIMEOUT_S
-    look_s: float = 10.0
-    """For `GET /models` and `GET /models/ID`. Nobody documents it; the platform lists every 5 s or so."""
-
-
-CONTRACT_LIMITS = Limits()
-"""The contract's own."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Subject:
-    """A running server that is to be judged."""
-
-    client: ContractClient
-    models: Path
-    """Where models are put for it, on this side."""
-    place: Callable[[Path], str]
-    """Makes a folder below `models` visible to the server; how the server calls it."""
-    used_bytes: Callable[[], int] | None = None
-    """What its models use now; None: nobody can tell."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Specimens:
-    """The models that a server is judged with; their answers are known."""
-
-    first: Model
-    second: Model
-    heavy: Model
-    """With weights of `HEAVY_MIB`; loaded only where memory is judged."""
-
-    @classmethod
-    def build(cls, builder: Models, **spec: Any) -> Specimens:
-        """Those that *builder* makes; *spec*: more fields of `ModelSpec`, such as the `handler` that an image needs."""
-        first, second = builder.fleet(2, "conformance", **spec)
-        return cls(
-            first=first,
-            second=second,
-            heavy=builder.linear("conformance-heavy", **{"weights_mib": HEAVY_MIB, **spec}),
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Exchange:
-    """One call and what came of it."""
-
-    sent: str
-    seen: str
-    seconds: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,14 +31,6 @@ class Placed:
     url: str
     """How the server calls the folder."""
     model: Model
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Page:
-    """One page of `GET /models`."""
-
-    entries: list[Any]
-    token: str | None
 
 
 class Trial:
@@ -173,9 +94,8 @@ class Trial:
         """`POST /models/ID/invoke`."""
         limit_s = self._limits.invoke_s
         said = "".join(f"{name}: {value}; " for name, value in (headers or {}).items())
-        shown_body = body[:_SHOWN].decode(errors="replace").strip()
         return self._say(
-            f"POST {routes.invoke(identifier)} {said}{shown_body} ({len(body)} bytes)",
+            f"POST {routes.invoke(identifier)} {said}{words(body)} ({len(body)} bytes)",
             lambda: self.subject.client.invoke(identifier, body, headers, timeout_s=limit_s),
             limit_s,
         )
@@ -255,77 +175,11 @@ class Trial:
     def _say(self, sent: str, call: Callable[[], Reply], limit_s: float) -> Reply:
         start, seen = time.monotonic(), "cut off"
         try:
-            reply = _answered(call, limit_s)
-            seen = f"{reply.status} {_plain(reply.body[:_SHOWN].decode(errors='replace'))}".strip()
+            reply = answered(call, limit_s)
+            seen = f"{reply.status} {words(reply.body)}".strip()
         except DeviationError as error:
             seen = str(error)
             raise
         finally:
-            self.exchanges.append(Exchange(sent=_plain(sent), seen=seen, seconds=time.monotonic() - start))
+            self.exchanges.append(Exchange(sent=plain(sent), seen=seen, seconds=time.monotonic() - start))
         return reply
-
-
-def opaque() -> str:
-    """An id as real endpoints use them, 32 hexadecimal digits; the first is a letter."""
-    return f"a{uuid.uuid4().hex[1:]}"
-
-
-def request(model: Model) -> bytes:
-    """The body that asks *model* for its example, TensorFlow Serving's row format."""
-    assert model.spec is not None
-    return json.dumps({"instances": [model.spec.example]}).encode()
-
-
-def page_of(reply: Reply) -> Page:
-    """A page of the list; raises `DeviationError` when it is none."""
-    if reply.status != 200:
-        raise DeviationError(f"GET {routes.MODELS} was answered {reply.status}, not 200")
-    page = json_object(reply)
-    if not isinstance(entries := page.get("models"), list):
-        raise DeviationError('`models`, a list, is missing in the answer: expected {"models": […]}')
-    token = page.get("nextPageToken")
-    if token is not None and not (isinstance(token, str) and token):
-        raise DeviationError(f"`nextPageToken` is {shown(token)}, not a string with something in it")
-    return Page(entries=entries, token=token)
-
-
-def json_object(reply: Reply) -> dict[str, Any]:
-    """The body of a reply, a JSON object; raises `DeviationError` when it is none."""
-    try:
-        found = reply.json()
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise DeviationError("the body is no JSON object")
-    return found
-
-
-def _answered(call: Callable[[], Reply], limit_s: float) -> Reply:
-    """The answer of *call*, in a thread of its own: an HTTP client's limits hold for each piece of an answer only."""
-    future: Future[Reply] = Future()
-
-    def make() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:  # noqa: BLE001  whoever waits must hear of it
-            future.set_exception(error)
-
-    threading.Thread(target=make, name="judged call", daemon=True).start()
-    try:
-        return future.result(limit_s)
-    except FutureTimeoutError as error:
-        _late(limit_s, error)
-    except NoAnswerError as error:
-        if error.timed_out:
-            _late(limit_s, error)
-        raise DeviationError(f"no answer: {str(error.cause).rpartition('>: ')[2]}") from error
-
-
-def _late(limit_s: float, error: Exception) -> NoReturn:
-    raise DeviationError(f"no whole answer within {limit_s:g} s") from error
-
-
-def _plain(text: str) -> str:
-    """As it is, if a terminal can show it; quoted otherwise. At most `_SHOWN` characters and some."""
-    text = text if len(text) <= 2 * _SHOWN else f"{text[: 2 * _SHOWN]}…"
-    return text if text.isprintable() else shown(text, 2 * _SHOWN)

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from pytest_mme.contract.client import Reply
-from pytest_mme.contract.trial import DeviationError, Placed, Trial, request
+from pytest_mme.contract.exchange import DeviationError
+from pytest_mme.contract.subject import request
+from pytest_mme.contract.trial import Placed, Trial
 from pytest_mme.errors import shown
 
 Source = Literal["D", "O", "P"]

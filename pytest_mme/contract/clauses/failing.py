@@ -11,7 +11,8 @@ from pathlib import Path
 from pytest_mme.contract import routes
 from pytest_mme.contract.clauses.clause import clause, expect, expect_answer, expect_status
 from pytest_mme.contract.client import Reply
-from pytest_mme.contract.trial import DeviationError, NotJudgedError, Placed, Trial
+from pytest_mme.contract.exchange import DeviationError, NotJudgedError
+from pytest_mme.contract.trial import Placed, Trial
 
 _GARBAGE = b"\xff not what it was \x00" * 64
 

@@ -6,7 +6,8 @@ import concurrent.futures
 
 from pytest_mme.contract import routes
 from pytest_mme.contract.clauses.clause import JSON, clause, expect, expect_answer, expect_status
-from pytest_mme.contract.trial import Trial, opaque, request
+from pytest_mme.contract.subject import opaque, request
+from pytest_mme.contract.trial import Trial
 
 _IN_TURN = 8  # requests to each of two models
 _UNFIT = b'{"instances": [{"nobody": "takes this"}]}'

@@ -7,7 +7,9 @@ import uuid
 from pytest_mme.contract import routes
 from pytest_mme.contract.clauses.clause import clause, expect, expect_answer, expect_status
 from pytest_mme.contract.client import Reply
-from pytest_mme.contract.trial import HEAVY_MIB, NotJudgedError, Placed, Trial, opaque, request
+from pytest_mme.contract.exchange import NotJudgedError
+from pytest_mme.contract.subject import HEAVY_MIB, opaque, request
+from pytest_mme.contract.trial import Placed, Trial
 
 _MIB = 1 << 20
 _FREED = 0.8  # of what the model took: the rest is the measure's noise, as other models may be at work

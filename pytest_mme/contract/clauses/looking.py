@@ -6,7 +6,9 @@ import concurrent.futures
 
 from pytest_mme.contract import routes
 from pytest_mme.contract.clauses.clause import clause, expect, expect_status
-from pytest_mme.contract.trial import Placed, Trial, json_object, opaque, page_of
+from pytest_mme.contract.exchange import json_object, page_of
+from pytest_mme.contract.subject import opaque
+from pytest_mme.contract.trial import Placed, Trial
 from pytest_mme.errors import shown
 
 _PAGE = 100  # multi-model-server's page, and the embedded server's; nobody documents one
