@@ -14,8 +14,19 @@ PACKAGE = Path(__file__).parent.parent / "pytest_mme"
 
 FLOORS = (
     *("errors", "answers", "events", "checks", "waiting", "settings"),
-    *("libtensorflow", "models", "contract", "serving", "images", "runtimes", "hosting", "traffic", "faults", "catalogue"),
-    *("report", "run", "marker", "session", "fixtures", "plugin", "cli"),
+    *(
+        "libtensorflow",
+        "models",
+        "contract",
+        "serving",
+        "images",
+        "runtimes",
+        "hosting",
+        "traffic",
+        "faults",
+        "catalogue",
+    ),
+    *("report", "run", "marker", "session", "fixtures", "plugin", "conformance", "cli"),
     "pytest_mme",  # the package itself names what users import, from everywhere
 )
 SERVING_SIDE = ("contract", "serving", "libtensorflow")

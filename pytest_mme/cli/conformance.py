@@ -18,7 +18,7 @@ from pytest_mme.cli.output import console
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.contract.conformance import CLAUSES, Clause, Report, Specimens, Subject, judge
 from pytest_mme.errors import MMEError
-from pytest_mme.report.conformance import document, summary, table
+from pytest_mme.report.conformance import document, summary, table, told
 from pytest_mme.run import Run
 
 _STATUS = {"pass": 0, "deviation": 1, "not judged": 2}
@@ -28,7 +28,7 @@ _STDOUT = Path("-")
 
 def judge_server(
     target: Annotated[
-        str, typer.Argument(help="The server's address, as in `http://localhost:8080`.", show_default=False)
+        str, typer.Argument(help="The server's address, as in `http://localhost:8080`.", metavar="TARGET")
     ],
     models: Annotated[
         Optional[Path],  # noqa: UP045  typer reads annotations
@@ -62,7 +62,7 @@ def judge_server(
     The judge loads tiny models of its own and unloads them again; other models of the server do not matter. A container
     that has a folder of this machine mounted:
 
-        docker run -p 8080:8080 -v /tmp/judged:/opt/ml/models IMAGE serve
+        docker run -e SAGEMAKER_MULTI_MODEL=true -p 8080:8080 -v /tmp/judged:/opt/ml/models IMAGE serve
 
         pytest-mme conformance http://localhost:8080 --models /tmp/judged --models-at /opt/ml/models
 
@@ -120,8 +120,11 @@ def _teller(show: Callable[[str], None]) -> Callable[[Clause], None]:
 
 def _show(report: Report, shown: Console) -> None:
     shown.print(table(report))
-    shown.print(summary(report), markup=False)
-    if any(result.clause.id == "load.200" and result.verdict == "deviation" for result in report.results):
+    deviating = [result for result in report.results if result.verdict == "deviation"]
+    for result in deviating:
+        shown.print(f"{result.clause.id}: {told(result)}", markup=False, soft_wrap=True)
+    shown.print(f"{report.url}: {summary(report)}", markup=False, soft_wrap=True)
+    if "load.200" in (result.clause.id for result in deviating):
         shown.print("If the server cannot see the models: --models and --models-at say where they are.")
 
 

@@ -1,0 +1,48 @@
+"""One test for each clause of the container contract: `pytest --pyargs pytest_mme.conformance`.
+
+The server is the one that the run's settings choose. It is judged once; each test shows one clause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypeAlias
+
+import pytest
+
+from pytest_mme.contract.conformance import CLAUSES, Clause, Report, Specimens, Subject, judge
+from pytest_mme.report.conformance import told
+from pytest_mme.session import evidence_of
+
+if TYPE_CHECKING:
+    from pytest_mme.models.builder import Models
+    from pytest_mme.run import Run
+    from pytest_mme.runtimes.server import Server
+
+    Judged: TypeAlias = tuple[Report, Server]
+
+
+@pytest.fixture(scope="module")
+def judged(_mme_run: Run, mme_models: Models) -> Iterator[Judged]:
+    """The report on one server, and the server: `mme_server` would start one for each test."""
+    with _mme_run.server(name="judged") as server:
+        running = server.running
+        subject = Subject(
+            client=running.client, models=running.models, place=running.place, used_bytes=running.used_bytes
+        )
+        yield judge(subject, Specimens.build(mme_models)), server
+
+
+@pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.id)
+def test_clause(clause: Clause, judged: Judged, request: pytest.FixtureRequest) -> None:
+    """Fails with the clause and what was seen where the server deviates; skipped where nothing can be said."""
+    report, server = judged
+    result = report.results[CLAUSES.index(clause)]
+    if result.verdict == "not judged":
+        pytest.skip(result.reason)
+    if result.verdict == "deviation":
+        evidence = evidence_of(request.node)
+        evidence.servers.append(server)
+        for event in server.timeline:
+            evidence.timeline.add(event)
+        pytest.fail(told(result), pytrace=False)

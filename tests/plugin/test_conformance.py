@@ -1,0 +1,37 @@
+"""`pytest --pyargs pytest_mme.conformance`."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_mme.contract.conformance import CLAUSES
+
+TELLS_OF_PING = """
+import pytest_mme.contract.client as client
+
+def ping(self):
+    return client.Reply(503, b"", {}, 0.0)
+
+client.ContractClient.ping = ping
+"""
+
+
+def test_one_test_for_each_clause(inner: pytest.Pytester) -> None:
+    result = inner.runpytest_subprocess("-v", "-rs", "--pyargs", "pytest_mme.conformance")
+    result.assert_outcomes(passed=len(CLAUSES) - 1, skipped=1)
+    result.stdout.fnmatch_lines(["*::test_clause[[]ping.200[]] PASSED*", "SKIPPED*it was not asked for*"])
+
+
+def test_a_deviation_fails_with_the_clause_and_what_was_seen(inner: pytest.Pytester) -> None:
+    inner.makepyfile(odd=TELLS_OF_PING)
+    result = inner.runpytest_subprocess("-rs", "-p", "odd", "--pyargs", "pytest_mme.conformance", "-k", "ping")
+    result.assert_outcomes(passed=2, failed=1, skipped=1)
+    result.stdout.fnmatch_lines(
+        [
+            "answered 503, not 200",
+            "  clause: A ping is answered 200. (D)",
+            "  seen: 503",
+            "*mme server log of judged*",
+            "SKIPPED*it builds on ping.200 (deviation)",
+        ]
+    )
