@@ -14,18 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "pytest_mme"
 
 FLOORS = (
     *("errors", "answers", "events", "checks", "waiting", "settings"),
-    *(
-        "libtensorflow",
-        "models",
-        "contract",
-        "serving",
-        "images",
-        "runtimes",
-        "hosting",
-        "traffic",
-        "faults",
-        "catalogue",
-    ),
+    *("libtensorflow", "models", "contract", "serving", "images"),
+    *("runtimes", "hosting", "traffic", "faults", "catalogue"),
     *("report", "run", "marker", "session", "fixtures", "plugin", "conformance", "cli"),
     "pytest_mme",  # the package itself names what users import, from everywhere
 )

@@ -20,6 +20,7 @@ from pytest_mme.contract.conformance import CLAUSES, Clause, Report, Specimens, 
 from pytest_mme.errors import MMEError
 from pytest_mme.report.conformance import document, summary, table, told
 from pytest_mme.run import Run
+from pytest_mme.runtimes.base import let_others_read
 
 _STATUS = {"pass": 0, "deviation": 1, "not judged": 2}
 _INTERRUPTED = 130
@@ -94,9 +95,13 @@ def _conformance_target(target: str, models: Path | None, models_at: str | None)
     with contextlib.ExitStack() as undo:
         folder = (models or _temporary(undo)).absolute()
         known_as = PurePosixPath(models_at or folder)
-        client = ContractClient(f"{url.scheme}://{url.netloc}")
-        undo.callback(client.close)
-        yield Subject(client=client, models=folder, place=lambda path: str(known_as / path.relative_to(folder)))
+        client = undo.enter_context(contextlib.closing(ContractClient(f"{url.scheme}://{url.netloc}")))
+
+        def place(placed: Path) -> str:
+            let_others_read(placed, below=placed.parent)
+            return str(known_as / placed.relative_to(folder))
+
+        yield Subject(client=client, models=folder, place=place)
 
 
 def _temporary(undo: contextlib.ExitStack) -> Path:

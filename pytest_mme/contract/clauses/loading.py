@@ -10,6 +10,7 @@ from pytest_mme.contract.client import Reply
 from pytest_mme.contract.exchange import NotJudgedError
 from pytest_mme.contract.subject import HEAVY_MIB, opaque, request
 from pytest_mme.contract.trial import Placed, Trial
+from pytest_mme.errors import UnavailableError
 
 _MIB = 1 << 20
 _FREED = 0.8  # of what the model took: the rest is the measure's noise, as other models may be at work
@@ -93,20 +94,27 @@ def _unload_404(trial: Trial) -> None:
     optional="memory",
 )
 def _unload_frees_memory(trial: Trial) -> None:
-    used_bytes = trial.subject.used_bytes
-    assert used_bytes is not None  # the clause is optional: it is judged where somebody measures
-    before = used_bytes()
+    before = _used_bytes(trial)
     placed = trial.loaded(trial.specimens.heavy)
     expect_answer(trial, placed)
-    taken = used_bytes() - before
+    taken = _used_bytes(trial) - before
     if taken < HEAVY_MIB * _MIB / 2:
         raise NotJudgedError(
             f"a model with {HEAVY_MIB} MiB of weights was loaded, and {taken / _MIB:.1f} MiB were seen"
         )
     expect_status(trial.unload(placed.identifier), 200)
-    kept = used_bytes() - before
+    kept = _used_bytes(trial) - before
     trial.remark = f"{kept / _MIB:.1f} of {taken / _MIB:.1f} MiB are left"
     expect(kept <= (1 - _FREED) * taken, f"the unload has returned, and {trial.remark}")
+
+
+def _used_bytes(trial: Trial) -> int:
+    used_bytes = trial.subject.used_bytes
+    assert used_bytes is not None  # the clause is optional: it is judged where somebody measures
+    try:
+        return used_bytes()
+    except UnavailableError as error:
+        raise NotJudgedError(f"{error.asked} cannot be measured: {error.seen}") from error
 
 
 def _unloaded(trial: Trial) -> Placed:

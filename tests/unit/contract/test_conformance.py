@@ -12,6 +12,7 @@ import pytest
 from pytest_mme import ContractClient, Model, Models
 from pytest_mme.contract.client import Reply
 from pytest_mme.contract.conformance import CLAUSES, Report, Result, Specimens, Subject, judge
+from pytest_mme.errors import UnavailableError
 from tests.unit.contract.lawful import QUICK, Answer, Lawful, subject
 from tests.unit.contract.unlawful import WRONG, HangsOnLoad, HangsOnUnload, IsNotHealthy, NeverUnloads
 
@@ -104,6 +105,16 @@ def test_memory_that_nobody_sees_is_not_judged(specimens: Specimens, tmp_path: P
     with subject(Lawful(specimens), tmp_path) as target:
         report = judge(dataclasses.replace(target, used_bytes=lambda: 0), specimens)
     assert "64 MiB of weights was loaded, and 0.0 MiB were seen" in result_of(report, "unload.frees-memory").reason
+
+
+def test_memory_that_cannot_be_measured_is_not_judged(specimens: Specimens, tmp_path: Path) -> None:
+    def used_bytes() -> int:
+        raise UnavailableError("the memory of the server", "it does not tell", "ask the kernel")
+
+    with subject(Lawful(specimens), tmp_path) as target:
+        report = judge(dataclasses.replace(target, used_bytes=used_bytes), specimens)
+    assert report.verdict == "pass"
+    assert "it does not tell" in result_of(report, "unload.frees-memory").reason
 
 
 def test_models_of_others_do_not_matter_and_stay(specimens: Specimens, tmp_path: Path) -> None:
