@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 IMPORT_MIB = "PYTEST_MME_IMPORT_MIB"
 """The environment variable that says how many MiB TensorFlow itself adds to a worker."""
 HEADROOM_MIB = "PYTEST_MME_HEADROOM_MIB"
-"""The environment variable that says how many MiB a load has to leave free, for page cache and for Java."""
+"""The environment variable that says how many MiB a load has to leave free: Java grows, too."""
 
-_IMPORT_MIB = "200"  # measured with TensorFlow 2.21: the kernel kills a load that has 187 MiB, and not one that has 197
-_HEADROOM_MIB = "32"  # measured: with less, TensorFlow's libraries are read from disk again and again, for 20 s
+# An empty model's load with TensorFlow 2.21, four times each: of those that had about 182 MiB the kernel killed all,
+# with 192 MiB half of them, with 202 MiB none. Where it goes either way a 507 would not come in time: hence headroom.
+_IMPORT_MIB = "200"
+_HEADROOM_MIB = "32"
 _MIB = 1 << 20
 _LOG = logging.getLogger("pytest_mme")
 _TAG = "serve"
