@@ -79,13 +79,13 @@ def _calls(endpoint: Endpoint, model: Model, nothing: Callable[[], object]) -> C
 @contextlib.contextmanager
 def _timed(endpoint: Endpoint) -> Iterator[Sequence[float]]:
     """What each container call takes meanwhile."""
-    usual = endpoint.server.client
+    usual = endpoint.running.client
     with contextlib.closing(TimedClient(usual.url)) as timed:
-        endpoint.server.client = timed
+        endpoint.running.client = timed
         try:
             yield timed.seconds
         finally:
-            endpoint.server.client = usual
+            endpoint.running.client = usual
 
 
 def _to_nothing(url: str) -> Callable[[], object]:

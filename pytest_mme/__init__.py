@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_mme.contract.client import Reply as Reply
     from pytest_mme.events import Event as Event
     from pytest_mme.events import Timeline as Timeline
+    from pytest_mme.faults.faults import Faults as Faults
     from pytest_mme.hosting.aws import Aws as Aws
     from pytest_mme.hosting.endpoint import Endpoint as Endpoint
     from pytest_mme.models.builder import Model as Model
@@ -30,6 +31,7 @@ _HOMES = {
     "ContractClient": "contract.client",
     "Endpoint": "hosting.endpoint",
     "Event": "events",
+    "Faults": "faults.faults",
     "Model": "models.builder",
     "ModelSpec": "models.spec",
     "Models": "models.builder",

@@ -16,6 +16,7 @@ from pytest_mme.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_mme.events import Timeline
+    from pytest_mme.faults.faults import Faults
     from pytest_mme.hosting.aws import Aws
     from pytest_mme.hosting.endpoint import Endpoint
     from pytest_mme.models.builder import Model, Models
@@ -114,3 +115,13 @@ def mme_endpoint(_mme_run: Run, mme_aws: Aws, request: pytest.FixtureRequest) ->
             return endpoint
 
         yield start
+
+
+@pytest.fixture
+def mme_faults(_mme_run: Run, request: pytest.FixtureRequest) -> Callable[[Server | Endpoint], Faults]:
+    """Breaks a server or an endpoint on purpose: `with mme_faults(endpoint).paused(model):`; always undone.
+
+    `kill`, `paused`, `squeezed`, `stopped`, `slowed`, `cut`: as `Faults` describes them.
+    """
+    timeline = evidence_of(request.node).timeline
+    return lambda victim: _mme_run.faults(victim, timeline=timeline)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mme.events import Timeline
+from pytest_mme.faults.faults import Faults
 from pytest_mme.hosting.aws import Aws, play_aws
 from pytest_mme.hosting.endpoint import Endpoint, EndpointSpec, check_archives, hosted
 from pytest_mme.models.builder import Model, Models
@@ -103,6 +104,11 @@ class Run:
         name = name or f"server-{next(self._numbers)}"
         with self.runtime.run(spec, name=name, timeline=timeline) as running:
             yield Server(running, timeline)
+
+    @staticmethod
+    def faults(victim: Server | Endpoint, *, timeline: Timeline | None = None) -> Faults:
+        """What can be done to a server or an endpoint on purpose; on *timeline*, by default one of its own."""
+        return Faults(victim, Timeline() if timeline is None else timeline)
 
     @contextlib.contextmanager
     def aws(self) -> Iterator[Aws]:

@@ -73,14 +73,14 @@ class Endpoint(Checked):
     ) -> None:
         self.name = name
         """What clients call it."""
-        self.server = server
+        self.running = server
         """The server behind it."""
         self._aws, self._instance, self._spec, self._timeline = aws, instance, spec, timeline
 
     @property
     def timeline(self) -> Sequence[Event]:
         """What happened to this endpoint and its server until now, in order."""
-        self.server.catch_up()
+        self.running.catch_up()
         return self._timeline.of(self.name)
 
     @property
@@ -89,8 +89,12 @@ class Endpoint(Checked):
 
         An ``invoke`` line carries the request's id as `request`: it is the `RequestId` that boto3 saw.
         """
-        self.server.catch_up()
-        return self.server.log()
+        self.running.catch_up()
+        return self.running.log()
+
+    def identifier(self, model: Model) -> str:
+        """The opaque id that the container knows *model* by."""
+        return self._instance.identifier(model.key)
 
     def invoke(self, model: Model, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float | None = None) -> Any:
         """What *model* predicts for the one instance *x*, through boto3's own client.

@@ -83,7 +83,7 @@ class Instance:
 
     def _ask(self, request: wire.WireRequest, target: str, timeout_s: float) -> Reply:
         headers = {**request.headers, routes.TARGET_MODEL: target, routes.REQUEST_ID: request.request_id}
-        identifier = self._identifier(target)
+        identifier = self.identifier(target)
         try:
             reply = self._server.client.invoke(identifier, request.body, headers, timeout_s=timeout_s)
         except NoAnswerError as error:
@@ -148,7 +148,7 @@ class Instance:
         return lifecycle.Downloaded(model)
 
     def _load(self, model: str) -> lifecycle.Event:
-        identifier, record = self._identifier(model), self._recorder("load", model)
+        identifier, record = self.identifier(model), self._recorder("load", model)
         failed_before = identifier in self._failed_before
         try:
             self._bury(model)
@@ -169,7 +169,7 @@ class Instance:
 
     def _bury(self, model: str) -> None:
         """Some containers keep the id of a model whose process is gone, and refuse to load it until it is deleted."""
-        identifier = self._identifier(model)
+        identifier = self.identifier(model)
         if identifier in self._dead:
             unloaded = self._recorder("unload", model)
             reply = self._witness.hear("unload", self._server.client.unload(identifier))
@@ -188,7 +188,7 @@ class Instance:
         evicted, unloaded = self._recorder("evict", model), self._recorder("unload", model)
         detail = {"room_for": _name(room_for), "reason": "no memory to load it"}
         try:
-            reply = self._witness.hear("unload", self._server.client.unload(self._identifier(model)))
+            reply = self._witness.hear("unload", self._server.client.unload(self.identifier(model)))
             outcome = _unloaded(reply)
         except NoAnswerError as error:
             outcome, detail["error"] = "no answer", str(error)
@@ -202,7 +202,7 @@ class Instance:
         record = partial(self._timeline.record, kind, source="hosting", server=self._endpoint, model=_name(model))
         return lambda **fields: record(seconds=time.monotonic() - start, **fields)
 
-    def _identifier(self, model: str) -> str:
+    def identifier(self, model: str) -> str:
         """The opaque id that the container knows a model by: 32 hex digits, as on a real endpoint."""
         with self._lock:
             found = self._identifiers.get(model)
@@ -212,7 +212,7 @@ class Instance:
         return found
 
     def _folder(self, model: str) -> Path:
-        return self._server.models / self._identifier(model) / "model"
+        return self._server.models / self.identifier(model) / "model"
 
     def close(self) -> None:
         """Start nothing more; what is under way ends with the server."""

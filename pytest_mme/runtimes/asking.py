@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from pytest_mme.contract.client import Reply
+from pytest_mme.errors import ContractError
 from pytest_mme.models.builder import Model
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
 
@@ -17,8 +18,11 @@ def instance_body(x: Any, signature: str) -> bytes:
 
 
 def prediction(reply: Reply) -> Any:
-    """The one prediction of a good reply."""
-    return reply.json()["predictions"][0]
+    """The one prediction of a good reply; raises `ContractError` when it holds none, as an error that says it is good."""
+    try:
+        return reply.json()["predictions"][0]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ContractError("invoke", reply.status, reply.text) from error
 
 
 def known_answer(model: Model, x: Any, signature: str, before: float | None) -> dict[str, Any]:

@@ -14,11 +14,14 @@ from pytest_mme.contract.client import ContractClient
 from pytest_mme.contract.dialects import Dialect, dialect_of
 from pytest_mme.errors import NoAnswerError, ServerStartError, UnavailableError
 from pytest_mme.events import Timeline
-from pytest_mme.runtimes.base import ServerSpec, let_others_read
+from pytest_mme.runtimes.base import STOP_S, ServerSpec, let_others_read
 from pytest_mme.settings import SharedFolder
 
 _NOT_OURS = ("memory_mib", "cpus", "code", "image", "handler_requests", "device")
 """What whoever starts a server decides."""
+
+
+_ELSEWHERE = "run this test with --mme-runtime=local or docker, or deselect it where a server is attached"
 
 
 class AttachRuntime:
@@ -60,7 +63,7 @@ def _refuse(spec: ServerSpec) -> None:
         raise UnavailableError(
             f"{', '.join(asked)} of a server that runs already",
             "whoever started it has decided that",
-            "run this test with --mme-runtime=local or docker, or deselect it where a server is attached",
+            _ELSEWHERE,
         )
 
 
@@ -79,6 +82,10 @@ def _dialect(name: str, client: ContractClient) -> Dialect:
             seen = f"{call} answered {reply.status}: {reply.text}"
             raise ServerStartError(name, f"{client.url} is no multi-model server: {seen}", "")
     return dialect
+
+
+def _not_ours(what: str) -> UnavailableError:
+    return UnavailableError(f"{what} of an attached server", "whoever started it keeps it", _ELSEWHERE)
 
 
 class AttachedServer:
@@ -119,6 +126,25 @@ class AttachedServer:
             advice = "measure on --mme-runtime=docker, which asks the kernel"
             raise UnavailableError("the memory of an attached server", f"it answered {reply.status}", advice)
         return int(reply.json()["used_bytes"])
+
+    def signal(self, identifier: str, name: str) -> None:
+        """Not ours to do."""
+        del name
+        raise _not_ours(f"the process of model {identifier}")
+
+    def limit_memory(self, limit_bytes: int) -> int:
+        """Not ours to do."""
+        del limit_bytes
+        raise _not_ours("the memory limit")
+
+    def stop(self, grace_s: float = STOP_S) -> float:
+        """Not ours to do."""
+        del grace_s
+        raise _not_ours("the end")
+
+    def start_again(self) -> None:
+        """Not ours to do."""
+        raise _not_ours("the start")
 
     def catch_up(self) -> None:
         """What there is to know is known: the client's own view."""

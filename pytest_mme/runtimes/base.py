@@ -111,6 +111,10 @@ def let_others_read(folder: Path, *, below: Path) -> None:
         path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
 
 
+STOP_S = 30.0
+"""SIGTERM, and so long after it SIGKILL. Source: AWS, "Use Your Own Inference Code with Hosting Services"."""
+
+
 class Running(Protocol):
     """A server that runs."""
 
@@ -137,6 +141,18 @@ class Running(Protocol):
 
     def catch_up(self) -> None:
         """Return when all that the server has seen until now is on the timeline."""
+
+    def signal(self, identifier: str, name: str) -> None:
+        """Send a signal, such as KILL, to the process of a loaded model; raises `UnavailableError` where it cannot."""
+
+    def limit_memory(self, limit_bytes: int) -> int:
+        """Change the memory limit, in bytes, and return the one before; raises `UnavailableError` where it cannot."""
+
+    def stop(self, grace_s: float = STOP_S) -> float:
+        """SIGTERM, and after *grace_s* seconds SIGKILL; how many seconds it took. `UnavailableError` where it cannot."""
+
+    def start_again(self) -> None:
+        """Start it after a stop, with nothing loaded; `client` is another then."""
 
 
 class Runtime(Protocol):

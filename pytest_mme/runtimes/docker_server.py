@@ -5,41 +5,47 @@ from __future__ import annotations
 import contextlib
 import io
 import tarfile
-import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pytest_mme.contract import routes
-from pytest_mme.contract.client import ContractClient, Reply
-from pytest_mme.contract.dialects import CONTRACT, dialect_of
-from pytest_mme.errors import NoAnswerError, NotReadyError, ServerStartError, UnavailableError
+from pytest_mme.contract.dialects import CONTRACT, Dialect, dialect_of
+from pytest_mme.errors import NotReadyError, ServerStartError, UnavailableError
 from pytest_mme.events import Timeline
 from pytest_mme.runtimes import containers
-from pytest_mme.runtimes.base import ServerSpec, let_others_read
+from pytest_mme.runtimes.base import STOP_S, ServerSpec, let_others_read
 from pytest_mme.runtimes.container_leases import labels, promise_container
-from pytest_mme.runtimes.engine import first_line, hang_up, remote_host
+from pytest_mme.runtimes.engine import first_line, remote_host
 from pytest_mme.runtimes.listening import Listener
+from pytest_mme.runtimes.output import Output, end_of
 from pytest_mme.runtimes.probes import probe_of
+from pytest_mme.runtimes.readiness import ready_client
 from pytest_mme.runtimes.watching import Sampler, Watch
-from pytest_mme.serving.logs import readable
-from pytest_mme.waiting import wait_for
 
 if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
     from docker.models.images import Image
 
-STOP_S = 30.0
-"""SIGTERM, and so long after it SIGKILL. Source: AWS, "Use Your Own Inference Code with Hosting Services"."""
-
 _LOG_LINES = 20
-_LISTS_WITHIN_S = 5.0  # after `/ping`: the platform asks for both
-_TEAR_DOWN_S = 5  # a test is over: what it left in flight is cut off
+_TEAR_DOWN_S = 5.0  # a test is over: what it left in flight is cut off
 _UNSEEN_MOUNT = "bind source path does not exist"
 _NO_GPU_DRIVER = "could not select device driver"
+_SIGNAL = """
+if [ -z "$PROCESS" ]; then
+    named=$(printenv MODEL | grep -lsFf - /proc/[0-9]*/cmdline | cut -d/ -f3)
+    parents=" $(for pid in $named; do cut -d' ' -f4 "/proc/$pid/stat"; done | tr '\\n' ' ') "
+    for pid in $named; do
+        case "$parents" in *" $pid "*) ;; *) PROCESS="$PROCESS $pid" ;; esac
+    done
+fi
+kill -s "$SIGNAL" $PROCESS
+"""
+"""Run in the container: a process is a model's when its command line names the model's id. Of multi-model-server's two
+it is the child: it holds the model, and is what the kernel kills."""
 
 
 class DockerServer:
@@ -48,45 +54,38 @@ class DockerServer:
     def __init__(
         self, name: str, directory: Path, timeline: Timeline, engine: docker.DockerClient, image: Image
     ) -> None:
-        self.name, self._directory, self._timeline, self._engine, self._image = name, directory, timeline, engine, image
+        self.name, self._timeline, self._engine, self._image = name, timeline, engine, image
         self.models = directory / "models"
         self.facts: Mapping[str, Any] = {}
+        self.dialect: Dialect = CONTRACT
         self._log_path = directory / "server.log"
         self._log_path.touch()
-        self._tells = containers.EVENTS_LABEL in image.labels
-        self._listener = Listener(timeline)
+        self._listener = Listener(timeline) if containers.EVENTS_LABEL in image.labels else None
         self._mounted = True
-        self._undo = contextlib.ExitStack()
+        self._undo, self._life = contextlib.ExitStack(), contextlib.ExitStack()
 
     def start(self, spec: ServerSpec, known_bytes: Mapping[str, int], *, device: str, run: Path) -> None:
         """Create the container, start it and wait until it answers; raises `ServerStartError`, `UnavailableError`."""
-        from docker.errors import APIError
-
         began = time.monotonic()
         self.models.mkdir()
         self.models.chmod(0o755)  # the container's user is another
+        self._start_s = spec.start_s
         self.container_name = f"mme-{run.name}-{self.name}-{uuid.uuid4().hex[:6]}"
         promise_container(run, self.container_name)
         self._undo.callback(self._remove)
         options: dict[str, Any] = {
             "command": ["serve"],
             "name": self.container_name,
-            "environment": containers.environment(spec, self.name, known_bytes, tells=self._tells),
+            "environment": containers.environment(spec, self.name, known_bytes, tells=self._listener is not None),
             "labels": labels(run),
             "ports": {f"{containers.PORT}/tcp": (self._published_at(), None)},
             "healthcheck": {"test": ["NONE"]},  # the kit asks by itself
             **containers.limits(spec),
             **containers.devices(spec, device),
         }
-        try:
+        with self._engines_refusals():
             self._container = self._create(spec, options)
-            self._listen()
-            self._container.start()
-            self._container.reload()
-        except APIError as error:
-            raise self._not_started(error) from error
-        self._await_ready(spec.start_s)
-        self._look_on()
+        self._live()
         self._timeline.record("start", source="engine", server=self.name, seconds=time.monotonic() - began)
 
     def _published_at(self) -> str:
@@ -110,77 +109,35 @@ class DockerServer:
             _send(created, folder, target)
         return created
 
-    def _not_started(self, error: Exception) -> Exception:
-        said = first_line(error)
-        if _NO_GPU_DRIVER in said:
-            advice = "install NVIDIA's container toolkit for the engine, or use device='cpu'"
-            return UnavailableError("a GPU in a container", said, advice)
-        return ServerStartError(self.name, f"the engine says: {said}", self._log_end())
+    @contextlib.contextmanager
+    def _engines_refusals(self) -> Iterator[None]:
+        """As errors of the kit: `UnavailableError` for a GPU that it cannot give, else `ServerStartError`."""
+        from docker.errors import APIError
 
-    def _listen(self) -> None:
-        """Read what the container prints, from its first line on."""
-        self._output = self._container.attach(stdout=True, stderr=True, stream=True, logs=True, demux=True)
-        self._reader = threading.Thread(target=self._read, name=f"log of {self.name}", daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        rest = {"out": b"", "err": b""}
-        with self._log_path.open("ab", buffering=0) as log, contextlib.suppress(OSError, ValueError):
-            for out, err in self._output:
-                for name, chunk in (("out", out), ("err", err)):
-                    *lines, rest[name] = (rest[name] + (chunk or b"")).split(b"\n")
-                    self._take(lines, log, events=name == "out" and self._tells)
-            self._take(list(filter(None, rest.values())), log, events=False)
-        self._listener.end()
-
-    def _take(self, lines: list[bytes], log: io.FileIO, *, events: bool) -> None:
-        for line in lines:
-            if not (events and self._listener.hear(line)):
-                log.write(line + b"\n")
-
-    def _await_ready(self, within_s: float) -> None:
-        """`/ping` and `GET /models` answer, as the platform asks for; raises `ServerStartError` with what was seen."""
         try:
-            self.client = wait_for(
-                self._answering, what="GET /ping answering 200", timeout_s=within_s, gone=self._not_running
-            )
-            self._undo.callback(self.client.close)
-            wait_for(
-                lambda: _answered(self.client.list),
-                what="GET /models answering 200, as /ping does",
-                timeout_s=_LISTS_WITHIN_S,
-                gone=self._not_running,
-            )
+            yield
+        except APIError as error:
+            said = first_line(error)
+            if _NO_GPU_DRIVER in said:
+                advice = "install NVIDIA's container toolkit for the engine, or use device='cpu'"
+                raise UnavailableError("a GPU in a container", said, advice) from error
+            raise ServerStartError(self.name, f"the engine says: {said}", self._log_end()) from error
+
+    def _live(self) -> None:
+        """Start the container that was created, or has been stopped, and wait until it is ready."""
+        with self._engines_refusals():
+            self._output = Output(self._container, self._log_path, self._listener)
+            self._life.callback(self._output.close)
+            self._container.start()
+        try:
+            self.client = ready_client(self._addresses, within_s=self._start_s, gone=self.gone)
         except NotReadyError as error:
             raise ServerStartError(self.name, str(error), self._log_end()) from error
-        self.dialect = CONTRACT if self._tells else dialect_of(self.client)
-        if self._tells:
-            self.facts = wait_for(lambda: self._listener.facts or None, what="its first event", timeout_s=within_s)
-
-    def _look_on(self) -> None:
-        self.probe = probe_of(self._container)
-        sampler = None if self._tells else Sampler(self.probe, self._timeline, self.name)
-        self._watch = Watch(self._engine, self._container, self._timeline, self.name, sampler=sampler)
-        self._undo.callback(self._watch.close)
-        if sampler:
-            self._undo.callback(sampler.close)
-
-    def _answering(self) -> ContractClient | None:
-        """A client of the first address that answers: the published port, or where we live in a container ourselves
-        and the engine's loopback is not ours, the container's own."""
-        seen = OSError("no address yet")
-        for url in self._addresses():
-            client = ContractClient(url)
-            try:
-                _answered(client.ping)
-            except OSError as error:
-                seen = error
-                client.close()
-            else:
-                return client
-        raise seen
+        self._undo.callback(self.client.close)
+        self._look_on()
 
     def _addresses(self) -> list[str]:
+        """The published port, and where we live in a container ourselves, whose loopback is another: the container's."""
         self._container.reload()
         network = self._container.attrs["NetworkSettings"]
         published = (network["Ports"] or {}).get(f"{containers.PORT}/tcp") or []
@@ -188,7 +145,21 @@ class DockerServer:
         inside = [one["IPAddress"] for one in network["Networks"].values() if one.get("IPAddress")]
         return found + [routes.origin(address, containers.PORT) for address in inside]
 
-    def _not_running(self) -> str | None:
+    def _look_on(self) -> None:
+        """From now on what the kernel and the engine see is on the timeline."""
+        self._probe = probe_of(self._container)
+        sampler = None if self._listener else Sampler(self._probe, self._timeline, self.name)
+        if sampler:
+            self._life.callback(sampler.close)
+        self._watch = Watch(self._engine, self._container, self._timeline, self.name, sampler=sampler)
+        self._life.callback(self._watch.close)
+        if self._listener:
+            self.facts = self._listener.first_words(self._start_s)
+        else:
+            self.dialect = dialect_of(self.client)
+
+    def gone(self) -> str | None:
+        """How the container has ended."""
         ended = self._ended()
         return None if ended is None else str(ended)
 
@@ -214,40 +185,59 @@ class DockerServer:
         return self._log_path.read_text(errors="replace")
 
     def _log_end(self) -> str:
-        if hasattr(self, "_reader") and self._not_running():
-            self._reader.join(timeout=_TEAR_DOWN_S)  # the last lines say why
-        return "\n".join(map(readable, self.log().splitlines()[-_LOG_LINES:]))
-
-    def gone(self) -> str | None:
-        """How the container has ended."""
-        return self._not_running()
+        if hasattr(self, "_output") and self.gone():
+            self._output.hear_out()  # the last lines say why
+        return end_of(self._log_path, _LOG_LINES)
 
     def used_bytes(self) -> int:
-        """What the container is charged."""
-        return self.probe.used_bytes()
+        """What the container is charged, less page cache."""
+        return self._probe.used_bytes()
 
     def catch_up(self) -> None:
         """Return when what the server, the kernel and the engine have told until now is on the timeline."""
-        if self._tells:
+        if self._listener:
             self._listener.catch_up(self.client)
         self._watch.catch_up()
+
+    def signal(self, identifier: str, name: str) -> None:
+        """Send a signal to the process of a model, from within the container; `Running.signal`."""
+        known = self._listener and self._listener.pid(identifier)
+        environment = {"MODEL": identifier, "SIGNAL": name, **({"PROCESS": str(known)} if known else {})}
+        code, said = self._container.exec_run(["sh", "-c", _SIGNAL], environment=environment)
+        if code:
+            seen = bytes(said).decode(errors="replace").strip()  # type: ignore[arg-type]  # no stream was asked for
+            raise UnavailableError(f"the process of model {identifier}", seen, "load the model first")
+
+    def limit_memory(self, limit_bytes: int) -> int:
+        """Change the container's limit, and swap's with it; the one before."""
+        before = int(self._container.attrs["HostConfig"]["Memory"])
+        self._container.update(mem_limit=limit_bytes, memswap_limit=limit_bytes)
+        self._container.reload()
+        return before
 
     def stop(self, grace_s: float = STOP_S) -> float:
         """SIGTERM, and after *grace_s* seconds SIGKILL, as the platform does; how many seconds it took."""
         self._watch.expect_the_end()
         began = time.monotonic()
         self._container.stop(timeout=round(grace_s))
-        seconds = time.monotonic() - began
-        ended = self._ended()
-        outcome = "ok" if ended is None else f"exit {ended.code}"
+        seconds, ended = time.monotonic() - began, self._ended()
+        outcome = "ok" if ended is None or ended.code == 0 else f"exit {ended.code}"
         self._timeline.record("stop", source="engine", server=self.name, outcome=outcome, seconds=seconds)
+        self._life.close()
         return seconds
+
+    def start_again(self) -> None:
+        """Start the container after a stop: nothing is loaded; it has another port, and `client` is another."""
+        began = time.monotonic()
+        self._live()
+        self._timeline.record("restart", source="engine", server=self.name, seconds=time.monotonic() - began)
 
     def close(self) -> None:
         """End the container and remove it. Closing twice is fine."""
         if hasattr(self, "_watch") and self._ended() is None:
             self.stop(_TEAR_DOWN_S)
         self._undo.close()
+        self._life.close()
 
     def _remove(self) -> None:
         """By name: what was never started, or whose creation never answered, goes too."""
@@ -255,20 +245,6 @@ class DockerServer:
 
         with contextlib.suppress(NotFound):
             self._engine.containers.get(self.container_name).remove(force=True, v=True)
-        if hasattr(self, "_reader"):
-            self._reader.join(timeout=_TEAR_DOWN_S)
-            hang_up(self._output)
-
-
-def _answered(call: Any) -> Reply:
-    """The reply of a call of the contract; OSError, in words, when it is no good one."""
-    try:
-        reply: Reply = call()
-    except NoAnswerError as error:
-        raise OSError(f"no answer: {error.cause}") from error
-    if reply.status != 200:
-        raise OSError(f"it answered {reply.status}: {reply.text[:200]}")
-    return reply
 
 
 def _send(container: Container, folder: Path, target: str) -> None:

@@ -14,6 +14,7 @@ from pytest_mme.errors import NoAnswerError
 from pytest_mme.events import Event, Timeline
 
 _CATCH_UP_S = 10.0
+_ARRIVES_S = 2.0  # the event of a load, after its answer
 
 
 class Listener:
@@ -22,30 +23,53 @@ class Listener:
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
         self._marks: dict[str, threading.Event] = {}
-        self._ended = threading.Event()
+        self._begun, self._ended = threading.Event(), threading.Event()
         self.facts: Mapping[str, Any] = {}
         """What the server said of itself in its first line."""
+        self._pids: dict[str, int] = {}
+        self._loaded = threading.Condition()
 
     def hear(self, line: bytes) -> bool:
         """Take a line; False when it is none of the server's own, but something that somebody has printed."""
         try:
             fields = json.loads(line)
             if "ready" in fields:
-                self.facts = dict(fields["ready"])
+                self._begin(fields["ready"])
                 return True
             self._add(Event(**fields))
         except (TypeError, ValueError):
             return False
         return True
 
+    def _begin(self, facts: Mapping[str, Any]) -> None:
+        self.facts = dict(facts)
+        self._ended.clear()
+        self._begun.set()
+
+    def first_words(self, within_s: float) -> Mapping[str, Any]:
+        """What the server said of itself, once it has; nothing after *within_s* seconds."""
+        self._begun.wait(timeout=within_s)
+        return self.facts
+
     def _add(self, event: Event) -> None:
         if event.kind == "mark" and (mark := self._marks.pop(event.detail["token"], None)):
             mark.set()
         else:
+            if event.kind == "load" and event.model and "pid" in event.detail:
+                with self._loaded:
+                    self._pids[event.model] = event.detail["pid"]
+                    self._loaded.notify_all()
             self._timeline.add(dataclasses.replace(event, at_s=event.at_s - self._timeline.began_monotonic_s))
+
+    def pid(self, identifier: str) -> int | None:
+        """The process of a model that has been loaded, in the server's own pid namespace; None when none was."""
+        with self._loaded:
+            self._loaded.wait_for(lambda: identifier in self._pids, timeout=_ARRIVES_S)
+            return self._pids.get(identifier)
 
     def end(self) -> None:
         """There will be no more lines."""
+        self._begun.clear()
         self._ended.set()
         for mark in list(self._marks.values()):
             mark.set()

@@ -6,27 +6,34 @@ import contextlib
 import importlib.metadata
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.contract.dialects import CONTRACT
-from pytest_mme.errors import ServerStartError
+from pytest_mme.errors import ServerStartError, UnavailableError
 from pytest_mme.events import Timeline
-from pytest_mme.runtimes.base import ServerSpec
+from pytest_mme.runtimes.base import STOP_S, ServerSpec
 from pytest_mme.runtimes.leases import CGROUPS
 from pytest_mme.runtimes.listening import Listener
+from pytest_mme.serving import cgroups
 from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.logs import readable
 
 _MIB = 1024 * 1024
 _STOP_S = 20.0
 _LOG_LINES = 20
+_NO_LIMIT = 2**62  # bytes
+_AS_ROOT = "run as root, or in a delegated cgroup: then the kernel enforces it"
 
 
 class LocalRuntime:
@@ -93,7 +100,7 @@ class LocalServer:
     dialect = CONTRACT
 
     def __init__(self, name: str, directory: Path, timeline: Timeline) -> None:
-        self.name, self._directory = name, directory
+        self.name, self._directory, self._timeline = name, directory, timeline
         self._listener = Listener(timeline)
         self.models = directory / "models"
         self.facts: Mapping[str, Any] = {}
@@ -102,28 +109,32 @@ class LocalServer:
 
     def start(self, fields: Mapping[str, Any], *, env: Mapping[str, str], start_s: float) -> None:
         """Start the process and wait for its first line; raises `ServerStartError`."""
+        began = time.monotonic()
         self.models.mkdir()
-        (self._directory / "tmp").mkdir()
+        temporary = self._directory / "tmp"  # user code may be killed before it cleans up
+        temporary.mkdir()
+        self._config = ServingConfig(**fields, lifeline_fd=0)
+        self._environment = {**os.environ, "TMPDIR": str(temporary), **env}
+        self._start_s = start_s
+        self._live()
+        self._timeline.record("start", source="engine", server=self.name, seconds=time.monotonic() - began)
+
+    def _live(self) -> None:
         reading, writing = os.pipe()
-        config = ServingConfig(**fields, lifeline_fd=0)
-        with self._log_path.open("wb") as log:
+        with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pytest_mme.serving", config.to_json(), str(writing)],
+                [sys.executable, "-m", "pytest_mme.serving", self._config.to_json(), str(writing)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=[writing],
-                env={
-                    **os.environ,
-                    "TMPDIR": str(self._directory / "tmp"),
-                    **env,
-                },  # user code may be killed before it cleans up
+                env=self._environment,
                 start_new_session=True,  # a terminal's Ctrl-C is pytest's to handle; it ends us after the fixtures
             )
         os.close(writing)
         events = self._undo.enter_context(os.fdopen(reading, "rb"))
         self._undo.callback(self._stop)
-        self._await_first_line(events, start_s)
+        self._await_first_line(events, self._start_s)
         self.facts = self._listener.facts
         self.client = ContractClient(f"http://127.0.0.1:{self.facts['port']}")
         self._undo.callback(self.client.close)
@@ -177,6 +188,45 @@ class LocalServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def signal(self, identifier: str, name: str) -> None:
+        """Send a signal to the worker of a model; `Running.signal`."""
+        pid = self._listener.pid(identifier)
+        living = {child.pid: child for child in psutil.Process(self._process.pid).children(recursive=True)}
+        if pid not in living:
+            raise UnavailableError(
+                f"the process of model {identifier}", "it has none that lives", "load the model first"
+            )
+        living[pid].send_signal(getattr(signal, f"SIG{name}"))
+
+    def limit_memory(self, limit_bytes: int) -> int:
+        """Change the workers' limit; the one before. The kernel's only: sampling knows no other than it began with."""
+        if self.facts["cgroup"] is None:
+            raise UnavailableError("another memory limit", f"it is enforced by {self.facts['enforcement']}", _AS_ROOT)
+        cgroup = cgroups.at(Path(self.facts["cgroup"]))
+        before = cgroup.limit_bytes() or _NO_LIMIT
+        cgroup.limit(limit_bytes)
+        return before
+
+    def stop(self, grace_s: float = STOP_S) -> float:
+        """SIGTERM, upon which it drains, and after *grace_s* seconds SIGKILL; how many seconds it took."""
+        began = time.monotonic()
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=grace_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._undo.close()
+        seconds, code = time.monotonic() - began, self._process.returncode
+        outcome = "ok" if code == 0 else f"exit {code}"
+        self._timeline.record("stop", source="engine", server=self.name, outcome=outcome, seconds=seconds)
+        return seconds
+
+    def start_again(self) -> None:
+        """Start it after a stop, at another port."""
+        began = time.monotonic()
+        self._live()
+        self._timeline.record("restart", source="engine", server=self.name, seconds=time.monotonic() - began)
 
     def place(self, folder: Path) -> str:
         """The same path: the server lives on this machine."""

@@ -29,12 +29,15 @@ class Server(Checked):
 
     def __init__(self, running: Running, timeline: Timeline) -> None:
         self.running = running
-        self.client: ContractClient = running.client
-        """The contract's calls, answers returned as they are."""
         self._timeline = timeline
         self._witness = Witness(running.dialect, timeline, server=running.name, source="client")
         self._logged_before = len(running.log())
         self._identifiers: dict[str, str] = {}
+
+    @property
+    def client(self) -> ContractClient:
+        """The contract's calls, answers returned as they are."""
+        return self.running.client
 
     @property
     def name(self) -> str:

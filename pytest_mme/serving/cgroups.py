@@ -43,10 +43,11 @@ class CgroupV1:
 
     def limit(self, limit_bytes: int) -> None:
         """Set `memory.limit_in_bytes` and, where swap is accounted, the same for memory and swap together."""
-        (self.directory / "memory.limit_in_bytes").write_text(str(limit_bytes))
-        with_swap = self.directory / "memory.memsw.limit_in_bytes"
-        if with_swap.exists():
-            with_swap.write_text(str(limit_bytes))
+        limit, with_swap = (self.directory / f"memory.{name}" for name in ("limit_in_bytes", "memsw.limit_in_bytes"))
+        order = [limit, with_swap] if limit_bytes < int(limit.read_text()) else [with_swap, limit]  # the first is less
+        for file in order:
+            if file.exists():
+                file.write_text(str(limit_bytes))
 
     def limit_bytes(self) -> int | None:
         """`memory.limit_in_bytes`, which is a number near 2**63 where there is no limit."""
@@ -106,6 +107,11 @@ def _lets_in(directory: Path) -> bool:
     """Try it: version 2 also asks for the right to write to the common ancestor of the old cgroup and the new."""
     try_it = ["sh", "-c", 'echo $$ > "$1"', "sh", str(directory / "cgroup.procs")]
     return subprocess.run(try_it, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def at(directory: Path) -> MemoryCgroup:
+    """The memory cgroup of that directory."""
+    return CgroupV1(directory) if (directory / _LIMIT[CgroupV1]).exists() else CgroupV2(directory)
 
 
 def own(proc: Path = Path("/proc/self"), *, mounts: Path | None = None) -> MemoryCgroup:

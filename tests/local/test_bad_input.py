@@ -132,9 +132,9 @@ def folder_in(server: Server, fill: Fill) -> Iterator[Path]:
 @contextmanager
 def unharmed_endpoint(endpoint: Endpoint, good: Model) -> Iterator[None]:
     """What is done in the block leaves no process, and *good* still answers."""
-    before = processes(endpoint.server)
+    before = processes(endpoint.running)
     yield
-    assert processes(endpoint.server) == before
+    assert processes(endpoint.running) == before
     assert endpoint.invoke(good, [1.0]) == good.answer([1.0])
 
 
@@ -197,7 +197,7 @@ def test_an_archive_that_cannot_be_unpacked_is_a_validation_error(
     endpoint: Endpoint, aws: Aws, good: Model, kind: str
 ) -> None:
     content, words = ARCHIVES[kind]
-    before = processes(endpoint.server), files(endpoint.server)
+    before = processes(endpoint.running), files(endpoint.running)
     with in_s3(endpoint, aws, content) as target:
         status, code, message = refusal(endpoint, target)
     assert (status, code) == (400, "ValidationError")
@@ -205,7 +205,7 @@ def test_an_archive_that_cannot_be_unpacked_is_a_validation_error(
     assert message.startswith(f"Failed to extract model data archive {named}: it ")
     assert words in message
     assert len(message) < 1000
-    assert (processes(endpoint.server), files(endpoint.server)) == before
+    assert (processes(endpoint.running), files(endpoint.running)) == before
     assert endpoint.invoke(good, [1.0]) == good.answer([1.0])
 
 
@@ -554,12 +554,12 @@ def test_an_id_that_makes_no_sense_is_not_loaded(server: Server, good: Model, id
     ids=lambda target: ascii(target[:40]),
 )  # fmt: skip
 def test_a_target_that_is_not_there(endpoint: Endpoint, good: Model, target: str) -> None:
-    before = files(endpoint.server)
+    before = files(endpoint.running)
     with unharmed_endpoint(endpoint, good):
         status, code, message = refusal(endpoint, target)
     assert (status, code) == (400, "ValidationError")
     assert message.startswith(f"Failed to download model data (bucket: pytest-mme, key: {endpoint.name}/")
-    assert files(endpoint.server) == before
+    assert files(endpoint.running) == before
 
 
 def test_a_target_outside_the_prefix_is_not_there(endpoint: Endpoint, good: Model, aws: Aws) -> None:

@@ -181,7 +181,7 @@ def test_a_container_that_is_gone_is_a_model_error_with_status_0(mme_endpoint: E
     model = mme_models.linear()
     endpoint = mme_endpoint([model], name="ranking")
     endpoint.invoke(model, [1.0])
-    psutil.Process(endpoint.server.facts["pid"]).kill()
+    psutil.Process(endpoint.running.facts["pid"]).kill()
     told = refusal(endpoint, model.key)
     assert (told["status"], code(told), told["OriginalStatusCode"]) == (424, "ModelError", 0)
     assert "could not get a response from the ranking endpoint" in message(told)
@@ -238,7 +238,7 @@ def test_identifiers_on_the_server_are_opaque(mme_endpoint: Endpoints, mme_model
     model = mme_models.linear()
     endpoint = mme_endpoint([model])
     endpoint.invoke(model, [1.0])
-    (listed,) = endpoint.server.client.list().json()["models"]
+    (listed,) = endpoint.running.client.list().json()["models"]
     assert len(listed["modelName"]) == 32
     assert "model" not in listed["modelName"]
     assert listed["modelUrl"].endswith(f"/{listed['modelName']}/model")

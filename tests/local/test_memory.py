@@ -215,7 +215,7 @@ def test_fits_is_exact(mme_endpoint: Endpoints, mme_models: Models, weights_mib:
     endpoint.check_resident(*fleet[1:])
     for model in (*fleet, *reversed(fleet)):
         endpoint.invoke(model, [1.0])
-    assert len(endpoint.server.client.list().json()["models"]) == 3
+    assert len(endpoint.running.client.list().json()["models"]) == 3
 
 
 @needs_cgroup
@@ -223,7 +223,7 @@ def test_models_that_were_not_asked_yet_are_given_their_room(mme_endpoint: Endpo
     """Admission counts what they will hold, so that asking them afterwards kills nobody."""
     fleet = mme_models.fleet(6)
     endpoint = mme_endpoint(fleet, fits=3)
-    client, folder = endpoint.server.client, endpoint.server.models
+    client, folder = endpoint.running.client, endpoint.running.models
     statuses = []
     for model in fleet:
         extract(model.archive, folder / model.name)

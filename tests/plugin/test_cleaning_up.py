@@ -26,7 +26,7 @@ BLOCKING = """
         model = mme_models.linear()
         endpoint = mme_endpoint([model], memory_mib=100)
         endpoint.invoke(model, [1.0])
-        facts = dict(endpoint.server.facts, models=str(endpoint.server.models))
+        facts = dict(endpoint.running.facts, models=str(endpoint.running.models))
         name = getattr(request.config, "workerinput", {}).get("workerid", "main")
         draft = Path(f"{name}.tmp")
         draft.write_text(json.dumps(facts))

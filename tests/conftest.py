@@ -1,4 +1,4 @@
-"""These tests need a container engine and the project's images: `.ci/run` brings both, elsewhere they skip."""
+"""The container engine and the project's images: `.ci/run` brings both; elsewhere tests that need them skip."""
 
 from __future__ import annotations
 
@@ -59,7 +59,27 @@ def image(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def docker_run(server_image: str) -> Iterator[Run]:
-    """A run of the kit on the container runtime."""
-    environment = {**os.environ, "PYTEST_MME_RUNTIME": "docker", "PYTEST_MME_IMAGE": server_image}
-    with Run(Settings.resolve(environment=environment)) as run:
+    """A run of the kit on the container runtime, with the embedded server's image."""
+    with run_on(server_image) as run:
         yield run
+
+
+@pytest.fixture
+def image_run(image: str) -> Iterator[Run]:
+    """A run of the kit on the container runtime, with each of the project's images."""
+    with run_on(image) as run:
+        yield run
+
+
+@pytest.fixture(params=["local", "server", "mms"])
+def any_run(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """A run of the kit on each runtime that starts servers."""
+    image = None if request.param == "local" else request.getfixturevalue(f"{request.param}_image")
+    with run_on(image) as run:
+        yield run
+
+
+def run_on(image: str | None) -> Run:
+    """A run with that image, or where there is none on the local runtime."""
+    chosen = {} if image is None else {"PYTEST_MME_RUNTIME": "docker", "PYTEST_MME_IMAGE": image}
+    return Run(Settings.resolve(environment={**os.environ, **chosen}))

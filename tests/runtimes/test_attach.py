@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_a_shared_folder_is_called_by_the_servers_name_for_it(theirs: Server, tm
 
 
 @pytest.mark.parametrize("field", [{"memory_mib": 100}, {"cpus": 1}, {"image": "other"}])
-def test_what_its_owner_has_decided_is_refused(theirs: Server, field: dict[str, object]) -> None:
+def test_what_its_owner_has_decided_is_refused(theirs: Server, field: dict[str, Any]) -> None:
     with (
         attached(theirs.client.url) as run,
         pytest.raises(UnavailableError, match="runs already"),

@@ -1,0 +1,128 @@
+"""The faults of one server or endpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from pytest_mme.contract.client import ContractClient
+from pytest_mme.errors import UnavailableError
+from pytest_mme.events import Timeline
+from pytest_mme.faults.relay import Relay
+from pytest_mme.models.builder import Model
+from pytest_mme.runtimes.base import STOP_S, Running
+
+_MIB = 1024 * 1024
+
+
+class Victim(Protocol):
+    """A `Server` or an `Endpoint`."""
+
+    running: Running
+
+    def identifier(self, model: Model) -> str:
+        """The id that the server knows *model* by."""
+
+
+class Faults:
+    """What can be done to a server, on every runtime that can do it; else `UnavailableError` says why not.
+
+    Each leaves a `fault` event with the time that it lasted.
+    """
+
+    def __init__(self, victim: Victim, timeline: Timeline) -> None:
+        self._victim, self._timeline = victim, timeline
+
+    @property
+    def _running(self) -> Running:
+        return self._victim.running
+
+    def kill(self, model: Model) -> None:
+        """SIGKILL the process of a loaded model, as the kernel does when memory runs out. There is no way back."""
+        self._running.signal(self._victim.identifier(model), "KILL")
+        self._tell("killed", model)
+
+    @contextlib.contextmanager
+    def paused(self, model: Model) -> Iterator[None]:
+        """Stop the process of a loaded model (SIGSTOP) and let it go on afterwards: a model that hangs."""
+        identifier = self._victim.identifier(model)
+        self._running.signal(identifier, "STOP")
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(UnavailableError):  # it has died meanwhile
+                self._running.signal(identifier, "CONT")
+            self._tell("paused", model, seconds=time.monotonic() - began)
+
+    @contextlib.contextmanager
+    def squeezed(self, *, leave_mib: float = 8) -> Iterator[float]:
+        """Lower the memory limit to *leave_mib* above what is used now; gives the limit, in MiB.
+
+        Nothing dies of that alone: memory runs out when something asks for more. A limit below present use is what a
+        version 1 cgroup refuses (Linux, cgroup-v1/memory.rst).
+        """
+        limit = self._running.used_bytes() + int(leave_mib * _MIB)
+        before = self._running.limit_memory(limit)
+        began = time.monotonic()
+        try:
+            yield limit / _MIB
+        finally:
+            self._running.limit_memory(before)
+            self._tell("squeezed", seconds=time.monotonic() - began, limit_bytes=limit)
+
+    @contextlib.contextmanager
+    def stopped(self, *, grace_s: float = STOP_S) -> Iterator[float]:
+        """End the server as the platform does, SIGTERM and after *grace_s* SIGKILL; gives the seconds that it took.
+
+        Afterwards it is started again, with nothing loaded.
+        """
+        took_s = self._running.stop(grace_s)
+        began = time.monotonic()
+        try:
+            yield took_s
+        finally:
+            self._running.start_again()
+            self._tell("stopped", seconds=time.monotonic() - began)
+
+    @contextlib.contextmanager
+    def slowed(self, *, latency_s: float) -> Iterator[None]:
+        """Let every piece of a request and of its answer arrive *latency_s* seconds later."""
+        with self._relayed("slowed", latency_s=latency_s):
+            yield
+
+    @contextlib.contextmanager
+    def cut(self, *, silently: bool = False) -> Iterator[None]:
+        """Cut the network to the server: connections break, or, *silently*, nothing that is sent arrives."""
+        with self._relayed("cut", refusing=not silently, silent=silently):
+            yield
+
+    @contextlib.contextmanager
+    def _relayed(self, what: str, **network: Any) -> Iterator[None]:
+        """For requests that begin in between; those in flight go on as they began."""
+        running, direct = self._running, self._running.client
+        address = urlsplit(direct.url)
+        began = time.monotonic()
+        with Relay(address.hostname or "", address.port or 80, **network).running() as port:
+            client = ContractClient(f"http://127.0.0.1:{port}")
+            with contextlib.closing(client):
+                running.client = client
+                try:
+                    yield
+                finally:
+                    running.client = direct
+        self._tell(what, seconds=time.monotonic() - began, **network)
+
+    def _tell(self, outcome: str, model: Model | None = None, *, seconds: float | None = None, **detail: Any) -> None:
+        self._timeline.record(
+            "fault",
+            source="test",
+            server=self._running.name,
+            model=model and model.name,
+            outcome=outcome,
+            seconds=seconds,
+            detail=detail,
+        )

@@ -1,0 +1,72 @@
+"""A TCP relay: stands between the hosting side and a server, and makes the network there as bad as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+_CHUNK = 65536
+
+
+class Relay:
+    """Passes connections on to *host* and *port*, from a port of its own on loopback; in a thread of its own.
+
+    *latency_s*: how much later every piece arrives, in both directions. *refusing*: connections are reset. *silent*:
+    what is sent arrives nowhere, and nobody is told.
+    """
+
+    def __init__(
+        self, host: str, port: int, *, latency_s: float = 0.0, refusing: bool = False, silent: bool = False
+    ) -> None:
+        self._target = host, port
+        self._latency_s, self._refusing, self._silent = latency_s, refusing, silent
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[int]:
+        """Listen until the end, and then cut what is still connected; gives the port."""
+        listening: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        work = threading.Thread(
+            target=lambda: asyncio.run(self._serve(listening)), name=f"relay to {self._target}", daemon=True
+        )
+        work.start()
+        port, loop, stop = listening.result()
+        try:
+            yield port
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            work.join()
+
+    async def _serve(self, listening: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+        stop, connections = asyncio.Event(), set[asyncio.Task[None]]()
+        server = await asyncio.start_server(
+            lambda *ends: connections.add(asyncio.create_task(self._relay(*ends))), "127.0.0.1", 0
+        )
+        listening.set_result((server.sockets[0].getsockname()[1], asyncio.get_running_loop(), stop))
+        await stop.wait()
+        server.close()
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(OSError):
+            if self._refusing:
+                writer.transport.abort()
+                return
+            towards_reader, towards_writer = await asyncio.open_connection(*self._target)
+            with contextlib.closing(towards_writer):
+                await asyncio.gather(self._pass(reader, towards_writer), self._pass(towards_reader, writer))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on what is read, until there is no more."""
+        while block := await reader.read(_CHUNK):
+            if self._latency_s:
+                await asyncio.sleep(self._latency_s)
+            if not self._silent:
+                writer.write(block)
+                await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()

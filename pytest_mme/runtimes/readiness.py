@@ -1,0 +1,52 @@
+"""When a container is ready: `/ping` and `GET /models` answer, for the platform asks for both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pytest_mme.contract.client import ContractClient, Reply
+from pytest_mme.errors import NoAnswerError
+from pytest_mme.waiting import wait_for
+
+_LISTS_WITHIN_S = 5.0
+
+
+def ready_client(
+    addresses: Callable[[], list[str]], *, within_s: float, gone: Callable[[], str | None]
+) -> ContractClient:
+    """A client of the first address at which the server is ready; raises `NotReadyError` with what was seen last."""
+    client = wait_for(
+        lambda: _answering(addresses()), what="waiting for GET /ping to answer 200", timeout_s=within_s, gone=gone
+    )
+    wait_for(
+        lambda: _good(client.list),
+        what="waiting for GET /models to answer 200, as /ping does",
+        timeout_s=_LISTS_WITHIN_S,
+        gone=gone,
+    )
+    return client
+
+
+def _answering(urls: list[str]) -> ContractClient:
+    """A client of the first that answers; OSError with what the last of them said."""
+    seen = OSError("it has no address yet")
+    for url in urls:
+        client = ContractClient(url)
+        try:
+            _good(client.ping)
+        except OSError as error:
+            seen = error
+            client.close()
+        else:
+            return client
+    raise seen
+
+
+def _good(call: Callable[[], Reply]) -> Reply:
+    try:
+        reply = call()
+    except NoAnswerError as error:
+        raise OSError(f"no answer: {error.cause}") from error
+    if reply.status != 200:
+        raise OSError(f"it answered {reply.status}: {reply.text[:200]}")
+    return reply
