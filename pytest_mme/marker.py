@@ -9,7 +9,7 @@ import pytest
 SERVER_FIELDS = frozenset(
     {
         *("admission", "code", "cpus", "device", "drain_s", "gpu", "gpu_memory_fraction", "grace_s"),
-        *("env", "handler_requests", "image", "memory_mib", "oom", "start_s"),
+        *("env", "handler_requests", "image", "memory_mib", "oom", "share", "start_s"),
     }
 )
 ENDPOINT_FIELDS = frozenset({"eviction", "fits", "invoke_s", "prefix", "ready_s"})

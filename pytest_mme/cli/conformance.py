@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from pytest_mme.errors import MMEError
 from pytest_mme.report.conformance import document, summary, table, told
 from pytest_mme.run import Run
 from pytest_mme.runtimes.base import let_others_read
+from pytest_mme.settings import Settings
 
 _STATUS = {"pass": 0, "deviation": 1, "not judged": 2}
 _INTERRUPTED = 130
@@ -29,7 +31,11 @@ _STDOUT = Path("-")
 
 def judge_server(
     target: Annotated[
-        str, typer.Argument(help="The server's address, as in `http://localhost:8080`.", metavar="TARGET")
+        str,
+        typer.Argument(
+            help="The address of a server, as in `http://localhost:8080`, or an image, of which one is started.",
+            metavar="TARGET",
+        ),
     ],
     models: Annotated[
         Optional[Path],  # noqa: UP045  typer reads annotations
@@ -58,10 +64,13 @@ def judge_server(
         bool, typer.Option("--pages", help="Judge the pages of the list, too: that takes 101 models at once.")
     ] = False,
 ) -> None:
-    """Judge a running server by the container contract of multi-model endpoints, clause by clause.
+    """Judge a server by the container contract of multi-model endpoints, clause by clause.
 
-    The judge loads tiny models of its own and unloads them again; other models of the server do not matter. A container
-    that has a folder of this machine mounted:
+    The judge loads tiny models of its own and unloads them again; other models of the server do not matter.
+
+        pytest-mme conformance IMAGE
+
+    A server that runs already needs a folder of this machine that it sees, too:
 
         docker run -e SAGEMAKER_MULTI_MODEL=true -p 8080:8080 -v /tmp/judged:/opt/ml/models IMAGE serve
 
@@ -90,6 +99,10 @@ def judge_server(
 def _conformance_target(target: str, models: Path | None, models_at: str | None) -> Iterator[Subject]:
     """The server that *target* names, while it is to be judged."""
     url = urlsplit(target)
+    if "://" not in target:
+        with _started(target, models) as subject:
+            yield subject
+        return
     if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/"):
         raise typer.BadParameter(f"{target!r} is no server's address: give one as in http://localhost:8080")
     with contextlib.ExitStack() as undo:
@@ -102,6 +115,17 @@ def _conformance_target(target: str, models: Path | None, models_at: str | None)
             return str(known_as / placed.relative_to(folder))
 
         yield Subject(client=client, models=folder, place=place)
+
+
+@contextlib.contextmanager
+def _started(image: str, models: Path | None) -> Iterator[Subject]:
+    """A container of its own for an image."""
+    if models is not None:
+        raise typer.BadParameter(f"{image!r} is an image, whose server is given its models", param_hint="--models")
+    settings = Settings.resolve(environment={**os.environ, "PYTEST_MME_RUNTIME": "docker", "PYTEST_MME_IMAGE": image})
+    with Run(settings) as run, run.server(name="judged") as server:
+        running = server.running
+        yield Subject(client=running.client, models=running.models, place=running.place, used_bytes=running.used_bytes)
 
 
 def _temporary(undo: contextlib.ExitStack) -> Path:

@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_mme.events import Timeline
-from pytest_mme.runtimes import container_leases, leases
+from pytest_mme.runtimes import container_leases, leases, sharing
 from pytest_mme.runtimes.base import ServerSpec
 from pytest_mme.runtimes.docker_server import DockerServer
 from pytest_mme.runtimes.engine import Pull, connect, find_image
@@ -49,17 +49,42 @@ class DockerRuntime:
         """Of what *spec* runs: the image's own id."""
         return f"docker/{find_image(self._engine, spec.image or self._image, self._pull).id}"
 
+    def _lives(self, left: Mapping[str, Any]) -> bool:
+        from docker.errors import NotFound
+
+        try:
+            return str(self._engine.containers.get(left["container"]).status) == "running"
+        except NotFound:
+            return False
+
     @contextlib.contextmanager
     def run(
         self, spec: ServerSpec, *, name: str, timeline: Timeline, known_bytes: Mapping[str, int] | None = None
     ) -> Iterator[DockerServer]:
-        """Start a container; `Runtime.run`."""
+        """Start a container, or with ``share="run"`` use the run's for that *spec*; `Runtime.run`."""
         image = find_image(self._engine, spec.image or self._image, self._pull)
         with contextlib.ExitStack() as undo:
-            directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._directory))
-            if not self._keep:
-                undo.callback(shutil.rmtree, directory, ignore_errors=True)
-            server = DockerServer(name, directory, timeline, self._engine, image)
-            undo.callback(server.close)
-            server.start(spec, known_bytes or {}, device=self._device, run=self._directory)
-            yield server
+
+            def server(called: str, directory: Path, its_timeline: Timeline) -> DockerServer:
+                made = DockerServer(called, directory, its_timeline, self._engine, image)
+                undo.callback(made.close)
+                return made
+
+            def started(called: str, directory: Path, its_timeline: Timeline) -> DockerServer:
+                made = server(called, directory, its_timeline)
+                made.start(spec, known_bytes or {}, device=self._device, run=self._directory)
+                return made
+
+            if spec.share == "run":
+                place = sharing.Place(self._directory, spec, str(image.id), known_bytes or {})
+                left = place.record(
+                    lambda directory: started(place.name, directory, Timeline()).leave(), lives=self._lives
+                )
+                joined = server(name, place.directory, timeline)
+                joined.join(left, start_s=spec.start_s)
+                yield joined
+            else:
+                directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._directory))
+                if not self._keep:
+                    undo.callback(shutil.rmtree, directory, ignore_errors=True)
+                yield started(name, directory, timeline)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import tarfile
 import time
 import uuid
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_mme.contract import routes
 from pytest_mme.contract.dialects import CONTRACT, Dialect, dialect_of
-from pytest_mme.errors import NotReadyError, ServerStartError, UnavailableError
+from pytest_mme.errors import NoAnswerError, NotReadyError, ServerStartError, UnavailableError
 from pytest_mme.events import Timeline
 from pytest_mme.runtimes import containers
 from pytest_mme.runtimes.base import STOP_S, ServerSpec, let_others_read
@@ -60,8 +61,10 @@ class DockerServer:
         self.dialect: Dialect = CONTRACT
         self._log_path = directory / "server.log"
         self._log_path.touch()
-        self._listener = Listener(timeline) if containers.EVENTS_LABEL in image.labels else None
-        self._mounted = True
+        self._placed: set[str] = set()
+        self._shared = self._mounted = False
+        tells = containers.EVENTS_LABEL in image.labels
+        self._listener = Listener(timeline, name, mine=self._is_mine) if tells else None
         self._undo, self._life = contextlib.ExitStack(), contextlib.ExitStack()
 
     def start(self, spec: ServerSpec, known_bytes: Mapping[str, int], *, device: str, run: Path) -> None:
@@ -99,11 +102,15 @@ class DockerServer:
         from docker.errors import APIError
 
         try:
-            return self._engine.containers.create(self._image, mounts=containers.mounts(spec, self.models), **options)
+            created = self._engine.containers.create(
+                self._image, mounts=containers.mounts(spec, self.models), **options
+            )
         except APIError as error:
             if _UNSEEN_MOUNT not in str(error):
                 raise
-        self._mounted = False
+        else:
+            self._mounted = True
+            return created
         created = self._engine.containers.create(self._image, **options)
         for target, folder in containers.folders_to_send(spec).items():
             _send(created, folder, target)
@@ -126,9 +133,22 @@ class DockerServer:
     def _live(self) -> None:
         """Start the container that was created, or has been stopped, and wait until it is ready."""
         with self._engines_refusals():
-            self._output = Output(self._container, self._log_path, self._listener)
-            self._life.callback(self._output.close)
+            self._listen()
             self._container.start()
+        self._await_ready()
+        if self._listener:
+            self.facts = self._listener.first_words(self._start_s)
+
+    def _listen(self) -> None:
+        self._output = Output(self._container, self._log_path, self._listener)
+        self._life.callback(self._stop_listening)
+
+    def _stop_listening(self) -> None:
+        if self._ended():
+            self._output.hear_out()
+        self._output.close()
+
+    def _await_ready(self) -> None:
         try:
             self.client = ready_client(self._addresses, within_s=self._start_s, gone=self.gone)
         except NotReadyError as error:
@@ -153,10 +173,25 @@ class DockerServer:
             self._life.callback(sampler.close)
         self._watch = Watch(self._engine, self._container, self._timeline, self.name, sampler=sampler)
         self._life.callback(self._watch.close)
-        if self._listener:
-            self.facts = self._listener.first_words(self._start_s)
-        else:
-            self.dialect = dialect_of(self.client)
+        self.dialect = CONTRACT if self._listener else dialect_of(self.client)
+
+    def leave(self) -> dict[str, Any]:
+        """Let the container run on without us; what others need to `join` it."""
+        self._life.close()
+        self.client.close()
+        self._undo.pop_all()
+        self._shared = True
+        return {"container": self.container_name, "facts": dict(self.facts), "mounted": self._mounted}
+
+    def join(self, left: Mapping[str, Any], *, start_s: float) -> None:
+        """Use a container that was left running, together with others; raises `ServerStartError` when it has ended."""
+        self._shared, self._start_s = True, start_s
+        self._log_path = self._log_path.with_name(f"{self.name}-{uuid.uuid4().hex[:6]}.log")
+        self._log_path.touch()
+        self.container_name, self.facts, self._mounted = left["container"], left["facts"], left["mounted"]
+        self._container = self._engine.containers.get(self.container_name)
+        self._listen()
+        self._await_ready()
 
     def gone(self) -> str | None:
         """How the container has ended."""
@@ -175,6 +210,7 @@ class DockerServer:
     def place(self, folder: Path) -> str:
         """Where the platform puts models; sent to an engine that does not see this machine's files."""
         target = str(PurePosixPath(routes.MODELS_FOLDER, folder.relative_to(self.models).as_posix()))
+        self._placed.add(folder.relative_to(self.models).parts[0])
         let_others_read(folder, below=self.models)
         if not self._mounted:
             _send(self._container, folder, target)
@@ -208,8 +244,17 @@ class DockerServer:
             seen = bytes(said).decode(errors="replace").strip()  # type: ignore[arg-type]  # no stream was asked for
             raise UnavailableError(f"the process of model {identifier}", seen, "load the model first")
 
+    def _is_mine(self, identifier: str) -> bool:
+        """Of a shared server each has a part: the models that it has placed there."""
+        return not self._shared or identifier in self._placed
+
+    def _refuse_when_shared(self, what: str) -> None:
+        if self._shared:
+            raise UnavailableError(f"{what} of a server with share='run'", "others use it, too", "use share='private'")
+
     def limit_memory(self, limit_bytes: int) -> int:
         """Change the container's limit, and swap's with it; the one before."""
+        self._refuse_when_shared("another memory limit")
         before = int(self._container.attrs["HostConfig"]["Memory"])
         self._container.update(mem_limit=limit_bytes, memswap_limit=limit_bytes)
         self._container.reload()
@@ -217,6 +262,7 @@ class DockerServer:
 
     def stop(self, grace_s: float = STOP_S) -> float:
         """SIGTERM, and after *grace_s* seconds SIGKILL, as the platform does; how many seconds it took."""
+        self._refuse_when_shared("the end")
         self._watch.expect_the_end()
         began = time.monotonic()
         self._container.stop(timeout=round(grace_s))
@@ -233,11 +279,21 @@ class DockerServer:
         self._timeline.record("restart", source="engine", server=self.name, seconds=time.monotonic() - began)
 
     def close(self) -> None:
-        """End the container and remove it. Closing twice is fine."""
-        if hasattr(self, "_watch") and self._ended() is None:
+        """End the container and remove it; of a shared one, take away what was brought. Closing twice is fine."""
+        if self._shared:
+            self._take_away()
+        elif hasattr(self, "_watch") and self._ended() is None:
             self.stop(_TEAR_DOWN_S)
         self._undo.close()
         self._life.close()
+
+    def _take_away(self) -> None:
+        """Others go on with it, and the run removes it at its end."""
+        with contextlib.suppress(NoAnswerError, AttributeError):  # it has ended, or never answered us
+            while self._placed:
+                placed = self._placed.pop()
+                self.client.unload(placed)
+                shutil.rmtree(self.models / placed, ignore_errors=True)
 
     def _remove(self) -> None:
         """By name: what was never started, or whose creation never answered, goes too."""

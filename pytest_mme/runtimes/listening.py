@@ -6,7 +6,7 @@ import dataclasses
 import json
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytest_mme.contract.client import ContractClient
@@ -20,8 +20,9 @@ _ARRIVES_S = 2.0  # the event of a load, after its answer
 class Listener:
     """Puts a server's events on the timeline. One thread calls `hear`, any may ask."""
 
-    def __init__(self, timeline: Timeline) -> None:
-        self._timeline = timeline
+    def __init__(self, timeline: Timeline, server: str, *, mine: Callable[[str], bool] = lambda _: True) -> None:
+        """*server*: what the timeline calls it. *mine*: whether a model's id is one of those that are told of here."""
+        self._timeline, self._server, self._mine = timeline, server, mine
         self._marks: dict[str, threading.Event] = {}
         self._begun, self._ended = threading.Event(), threading.Event()
         self.facts: Mapping[str, Any] = {}
@@ -54,12 +55,14 @@ class Listener:
     def _add(self, event: Event) -> None:
         if event.kind == "mark" and (mark := self._marks.pop(event.detail["token"], None)):
             mark.set()
-        else:
+        elif event.model is None or self._mine(event.model):
             if event.kind == "load" and event.model and "pid" in event.detail:
                 with self._loaded:
                     self._pids[event.model] = event.detail["pid"]
                     self._loaded.notify_all()
-            self._timeline.add(dataclasses.replace(event, at_s=event.at_s - self._timeline.began_monotonic_s))
+            self._timeline.add(
+                dataclasses.replace(event, server=self._server, at_s=event.at_s - self._timeline.began_monotonic_s)
+            )
 
     def pid(self, identifier: str) -> int | None:
         """The process of a model that has been loaded, in the server's own pid namespace; None when none was."""

@@ -101,7 +101,7 @@ class LocalServer:
 
     def __init__(self, name: str, directory: Path, timeline: Timeline) -> None:
         self.name, self._directory, self._timeline = name, directory, timeline
-        self._listener = Listener(timeline)
+        self._listener = Listener(timeline, name)
         self.models = directory / "models"
         self.facts: Mapping[str, Any] = {}
         self._log_path = directory / "server.log"

@@ -49,8 +49,8 @@ class Output:
 
     def close(self) -> None:
         """Hang up."""
-        self.hear_out()
         hang_up(self._stream)
+        self._thread.join(timeout=_LAST_LINES_S)
 
 
 def end_of(log: Path, lines: int) -> str:
