@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 
 import docker
 import pytest
@@ -50,6 +52,24 @@ def _found(engine: docker.DockerClient, name: str) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def derived(engine: docker.DockerClient, server_image: str) -> Iterator[Callable[..., str]]:
+    """Makes an image of the embedded server's by more lines of a Dockerfile; its name. All go with the session."""
+    names: dict[tuple[str, ...], str] = {}
+
+    def derive(*lines: str) -> str:
+        if lines not in names:
+            name = f"mme-test:{uuid.uuid4().hex[:12]}"
+            dockerfile = io.BytesIO("\n".join((f"FROM {server_image}", *lines)).encode())
+            engine.images.build(fileobj=dockerfile, tag=name, rm=True)
+            names[lines] = name
+        return names[lines]
+
+    yield derive
+    for name in names.values():
+        engine.images.remove(name, force=True)
+
+
 @pytest.fixture(params=["server", "mms"])
 def image(request: pytest.FixtureRequest) -> str:
     """Each of the project's images."""
@@ -61,6 +81,13 @@ def image(request: pytest.FixtureRequest) -> str:
 def docker_run(server_image: str) -> Iterator[Run]:
     """A run of the kit on the container runtime, with the embedded server's image."""
     with run_on(server_image) as run:
+        yield run
+
+
+@pytest.fixture
+def mms_run(mms_image: str) -> Iterator[Run]:
+    """A run of the kit on the container runtime, with multi-model-server's image."""
+    with run_on(mms_image) as run:
         yield run
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import logging
 import os
 import tempfile
@@ -16,11 +17,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_mme.errors import TensorFlowError
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.signatures import Signature, read_signatures
 from pytest_mme.models.archive import versions
 from pytest_mme.serving import cgroups, rest
 from pytest_mme.serving.estimate import estimate
+from pytest_mme.serving.statuses import STATUS
 
 if TYPE_CHECKING:
     from pytest_mme.libtensorflow.tensors import Array
@@ -96,7 +99,10 @@ class Model:
         """Answer *inputs* with arrays by output name."""
         asked = self.signatures[signature]
         tensors = {name: self._tensor(array, asked.inputs[name].data_type) for name, array in inputs.items()}
-        outputs = self._loaded.signatures[signature](**tensors)
+        try:
+            outputs = self._loaded.signatures[signature](**tensors)
+        except self._tf.errors.OpError as error:
+            raise TensorFlowError(error.error_code, error.message) from error
         return {name: outputs[name].numpy() for name in asked.outputs}
 
     def _tensor(self, array: Array, data_type: int) -> Any:
@@ -122,8 +128,8 @@ class Service:
     def handle(self, data: list[dict[str, Any]] | None, context: Any) -> list[bytes] | None:
         """Load the model when there is no *data*, and otherwise answer each body in it.
 
-        What a body does wrong is raised: multi-model-server answers 503 "Prediction failed" to that, and a 507 to a
-        MemoryError.
+        multi-model-server answers 507 to a MemoryError while it loads. What a request does wrong gets a status of its
+        own: to what is raised, the server answers 503 "Prediction failed".
         """
         if self._model is None:
             directory = Path(context.system_properties["model_dir"])
@@ -131,9 +137,16 @@ class Service:
                 self._model = Model(versions(directory)[-1][1])
         if data is None:
             return None
-        for number in range(len(data)):
-            context.set_response_content_type(number, "application/json")
-        return [answer(self._model, bytes(request["body"])) for request in data]
+        return [_answered(self._model, bytes(request["body"]), number, context) for number, request in enumerate(data)]
+
+
+def _answered(model: Model, body: bytes, number: int, context: Any) -> bytes:
+    context.set_response_content_type(number, "application/json")
+    try:
+        return answer(model, body)
+    except TensorFlowError as error:
+        context.set_response_status(STATUS[error.code], error.code, number)
+        return json.dumps({"error": error.message}).encode()
 
 
 def answer(model: Model, body: bytes) -> bytes:

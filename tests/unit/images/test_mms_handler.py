@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pytest_mme import ModelSpec
-from pytest_mme.errors import ArchiveError, TensorFlowError
+from pytest_mme.errors import ArchiveError
 from pytest_mme.images.mms import handler
 from pytest_mme.libtensorflow import protos
 from pytest_mme.models.write import write
@@ -55,6 +55,10 @@ class Context:
     def __init__(self, directory: Path) -> None:
         self.system_properties = {"model_dir": str(directory)}
         self.content_types: dict[int, str] = {}
+        self.statuses: dict[int, tuple[int, str]] = {}
+
+    def set_response_status(self, code: int, phrase: str, number: int) -> None:
+        self.statuses[number] = (code, phrase)
 
     def set_response_content_type(self, number: int, content_type: str) -> None:
         self.content_types[number] = content_type
@@ -185,9 +189,11 @@ def test_rows_and_columns_are_answered_as_tensorflow_serving_does(folder: Path, 
 
 
 @pytest.mark.usefixtures("loaded")
-def test_what_a_body_does_wrong_is_raised(folder: Path) -> None:
-    with pytest.raises(TensorFlowError, match="is not of expected type: float"):
-        ask(folder, {"instances": [["text"]]})
+def test_what_a_body_does_wrong_is_its_own_answer(folder: Path, spec: ModelSpec) -> None:
+    (good, bad), context = ask(folder, {"instances": [[1.0]]}, {"instances": [["text"]]})
+    assert good == {"predictions": [spec.answer([1.0])]}
+    assert "is not of expected type: float" in bad["error"]
+    assert context.statuses == {1: (400, "INVALID_ARGUMENT")}
 
 
 def test_signatures_are_those_of_the_graph_for_serving(folder: Path) -> None:

@@ -1,0 +1,123 @@
+"""Lack of memory in a container: what is refused, what the kernel kills, and what each image does then.
+
+Numbers were measured with TensorFlow 2.21: of a limit of 700 MiB the embedded server takes about 80 and a tiny model 15;
+Java and an idle multi-model-server take 120 to 150, a tiny model 215.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_mme import Event, Run, Server
+from pytest_mme.errors import ContractError
+from pytest_mme.waiting import wait_for
+
+
+def kernel_kills(server: Server) -> int:
+    running: Any = server.running
+    return int(running._probe.kills())
+
+
+def of_kind(server: Server, kind: str) -> list[Event]:
+    return [event for event in server.timeline if event.kind == kind]
+
+
+def test_a_kernel_kill_hits_one_model_and_is_told_once(image_run: Run) -> None:
+    calm, greedy = image_run.models.linear("calm"), image_run.models.linear("greedy", allocate_mib=1500)
+    with image_run.server(memory_mib=1000) as server:
+        for model in (calm, greedy):
+            server.load(model)
+        before = kernel_kills(server)
+        with pytest.raises(ContractError) as killed:
+            server.invoke(greedy, [1.0])
+        assert killed.value.status == 500
+        assert [event.model for event in of_kind(server, "oom")] == ["greedy"]
+        assert kernel_kills(server) == before + 1
+        assert server.ping().ok
+        assert server.invoke(calm, [1.0]) == calm.answer([1.0])
+
+
+def test_the_embedded_server_forgets_a_killed_model_which_can_be_loaded_again(docker_run: Run) -> None:
+    greedy = docker_run.models.linear("greedy", allocate_mib=800)
+    with docker_run.server(memory_mib=700) as server:
+        server.load(greedy)
+        with pytest.raises(ContractError):
+            server.invoke(greedy, [1.0])
+        with pytest.raises(ContractError) as lost:
+            server.invoke(greedy, [1.0])
+        assert lost.value.status == 404
+        server.load(greedy)
+
+
+def test_multi_model_server_starts_another_worker_by_itself(mms_run: Run) -> None:
+    greedy = mms_run.models.linear("greedy", allocate_mib=800)
+    with mms_run.server(memory_mib=700) as server:
+        server.load(greedy)
+        with pytest.raises(ContractError, match="Worker died"):
+            server.invoke(greedy, [1.0])
+
+        def new_worker() -> bool | None:
+            reply = server.client.invoke(server.identifier(greedy), b"{}", timeout_s=30)
+            return reply.status == 400 or None  # it is asked nothing that takes memory
+
+        wait_for(new_worker, what="another worker", timeout_s=60)
+
+
+def test_a_squeezed_container_runs_out_of_memory_at_the_next_allocation(image_run: Run) -> None:
+    greedy = image_run.models.linear("greedy", allocate_mib=100)
+    with image_run.server(memory_mib=2000) as server:
+        server.load(greedy)
+        with image_run.faults(server).squeezed(leave_mib=30), pytest.raises(ContractError):
+            server.invoke(greedy, [1.0])
+        assert [event.model for event in of_kind(server, "oom")] == ["greedy"]
+
+
+def test_what_does_not_fit_is_answered_507_and_fits_again_after_an_unload(image_run: Run) -> None:
+    models = image_run.models.fleet(8, weights_mib=100)
+    with image_run.server(memory_mib=700) as server:
+        last = next(model for model in models if refused(server, model))
+        assert of_kind(server, "oom") == []
+        server.client.unload(server.identifier(last))  # multi-model-server keeps a ghost of it
+        server.unload(models[0])
+        wait_for(lambda: _loads(server, last), what="room for the model", timeout_s=10)
+        assert server.invoke(last, [1.0]) == last.answer([1.0])
+
+
+def refused(server: Server, model: Any) -> bool:
+    try:
+        server.load(model)
+    except ContractError as error:
+        return error.status == 507
+    return False
+
+
+def _loads(server: Server, model: Any) -> bool | None:
+    """multi-model-server's unload returns before the memory is free."""
+    try:
+        server.load(model)
+    except ContractError:
+        server.client.unload(server.identifier(model))
+        return None
+    return True
+
+
+def test_a_507_leaves_a_ghost_in_multi_model_server(mms_run: Run) -> None:
+    a, b = mms_run.models.fleet(2)
+    with mms_run.server(memory_mib=420) as server:
+        server.load(a)
+        with pytest.raises(ContractError, match="507"):
+            server.load(b)
+        ghost = server.identifier(b)
+        assert server.client.invoke(ghost, b"{}").status == 503
+        assert server.client.unload(ghost).ok
+
+
+def test_an_endpoint_evicts_and_recovers(image_run: Run) -> None:
+    a, b, c = image_run.models.fleet(3, weights_mib=100)
+    with image_run.aws() as aws, image_run.endpoint([a, b, c], aws=aws, fits=2) as endpoint:
+        for model in (a, b, a, c, b):
+            assert endpoint.invoke(model, [1.0]) == model.answer([1.0])
+        endpoint.check_evicted(b)
+        endpoint.check_evicted(a)
