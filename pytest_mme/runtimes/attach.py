@@ -17,8 +17,8 @@ from pytest_mme.events import Timeline
 from pytest_mme.runtimes.base import STOP_S, ServerSpec, let_others_read
 from pytest_mme.settings import SharedFolder
 
-_NOT_OURS = ("memory_mib", "cpus", "code", "image", "handler_requests", "device")
-"""What whoever starts a server decides."""
+_OURS = ("share", "start_s")
+"""All else whoever starts a server decides."""
 
 
 _ELSEWHERE = "run this test with --mme-runtime=local or docker, or deselect it where a server is attached"
@@ -58,16 +58,14 @@ class AttachRuntime:
 
 
 def _refuse(spec: ServerSpec) -> None:
-    asked = [name for name in _NOT_OURS if getattr(spec, name) != _DEFAULTS[name]]
+    asked = [name for name, default in dataclasses.asdict(ServerSpec()).items() if getattr(spec, name) != default]
+    asked = [name for name in asked if name not in _OURS]
     if asked:
         raise UnavailableError(
             f"{', '.join(asked)} of a server that runs already",
             "whoever started it has decided that",
             _ELSEWHERE,
         )
-
-
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(ServerSpec)}
 
 
 def _dialect(name: str, client: ContractClient) -> Dialect:

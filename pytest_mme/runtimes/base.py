@@ -19,7 +19,7 @@ class ServerSpec:
     """What a server must be like. The runtime is a setting of the run, not a field: tests do not choose it."""
 
     memory_mib: float | None = None
-    """What all loaded models together may use, in MiB; None: no limit."""
+    """What all loaded models together may use, in MiB; None: no limit. In a container: all of its processes."""
     admission: Literal["estimate", "none"] = "estimate"
     """``estimate``: a load that would not fit is answered 507, nothing is killed; ``none``: the load is tried."""
     oom: Literal["kernel", "tensorflow"] = "kernel"
@@ -72,7 +72,7 @@ class ServerSpec:
         if not _is_environment(self.env):
             raise ValueError(f"env={shown(self.env)}: give names and values, both text, such as {{'A': '1'}}")
         if self.image is not None and not (isinstance(self.image, str) and self.image):
-            raise ValueError(f"image={shown(self.image)}: give an image's name, such as 'pytest-mme-server'")
+            raise ValueError(f"image={shown(self.image)}: give an image's name, such as 'pytest-mme-server:2.21.0'")
         if self.code is not None and not _holds_code(self.code):
             raise ValueError(f"code={shown(self.code)}: that folder holds no inference.py; give one that does")
 

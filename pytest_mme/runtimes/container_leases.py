@@ -7,7 +7,7 @@ import getpass
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 RUN = "pytest-mme.run"
 """The label with the run's directory, whose lock says whether the owner lives."""
 _OWNER, _WORKER, _TEST = "pytest-mme.owner", "pytest-mme.worker", "pytest-mme.test"
-_RECORD = "containers"
+RECORD = "containers"
+"""The file in a run's directory that names every container made for it."""
 _FORGOTTEN = timedelta(days=1)
 """A container of another machine, on an engine that both use, is taken for left behind when it is so old."""
+_IS_GOING = 409
 
 log = logging.getLogger("pytest_mme")
 
@@ -36,7 +38,16 @@ def labels(run: Path) -> dict[str, str]:
 
 
 def _owner() -> str:
-    return f"{_user()}@{socket.gethostname()}"
+    """Of one owner the locks can be looked at: one user's, on one machine, with one view of the file system."""
+    return f"{_user()}@{socket.gethostname()}/{_file_system()}"
+
+
+def _file_system() -> str:
+    """A service may have a temporary folder of its own, in a mount namespace (systemd, PrivateTmp=)."""
+    try:
+        return str(Path("/proc/self/ns/mnt").stat().st_ino)
+    except OSError:
+        return "unknown"
 
 
 def _user() -> str:
@@ -48,13 +59,13 @@ def _user() -> str:
 
 def promise_container(run: Path, name: str) -> None:
     """Note, before it is created, that the run has a container: whoever cleans up asks the engine."""
-    with (run / _RECORD).open("a") as record:
+    with (run / RECORD).open("a") as record:
         record.write(f"{name}\n")
 
 
 def remove_recorded(run: Path) -> list[str]:
     """Remove the containers that a run has noted; the names of those that were still there."""
-    record = run / _RECORD
+    record = run / RECORD
     if not record.exists():
         return []
     try:
@@ -63,27 +74,43 @@ def remove_recorded(run: Path) -> list[str]:
         log.warning("containers of %s may be left: %s", run, error)  # their labels tell a later sweep
         return []
     with contextlib.closing(engine):
-        return [name for name in record.read_text().splitlines() if _remove(engine, name)]
+        return _removed(engine, record.read_text().splitlines())
 
 
-def _remove(engine: docker.DockerClient, name: str) -> bool:
+def _removed(engine: docker.DockerClient, names: Iterable[str]) -> list[str]:
+    """Remove those that are there; one that the engine does not remove now is left to a later sweep."""
+    from docker.errors import APIError
+
+    removed = []
+    for name in names:
+        try:
+            if remove(engine, name):
+                removed.append(name)
+                log.info("removed the container %s, left by a run that died", name)
+        except APIError as error:
+            log.warning("the container %s could not be removed: %s", name, error)
+    return removed
+
+
+def remove(engine: docker.DockerClient, name: str) -> bool:
+    """Remove a container with its volumes; False when it is not there, or somebody else is removing it."""
     from docker.errors import APIError, NotFound
 
     try:
         engine.containers.get(name).remove(force=True, v=True)
     except NotFound:
         return False
-    except APIError as error:  # somebody else is removing it
-        log.info("the container %s: %s", name, error)
+    except APIError as error:
+        if error.status_code != _IS_GOING:
+            raise
         return False
-    log.info("removed the container %s, left by a run that died", name)
     return True
 
 
 def sweep(engine: docker.DockerClient, owner_lives: Callable[[Path], bool]) -> list[str]:
     """Remove the containers of runs whose owners are dead; their names. *owner_lives* is told a run's directory."""
     found = engine.containers.list(all=True, filters={"label": RUN}, ignore_removed=True)
-    return [str(one.name) for one in found if _is_left(one, owner_lives) and _remove(engine, str(one.name))]
+    return _removed(engine, [str(one.name) for one in found if _is_left(one, owner_lives)])
 
 
 def _is_left(container: Container, owner_lives: Callable[[Path], bool]) -> bool:

@@ -13,16 +13,21 @@ from pytest_mme.runtimes.base import ServerSpec
 from pytest_mme.serving import container as embedded
 
 if TYPE_CHECKING:
+    from docker.models.containers import Container
     from docker.types import Mount
 
 PORT = 8080
 EVENTS_LABEL = "pytest-mme.events"
-"""An image that has it is the embedded server: it tells its events, and takes the kit's own settings."""
+TELLS = "stdout"
+"""The label's value where the server is the embedded one: it tells its events there, and takes the kit's own settings."""
 
-_CODE_FOLDER = "/opt/ml/code"
+CODE_FOLDER = "/opt/ml/code"
+NO_LIMIT = 2**62
+"""Bytes: an engine takes 0 for "leave the limit as it is"."""
 _PORTS = "25000-25999"  # what containers of real endpoints see
 _MIB = 1024 * 1024
 _NANO = 10**9
+_KILLED = 137
 
 
 def environment(spec: ServerSpec, server: str, known_bytes: Mapping[str, int], *, tells: bool) -> dict[str, str]:
@@ -65,37 +70,47 @@ def devices(spec: ServerSpec, device: str) -> dict[str, Any]:
     return {"device_requests": [DeviceRequest(device_ids=[str(spec.gpu)], capabilities=[["gpu"]])]}
 
 
-def mounts(spec: ServerSpec, models: Path) -> list[Mount]:
-    """The models' folder, and the code for all of them, as the platform shows them: to be read only."""
+def mount(models: Path) -> Mount:
+    """The models' folder as the platform shows it: to be read only."""
     from docker.types import Mount
 
-    shown = {routes.MODELS_FOLDER: models} | ({} if spec.code is None else {_CODE_FOLDER: Path(spec.code).absolute()})
-    return [Mount(target=target, source=str(source), type="bind", read_only=True) for target, source in shown.items()]
-
-
-def folders_to_send(spec: ServerSpec) -> dict[str, Path]:
-    """What an engine that cannot see this machine's files is sent before the container starts."""
-    return {} if spec.code is None else {_CODE_FOLDER: Path(spec.code).absolute()}
+    return Mount(target=routes.MODELS_FOLDER, source=str(models), type="bind", read_only=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ended:
     """How a container has ended."""
 
-    code: int
+    code: int | None
+    """None: it has been removed."""
     out_of_memory: bool
-    """Whether the kernel killed its first process for lack of memory."""
+    """Whether the kernel killed a process of its for lack of memory: its first, or one that it could not do without."""
     said: str
 
+    @property
+    def killed_for_memory(self) -> bool:
+        """Whether it was its first process; `out_of_memory` may tell of one that was killed long before."""
+        return self.out_of_memory and self.code == _KILLED
+
     def __str__(self) -> str:
-        if self.out_of_memory:
-            return "the kernel killed the container for lack of memory: memory_mib is less than the server needs"
+        if self.code is None:
+            return "somebody has removed the container"
+        if self.killed_for_memory:
+            return "the kernel killed the container for lack of memory"
+        after = " after the kernel killed a process in it for lack of memory" if self.out_of_memory else ""
         said = f": {self.said}" if self.said else ""
-        return f"the container ended with code {self.code}{said}"
+        return f"the container ended with code {self.code}{after}{said}"
 
 
-def ended(state: Mapping[str, Any]) -> Ended | None:
-    """What the engine's `State` of a container tells of its end; None while it runs or has not been started."""
-    if state["Status"] not in ("exited", "dead"):
+def ended(container: Container) -> Ended | None:
+    """How a container has ended, as the engine tells now; None while it runs or has not been started."""
+    from docker.errors import NotFound
+
+    try:
+        container.reload()
+    except NotFound:
+        return Ended(code=None, out_of_memory=False, said="")
+    state = container.attrs["State"]
+    if state["Status"] not in ("exited", "removing", "dead"):
         return None
     return Ended(code=state["ExitCode"], out_of_memory=bool(state["OOMKilled"]), said=state.get("Error", ""))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import shutil
-import tarfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -14,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_mme.contract import routes
 from pytest_mme.contract.dialects import CONTRACT, Dialect, dialect_of
-from pytest_mme.errors import NoAnswerError, NotReadyError, ServerStartError, UnavailableError
+from pytest_mme.errors import NoAnswerError, NotReadyError, UnavailableError
 from pytest_mme.events import Timeline
 from pytest_mme.runtimes import containers
 from pytest_mme.runtimes.base import STOP_S, ServerSpec, let_others_read
-from pytest_mme.runtimes.container_leases import labels, promise_container
+from pytest_mme.runtimes.container_leases import labels, promise_container, remove
 from pytest_mme.runtimes.engine import first_line, remote_host
 from pytest_mme.runtimes.listening import Listener
 from pytest_mme.runtimes.output import Output, end_of
 from pytest_mme.runtimes.probes import probe_of
 from pytest_mme.runtimes.readiness import ready_client
+from pytest_mme.runtimes.refusals import not_ready, refused
+from pytest_mme.runtimes.sending import send
+from pytest_mme.runtimes.signals import send_signal
 from pytest_mme.runtimes.watching import Sampler, Watch
 
 if TYPE_CHECKING:
@@ -34,19 +35,6 @@ if TYPE_CHECKING:
 _LOG_LINES = 20
 _TEAR_DOWN_S = 5.0  # a test is over: what it left in flight is cut off
 _UNSEEN_MOUNT = "bind source path does not exist"
-_NO_GPU_DRIVER = "could not select device driver"
-_SIGNAL = """
-if [ -z "$PROCESS" ]; then
-    named=$(printenv MODEL | grep -lsFf - /proc/[0-9]*/cmdline | cut -d/ -f3)
-    parents=" $(for pid in $named; do cut -d' ' -f4 "/proc/$pid/stat"; done | tr '\\n' ' ') "
-    for pid in $named; do
-        case "$parents" in *" $pid "*) ;; *) PROCESS="$PROCESS $pid" ;; esac
-    done
-fi
-kill -s "$SIGNAL" $PROCESS
-"""
-"""Run in the container: a process is a model's when its command line names the model's id. Of multi-model-server's two
-it is the child: it holds the model, and is what the kernel kills."""
 
 
 class DockerServer:
@@ -63,7 +51,7 @@ class DockerServer:
         self._log_path.touch()
         self._placed: set[str] = set()
         self._shared = self._mounted = False
-        tells = containers.EVENTS_LABEL in image.labels
+        tells = image.labels.get(containers.EVENTS_LABEL) == containers.TELLS
         self._listener = Listener(timeline, name, mine=self._is_mine) if tells else None
         self._undo, self._life = contextlib.ExitStack(), contextlib.ExitStack()
 
@@ -86,9 +74,9 @@ class DockerServer:
             **containers.limits(spec),
             **containers.devices(spec, device),
         }
-        with self._engines_refusals():
+        with self._explained():
             self._container = self._create(spec, options)
-        self._live()
+            self._live()
         self._timeline.record("start", source="engine", server=self.name, seconds=time.monotonic() - began)
 
     def _published_at(self) -> str:
@@ -98,61 +86,54 @@ class DockerServer:
         return remote_host(self._engine) or "127.0.0.1"
 
     def _create(self, spec: ServerSpec, options: dict[str, Any]) -> Container:
-        """With the folders mounted; an engine that does not see this machine's files is sent them instead."""
+        """With the models' folder mounted, which an engine that does not see this machine's files refuses.
+
+        The code is sent to every engine: its folder is the user's own, and may be closed to the container's.
+        """
         from docker.errors import APIError
 
         try:
-            created = self._engine.containers.create(
-                self._image, mounts=containers.mounts(spec, self.models), **options
-            )
+            created = self._engine.containers.create(self._image, mounts=[containers.mount(self.models)], **options)
+            self._mounted = True
         except APIError as error:
             if _UNSEEN_MOUNT not in str(error):
                 raise
-        else:
-            self._mounted = True
-            return created
-        created = self._engine.containers.create(self._image, **options)
-        for target, folder in containers.folders_to_send(spec).items():
-            _send(created, folder, target)
+            created = self._engine.containers.create(self._image, **options)
+        if spec.code is not None:
+            send(created, Path(spec.code), containers.CODE_FOLDER)
         return created
 
     @contextlib.contextmanager
-    def _engines_refusals(self) -> Iterator[None]:
-        """As errors of the kit: `UnavailableError` for a GPU that it cannot give, else `ServerStartError`."""
+    def _explained(self) -> Iterator[None]:
+        """Why the container does not come up: `ServerStartError` or `UnavailableError`."""
         from docker.errors import APIError
 
         try:
             yield
         except APIError as error:
-            said = first_line(error)
-            if _NO_GPU_DRIVER in said:
-                advice = "install NVIDIA's container toolkit for the engine, or use device='cpu'"
-                raise UnavailableError("a GPU in a container", said, advice) from error
-            raise ServerStartError(self.name, f"the engine says: {said}", self._log_end()) from error
+            raise refused(self.name, error, self._log_end()) from error
+        except NotReadyError as error:
+            raise not_ready(self.name, self._container, error, self._log_end()) from error
 
     def _live(self) -> None:
         """Start the container that was created, or has been stopped, and wait until it is ready."""
-        with self._engines_refusals():
-            self._listen()
-            self._container.start()
+        self._listen()
+        self._container.start()
         self._await_ready()
         if self._listener:
-            self.facts = self._listener.first_words(self._start_s)
+            self.facts = self._listener.first_words(gone=self.gone)
 
     def _listen(self) -> None:
         self._output = Output(self._container, self._log_path, self._listener)
         self._life.callback(self._stop_listening)
 
     def _stop_listening(self) -> None:
-        if self._ended():
+        if self.gone():
             self._output.hear_out()
         self._output.close()
 
     def _await_ready(self) -> None:
-        try:
-            self.client = ready_client(self._addresses, within_s=self._start_s, gone=self.gone)
-        except NotReadyError as error:
-            raise ServerStartError(self.name, str(error), self._log_end()) from error
+        self.client = ready_client(self._addresses, within_s=self._start_s, gone=self.gone)
         self._undo.callback(self.client.close)
         self._look_on()
 
@@ -189,23 +170,15 @@ class DockerServer:
         self._log_path = self._log_path.with_name(f"{self.name}-{uuid.uuid4().hex[:6]}.log")
         self._log_path.touch()
         self.container_name, self.facts, self._mounted = left["container"], left["facts"], left["mounted"]
-        self._container = self._engine.containers.get(self.container_name)
-        self._listen()
-        self._await_ready()
+        with self._explained():
+            self._container = self._engine.containers.get(self.container_name)
+            self._listen()
+            self._await_ready()
 
     def gone(self) -> str | None:
         """How the container has ended."""
-        ended = self._ended()
+        ended = containers.ended(self._container)
         return None if ended is None else str(ended)
-
-    def _ended(self) -> containers.Ended | None:
-        from docker.errors import NotFound
-
-        try:
-            self._container.reload()
-        except NotFound:
-            return containers.Ended(code=-1, out_of_memory=False, said="somebody has removed it")
-        return containers.ended(self._container.attrs["State"])
 
     def place(self, folder: Path) -> str:
         """Where the platform puts models; sent to an engine that does not see this machine's files."""
@@ -213,7 +186,7 @@ class DockerServer:
         self._placed.add(folder.relative_to(self.models).parts[0])
         let_others_read(folder, below=self.models)
         if not self._mounted:
-            _send(self._container, folder, target)
+            send(self._container, folder, target)
         return target
 
     def log(self) -> str:
@@ -237,12 +210,8 @@ class DockerServer:
 
     def signal(self, identifier: str, name: str) -> None:
         """Send a signal to the process of a model, from within the container; `Running.signal`."""
-        known = self._listener and self._listener.pid(identifier)
-        environment = {"MODEL": identifier, "SIGNAL": name, **({"PROCESS": str(known)} if known else {})}
-        code, said = self._container.exec_run(["sh", "-c", _SIGNAL], environment=environment)
-        if code:
-            seen = bytes(said).decode(errors="replace").strip()  # type: ignore[arg-type]  # no stream was asked for
-            raise UnavailableError(f"the process of model {identifier}", seen, "load the model first")
+        known = self._listener.pid(identifier) if self._listener else None
+        send_signal(self._container, identifier, name, process=known)
 
     def _is_mine(self, identifier: str) -> bool:
         """Of a shared server each has a part: the models that it has placed there."""
@@ -253,11 +222,18 @@ class DockerServer:
             raise UnavailableError(f"{what} of a server with share='run'", "others use it, too", "use share='private'")
 
     def limit_memory(self, limit_bytes: int) -> int:
-        """Change the container's limit, and swap's with it; the one before."""
+        """Change the container's limit, and swap's with it; the one before. 0: none, as the engine says it."""
+        from docker.errors import APIError
+
         self._refuse_when_shared("another memory limit")
         before = int(self._container.attrs["HostConfig"]["Memory"])
-        self._container.update(mem_limit=limit_bytes, memswap_limit=limit_bytes)
-        self._container.reload()
+        limit = limit_bytes or containers.NO_LIMIT
+        try:
+            self._container.update(mem_limit=limit, memswap_limit=limit)
+            self._container.reload()
+        except APIError as error:
+            asked = f"a memory limit of {limit_bytes} bytes"
+            raise UnavailableError(asked, first_line(error), "leave it more than it uses, while it runs") from error
         return before
 
     def stop(self, grace_s: float = STOP_S) -> float:
@@ -266,7 +242,7 @@ class DockerServer:
         self._watch.expect_the_end()
         began = time.monotonic()
         self._container.stop(timeout=round(grace_s))
-        seconds, ended = time.monotonic() - began, self._ended()
+        seconds, ended = time.monotonic() - began, containers.ended(self._container)
         outcome = "ok" if ended is None or ended.code == 0 else f"exit {ended.code}"
         self._timeline.record("stop", source="engine", server=self.name, outcome=outcome, seconds=seconds)
         self._life.close()
@@ -275,14 +251,15 @@ class DockerServer:
     def start_again(self) -> None:
         """Start the container after a stop: nothing is loaded; it has another port, and `client` is another."""
         began = time.monotonic()
-        self._live()
+        with self._explained():
+            self._live()
         self._timeline.record("restart", source="engine", server=self.name, seconds=time.monotonic() - began)
 
     def close(self) -> None:
         """End the container and remove it; of a shared one, take away what was brought. Closing twice is fine."""
         if self._shared:
             self._take_away()
-        elif hasattr(self, "_watch") and self._ended() is None:
+        elif hasattr(self, "_watch") and self.gone() is None:
             self.stop(_TEAR_DOWN_S)
         self._undo.close()
         self._life.close()
@@ -297,15 +274,4 @@ class DockerServer:
 
     def _remove(self) -> None:
         """By name: what was never started, or whose creation never answered, goes too."""
-        from docker.errors import NotFound
-
-        with contextlib.suppress(NotFound):
-            self._engine.containers.get(self.container_name).remove(force=True, v=True)
-
-
-def _send(container: Container, folder: Path, target: str) -> None:
-    """Put a folder's content into the container at *target*, whose parents need not be there."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", dereference=True) as tar:
-        tar.add(folder, arcname=target.lstrip("/"))
-    container.put_archive("/", packed.getvalue())
+        remove(self._engine, self.container_name)

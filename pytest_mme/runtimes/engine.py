@@ -83,10 +83,10 @@ def find_image(engine: docker.DockerClient, name: str, pull: Pull) -> Image:
 def _find(engine: docker.DockerClient, name: str, pull: Pull) -> Image:
     from docker.errors import APIError, ImageNotFound
 
-    if pull != "always":
-        with contextlib.suppress(ImageNotFound):
-            return engine.images.get(name)
     try:
+        if pull != "always":
+            with contextlib.suppress(ImageNotFound):
+                return engine.images.get(name)
         if pull == "never" or name.startswith(_OWN):
             raise ImageNotFound("the engine does not have it")
         return engine.images.pull(name)

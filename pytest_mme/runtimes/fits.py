@@ -18,8 +18,10 @@ from pytest_mme.models.archive import extract
 from pytest_mme.models.builder import Model
 from pytest_mme.models.code import digest, files_of
 from pytest_mme.runtimes.base import Running, Runtime, ServerSpec
+from pytest_mme.waiting import wait_for
 
 _MIB = 1024 * 1024
+_REST_S, _SAMPLED_EVERY_S = 30.0, 0.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,12 +93,23 @@ class Measurements:
                 draft.replace(path)
 
 
+def _at_rest(server: Running) -> int:
+    """What the server uses once that falls no more: multi-model-server frees a model after its unload has returned."""
+    seen = [server.used_bytes()]
+
+    def falls_no_more() -> int | None:
+        seen.append(server.used_bytes())
+        return seen[-1] if seen[-2] - seen[-1] < _MIB else None
+
+    return wait_for(falls_no_more, what="memory at rest", timeout_s=_REST_S, every_s=_SAMPLED_EVERY_S)
+
+
 def _measure(server: Running, model: Model, spec: ServerSpec, timeline: Timeline) -> Cost:
     """Load it into the empty server, ask it once, and see what that took."""
     identifier = uuid.uuid4().hex
     folder = server.models / identifier
     extract(model.archive, folder)
-    idle = server.used_bytes()
+    idle = _at_rest(server)
     server.client.load(identifier, server.place(folder)).expect(f"load of {model.name}")
     if model.spec is not None:
         body = json.dumps({"instances": [model.spec.example]}).encode()

@@ -12,9 +12,12 @@ from typing import Any
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import NoAnswerError
 from pytest_mme.events import Event, Timeline
+from pytest_mme.waiting import wait_for
 
 _CATCH_UP_S = 10.0
 _ARRIVES_S = 2.0  # the event of a load, after its answer
+_SPEAKS_S = 10.0
+FIRST_WORDS = "waiting for the server's first line, which says what it is"
 
 
 class Listener:
@@ -47,10 +50,11 @@ class Listener:
         self._ended.clear()
         self._begun.set()
 
-    def first_words(self, within_s: float) -> Mapping[str, Any]:
-        """What the server said of itself, once it has; nothing after *within_s* seconds."""
-        self._begun.wait(timeout=within_s)
-        return self.facts
+    def first_words(self, *, gone: Callable[[], str | None]) -> Mapping[str, Any]:
+        """What a server that answers said of itself; raises `NotReadyError` when it says nothing, or *gone* why."""
+        return wait_for(
+            lambda: self.facts if self._begun.is_set() else None, what=FIRST_WORDS, timeout_s=_SPEAKS_S, gone=gone
+        )
 
     def _add(self, event: Event) -> None:
         if event.kind == "mark" and (mark := self._marks.pop(event.detail["token"], None)):

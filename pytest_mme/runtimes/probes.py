@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 
+from pytest_mme.runtimes import containers
 from pytest_mme.serving import cgroups
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ class EngineProbe:
     def limit_bytes(self) -> int | None:
         """As the container was started, or updated since."""
         self._ask(self._container.reload)
-        return int(self._container.attrs["HostConfig"]["Memory"]) or None
+        limit = int(self._container.attrs["HostConfig"]["Memory"])
+        return limit if 0 < limit < containers.NO_LIMIT else None
 
     def kills(self) -> int | None:
         """Not told by the engine, which only says that there was one."""

@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pytest_mme.contract.client import ContractClient, Reply
-from pytest_mme.errors import NoAnswerError
+from pytest_mme.errors import NoAnswerError, NotReadyError
 from pytest_mme.waiting import wait_for
 
 _LISTS_WITHIN_S = 5.0
+PINGED = "waiting for GET /ping to answer 200"
+LISTED = "waiting for GET /models to answer 200, as /ping does"
 
 
 def ready_client(
     addresses: Callable[[], list[str]], *, within_s: float, gone: Callable[[], str | None]
 ) -> ContractClient:
     """A client of the first address at which the server is ready; raises `NotReadyError` with what was seen last."""
-    client = wait_for(
-        lambda: _answering(addresses()), what="waiting for GET /ping to answer 200", timeout_s=within_s, gone=gone
-    )
-    wait_for(
-        lambda: _good(client.list),
-        what="waiting for GET /models to answer 200, as /ping does",
-        timeout_s=_LISTS_WITHIN_S,
-        gone=gone,
-    )
+    client = wait_for(lambda: _answering(addresses()), what=PINGED, timeout_s=within_s, gone=gone)
+    try:
+        wait_for(lambda: _good(client.list), what=LISTED, timeout_s=_LISTS_WITHIN_S, gone=gone)
+    except NotReadyError:
+        client.close()
+        raise
     return client
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _WORTH_TELLING = 2**20  # bytes: what is less says nothing about a model
 _GOES_WITHIN_S = 2.0  # a killed process is counted first, and leaves the table a moment later
 _CATCH_UP_S = 10.0
-_KILLED = 137
+_TOLD_WITHIN_S = 2.0
 
 
 class Sampler:
@@ -133,7 +133,7 @@ class Watch:
         """*sampler*: of a server that does not itself tell of its models' ends and memory."""
         self._container, self._timeline, self._server, self._sampler = container, timeline, server, sampler
         self._expected = False
-        self._ended = threading.Event()
+        self._ended, self._telling = threading.Event(), threading.Lock()
         self._stream: Any = engine.events(filters={"container": container.id}, decode=True)
         self._thread = threading.Thread(target=self._hear, name=f"engine's events of {server}", daemon=True)
         self._thread.start()
@@ -144,9 +144,9 @@ class Watch:
 
     def catch_up(self) -> None:
         """Return when what has happened until now is on the timeline."""
-        self._container.reload()
-        if containers.ended(self._container.attrs["State"]):
-            self._ended.wait(timeout=_CATCH_UP_S)
+        if ended := containers.ended(self._container):
+            if not self._ended.wait(timeout=_TOLD_WITHIN_S):  # it ended before the engine's events were heard
+                self._tell_end(ended.code)
         elif self._sampler:
             self._sampler.catch_up()
 
@@ -161,22 +161,18 @@ class Watch:
                 if event.get("Action") == "oom" and self._sampler:
                     self._sampler.kill_told()
                 elif event.get("Action") == "die":
-                    self._tell_end(int(event["Actor"]["Attributes"].get("exitCode", -1)))
+                    self._tell_end(int(event["Actor"]["Attributes"]["exitCode"]))
 
-    def _tell_end(self, code: int) -> None:
-        """The first process of the container has ended, and all others with it.
-
-        `OOMKilled` alone is not enough: it also says that some other process was killed before.
-        """
-        self._container.reload()
-        killed = bool(self._container.attrs["State"]["OOMKilled"]) and code == _KILLED
-        if not self._expected:
-            detail = {"what": "the container's first process, and with it all others"}
-            self._timeline.record(
-                "oom" if killed else "crash",
-                source="engine",
-                server=self._server,
-                outcome=f"exit {code}",
-                detail=detail,
-            )
-        self._ended.set()
+    def _tell_end(self, code: int | None) -> None:
+        """The first process of the container has ended, and all others with it."""
+        ended = containers.ended(self._container)
+        with self._telling:
+            if not (self._expected or self._ended.is_set()):
+                self._timeline.record(
+                    "oom" if ended and ended.killed_for_memory else "crash",
+                    source="engine",
+                    server=self._server,
+                    outcome="removed" if code is None else f"exit {code}",
+                    detail={"what": "the container's first process, and with it all others"},
+                )
+            self._ended.set()

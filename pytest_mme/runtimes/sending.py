@@ -1,0 +1,48 @@
+"""Puts files into a container, where the engine does not see this machine's, or the container's user may not read them."""
+
+from __future__ import annotations
+
+import io
+import stat
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+
+def send(container: Container, folder: Path, target: str) -> None:
+    """Put what *folder* holds into the container at *target*, for every user to read; its parents need not be there.
+
+    Links are sent as what they lead to; what leads nowhere, and what is neither file nor folder, stays behind.
+    """
+    container.put_archive("/", _packed(folder, target.lstrip("/")))
+
+
+def _packed(folder: Path, target: str) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for path in (folder, *_inside(folder)):
+            entry, status = tarfile.TarInfo(f"{target}/{path.relative_to(folder).as_posix()}"), path.stat()
+            entry.mtime = int(status.st_mtime)
+            if path.is_dir():
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+                tar.addfile(entry)
+            else:
+                entry.size, entry.mode = status.st_size, 0o755 if status.st_mode & stat.S_IXUSR else 0o644
+                with path.open("rb") as content:
+                    tar.addfile(entry, content)
+    return packed.getvalue()
+
+
+def _inside(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """All files and folders, except for folders that are reached from within themselves."""
+    above = (*above, folder.resolve())
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            yield path
+        elif path.is_dir() and path.resolve() not in above:
+            yield path
+            yield from _inside(path, above)
