@@ -98,7 +98,7 @@ def _folder(raw: str) -> Path:
 
 def _image(raw: str) -> str:
     if not raw or raw != raw.strip() or raw.startswith("-"):
-        raise ValueError("give an image's name, such as pytest-mme-server")
+        raise ValueError("give an image's name, such as pytest-mme-server:2.21.0")
     return raw
 
 

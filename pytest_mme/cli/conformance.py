@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from pytest_mme.settings import Settings
 _STATUS = {"pass": 0, "deviation": 1, "not judged": 2}
 _INTERRUPTED = 130
 _STDOUT = Path("-")
+_ADDRESS = re.compile(r"(localhost|[\d.]+|\[[\da-f:]+\]):\d+(/.*)?")
 
 
 def judge_server(
@@ -99,6 +101,8 @@ def judge_server(
 def _conformance_target(target: str, models: Path | None, models_at: str | None) -> Iterator[Subject]:
     """The server that *target* names, while it is to be judged."""
     url = urlsplit(target)
+    if _ADDRESS.fullmatch(target):
+        raise typer.BadParameter(f"{target!r} looks like an address without its scheme: write http://{target}")
     if "://" not in target:
         with _started(target, models) as subject:
             yield subject

@@ -114,7 +114,7 @@ class Faults:
                     yield
                 finally:
                     running.client = direct
-        self._tell(what, seconds=time.monotonic() - began, **network)
+                    self._tell(what, seconds=time.monotonic() - began, **network)
 
     def _tell(self, outcome: str, model: Model | None = None, *, seconds: float | None = None, **detail: Any) -> None:
         self._timeline.record(

@@ -12,6 +12,7 @@ from pathlib import Path
 import filelock
 import psutil
 
+from pytest_mme.contract.dialects import CONTRACT
 from pytest_mme.errors import FitsError
 from pytest_mme.events import Timeline
 from pytest_mme.models.archive import extract
@@ -94,12 +95,15 @@ class Measurements:
 
 
 def _at_rest(server: Running) -> int:
-    """What the server uses once that falls no more: multi-model-server frees a model after its unload has returned."""
-    seen = [server.used_bytes()]
+    """What the server uses once that falls no more: not all have freed a model when its unload returns."""
+    seen: list[int] = []
 
     def falls_no_more() -> int | None:
         seen.append(server.used_bytes())
-        return seen[-1] if seen[-2] - seen[-1] < _MIB else None
+        return seen[-1] if len(seen) > 1 and seen[-2] - seen[-1] < _MIB else None
+
+    if server.dialect is CONTRACT:
+        return server.used_bytes()
 
     return wait_for(falls_no_more, what="memory at rest", timeout_s=_REST_S, every_s=_SAMPLED_EVERY_S)
 

@@ -132,6 +132,12 @@ def test_what_is_no_address_is_refused(target: str) -> None:
     assert "is no server's address" in " ".join(done.output.split())
 
 
+def test_an_address_without_its_scheme_is_taken_for_no_image() -> None:
+    done = conformance("localhost:8080")
+    assert done.exit_code == 2
+    assert "write http://localhost:8080" in " ".join(done.output.split())
+
+
 def test_a_name_for_no_folder_is_refused() -> None:
     done = conformance("http://127.0.0.1:9", "--models-at", "/opt/ml/models")
     assert done.exit_code == 2

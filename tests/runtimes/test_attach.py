@@ -61,7 +61,7 @@ def test_a_shared_folder_is_called_by_the_servers_name_for_it(theirs: Server, tm
         assert server.get(model)["modelUrl"].startswith(f"{there}/")
 
 
-@pytest.mark.parametrize("field", [{"memory_mib": 100}, {"cpus": 1}, {"image": "other"}])
+@pytest.mark.parametrize("field", [{"memory_mib": 100}, {"cpus": 1}, {"image": "other"}, {"env": {"A": "1"}}])
 def test_what_its_owner_has_decided_is_refused(theirs: Server, field: dict[str, Any]) -> None:
     with (
         attached(theirs.client.url) as run,

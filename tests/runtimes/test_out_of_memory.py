@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pytest_mme import Event, Run, Server
+from pytest_mme import Event, Model, Run, Server
+from pytest_mme.contract.dialects import CONTRACT
 from pytest_mme.errors import ContractError
 from pytest_mme.waiting import wait_for
 
@@ -24,7 +25,19 @@ def of_kind(server: Server, kind: str) -> list[Event]:
     return [event for event in server.timeline if event.kind == kind]
 
 
-def test_a_kernel_kill_hits_one_model_and_is_told_once(image_run: Run) -> None:
+def test_a_kernel_kill_hits_one_model_and_the_counter_rises_by_one(docker_run: Run) -> None:
+    greedy = docker_run.models.linear("greedy", allocate_mib=1500)
+    with docker_run.server(memory_mib=1000) as server:
+        server.load(greedy)
+        before = kernel_kills(server)
+        with pytest.raises(ContractError, match="SIGKILL"):
+            server.invoke(greedy, [1.0])
+        assert [event.model for event in of_kind(server, "oom")] == ["greedy"]
+        assert kernel_kills(server) == before + 1
+
+
+def test_every_kernel_kill_is_told_with_its_model_and_the_others_come_back(image_run: Run) -> None:
+    """While the victim dies, others may ask for a page: the kernel has been seen to kill a second model 13 ms later."""
     calm, greedy = image_run.models.linear("calm"), image_run.models.linear("greedy", allocate_mib=1500)
     with image_run.server(memory_mib=1000) as server:
         for model in (calm, greedy):
@@ -33,10 +46,21 @@ def test_a_kernel_kill_hits_one_model_and_is_told_once(image_run: Run) -> None:
         with pytest.raises(ContractError) as killed:
             server.invoke(greedy, [1.0])
         assert killed.value.status == 500
-        assert [event.model for event in of_kind(server, "oom")] == ["greedy"]
-        assert kernel_kills(server) == before + 1
+        told = [event.model for event in of_kind(server, "oom")]
+        assert len(told) == kernel_kills(server) - before
+        assert "greedy" in told
+        assert set(told) <= {"greedy", "calm"}
         assert server.ping().ok
-        assert server.invoke(calm, [1.0]) == calm.answer([1.0])
+        if "calm" in told and server.running.dialect is CONTRACT:
+            server.load(calm)
+        assert wait_for(lambda: answer(server, calm), what="the other model", timeout_s=60) == calm.answer([1.0])
+
+
+def answer(server: Server, model: Model) -> Any:
+    try:
+        return server.invoke(model, [1.0])
+    except ContractError:
+        return None
 
 
 def test_the_embedded_server_forgets_a_killed_model_which_can_be_loaded_again(docker_run: Run) -> None:
@@ -85,7 +109,7 @@ def test_what_does_not_fit_is_answered_507_and_fits_again_after_an_unload(image_
         assert server.invoke(last, [1.0]) == last.answer([1.0])
 
 
-def refused(server: Server, model: Any) -> bool:
+def refused(server: Server, model: Model) -> bool:
     try:
         server.load(model)
     except ContractError as error:
@@ -93,7 +117,7 @@ def refused(server: Server, model: Any) -> bool:
     return False
 
 
-def _loads(server: Server, model: Any) -> bool | None:
+def _loads(server: Server, model: Model) -> bool | None:
     """multi-model-server's unload returns before the memory is free."""
     try:
         server.load(model)
@@ -101,17 +125,6 @@ def _loads(server: Server, model: Any) -> bool | None:
         server.client.unload(server.identifier(model))
         return None
     return True
-
-
-def test_a_507_leaves_a_ghost_in_multi_model_server(mms_run: Run) -> None:
-    a, b = mms_run.models.fleet(2)
-    with mms_run.server(memory_mib=420) as server:
-        server.load(a)
-        with pytest.raises(ContractError, match="507"):
-            server.load(b)
-        ghost = server.identifier(b)
-        assert server.client.invoke(ghost, b"{}").status == 503
-        assert server.client.unload(ghost).ok
 
 
 def test_an_endpoint_evicts_and_recovers(image_run: Run) -> None:
