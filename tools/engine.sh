@@ -11,6 +11,7 @@ if ! command -v dockerd >/dev/null; then
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker.io debootstrap iptables >/dev/null
 fi
+rm -f /var/run/docker.pid /var/run/docker/containerd/containerd.pid  # of a dockerd that was killed
 log=$(mktemp --suffix=-dockerd.log)
 nohup dockerd >"$log" 2>&1 </dev/null &
 echo $! >"${1:-/dev/null}"
