@@ -111,6 +111,8 @@ def ended(container: Container) -> Ended | None:
     except NotFound:
         return Ended(code=None, out_of_memory=False, said="")
     state = container.attrs["State"]
-    if state["Status"] not in ("exited", "removing", "dead"):
+    if state["Status"] == "removing":
+        return Ended(code=None, out_of_memory=False, said="")
+    if state["Status"] not in ("exited", "dead"):
         return None
     return Ended(code=state["ExitCode"], out_of_memory=bool(state["OOMKilled"]), said=state.get("Error", ""))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import traceback
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -31,8 +33,18 @@ def connect() -> docker.DockerClient:
         engine = docker.from_env(timeout=_ASK_S)
         engine.ping()
     except (docker.errors.DockerException, requests.exceptions.RequestException, ValueError) as error:
+        _close_sockets(error)
         raise UnavailableError("a container engine", first_line(error), _advice(str(error))) from error
     return engine
+
+
+def _close_sockets(error: BaseException | None) -> None:
+    """The SDK leaves a socket that it could not connect to the garbage collector, which warns in a later test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        while error:
+            traceback.clear_frames(error.__traceback__)
+            error = error.__context__
 
 
 def _advice(seen: str) -> str:

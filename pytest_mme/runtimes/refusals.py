@@ -45,4 +45,9 @@ def _advice(container: Container, error: NotReadyError) -> str:
         return "the kernel killed a process for lack of memory: give the server more, memory_mib="
     if end is None:
         return _MISSING[error.what]
-    return f"read what it said last; to try it by hand: docker run --rm {container.attrs['Config']['Image']} serve"
+    return f"read what it said last; to try it by hand: docker run --rm {_image_of(container)} serve"
+
+
+def _image_of(container: Container) -> str:
+    image = container.image
+    return str((*image.tags, image.id)[0]) if image else "IMAGE"
