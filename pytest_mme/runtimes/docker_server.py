@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import time
 import uuid
@@ -241,7 +242,7 @@ class DockerServer:
         self._refuse_when_shared("the end")
         self._watch.expect_the_end()
         began = time.monotonic()
-        self._container.stop(timeout=round(grace_s))
+        self._container.stop(timeout=math.ceil(grace_s))
         seconds, ended = time.monotonic() - began, containers.ended(self._container)
         outcome = "ok" if ended is None or ended.code == 0 else f"exit {ended.code}"
         self._timeline.record("stop", source="engine", server=self.name, outcome=outcome, seconds=seconds)

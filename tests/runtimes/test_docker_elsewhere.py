@@ -1,0 +1,147 @@
+"""An engine that is not simply on this machine: reached over the network, or with other files at the same paths."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import docker
+import pytest
+
+from pytest_mme import Run
+from pytest_mme.runtimes.container_leases import RUN
+from tests.conftest import run_on
+from tests.lacking import lacking
+from tests.runtimes.test_docker import containers_of
+
+HANDLER = """
+def input_handler(data, context):
+    return data.read()
+
+def output_handler(response, context):
+    return b'"by the code"', "application/json"
+"""
+UNSEEN = """
+import json, sys
+from pathlib import Path
+from pytest_mme import Run
+
+with Run() as run:
+    model = run.models.linear()
+    with run.server() as server:
+        server.load(model)
+        right = server.invoke(model, [1.0]) == model.answer([1.0])
+        server.unload(model)
+        server.load(model)
+        mounts = server.running._container.attrs["Mounts"]
+    with run.server(code=sys.argv[1]) as server:
+        server.load(model)
+        coded = server.client.invoke(server.identifier(model), b'{"instances": [[1.0]]}').json()
+    Path(sys.argv[2]).write_text(json.dumps([right, mounts, coded, str(run.directory)]))
+"""
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    (folder / "inference.py").write_text(HANDLER)
+    return folder
+
+
+class EngineRelay:
+    """Passes connections to the engine's socket on, from a port of loopback."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[int]:
+        listening: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        work = threading.Thread(target=lambda: asyncio.run(self._serve(listening)), daemon=True)
+        work.start()
+        port, loop, stop = listening.result()
+        try:
+            yield port
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            work.join()
+
+    async def _serve(self, listening: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+        stop = asyncio.Event()
+        server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        listening.set_result((server.sockets[0].getsockname()[1], asyncio.get_running_loop(), stop))
+        await stop.wait()
+        server.close()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_engine, to_engine = await asyncio.open_unix_connection(self._path)
+        with contextlib.closing(writer), contextlib.closing(to_engine), contextlib.suppress(OSError):
+            await asyncio.gather(self._pass(reader, to_engine), self._pass(from_engine, writer))
+
+    @staticmethod
+    async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while block := await reader.read(65536):
+            writer.write(block)
+            await writer.drain()
+        writer.write_eof()
+
+
+@pytest.fixture
+def remote_run(server_image: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """A run that reaches the engine over TCP."""
+    local = urlsplit(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
+    if local.scheme != "unix":
+        pytest.skip("the engine is reached over the network anyway")
+    with EngineRelay(local.path).running() as port:
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{port}")
+        with run_on(server_image) as run:
+            yield run
+
+
+def test_an_engine_over_tcp(remote_run: Run, engine: docker.DockerClient, code: Path) -> None:
+    model = remote_run.models.linear()
+    with remote_run.server(code=code) as server:
+        server.load(model)
+        reply = server.client.invoke(server.identifier(model), b'{"instances": [[1.0]]}')
+        assert reply.text == '"by the code"'
+        assert {"start", "load", "invoke"} <= {event.kind for event in server.timeline if event.source != "client"}
+        server.running.stop()
+        server.running.start_again()
+        server.load(model)
+        remote_run.faults(server).kill(model)
+    assert containers_of(engine, remote_run) == []
+
+
+def test_an_engine_that_does_not_see_this_machines_files(
+    engine: docker.DockerClient, server_image: str, code: Path, tmp_path: Path
+) -> None:
+    """In a mount namespace of its own, the temporary folder is one that the engine has not."""
+    hide, said = tmp_path / "hidden", tmp_path / "said.json"
+    hide.mkdir()
+    namespace = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs tmpfs "{hide}" && exec "$@"', "sh"]
+    if not shutil.which("unshare") or subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
+        lacking("no mount namespace may be made here")
+    environment = {"TMPDIR": str(hide), "PYTEST_MME_RUNTIME": "docker", "PYTEST_MME_IMAGE": server_image}
+    done = subprocess.run(
+        [*namespace, sys.executable, "-c", UNSEEN, str(code), str(said)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    right, mounts, coded, directory = json.loads(said.read_text())
+    assert (right, mounts, coded) == (True, [], "by the code")
+    assert directory.startswith(str(hide))
+    assert engine.containers.list(all=True, filters={"label": f"{RUN}={directory}"}) == []
