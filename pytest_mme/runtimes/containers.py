@@ -30,7 +30,9 @@ _NANO = 10**9
 _KILLED = 137
 
 
-def environment(spec: ServerSpec, server: str, known_bytes: Mapping[str, int], *, tells: bool) -> dict[str, str]:
+def environment(
+    spec: ServerSpec, server: str, known_bytes: Mapping[str, int], *, device: str, tells: bool
+) -> dict[str, str]:
     """What the platform sets, what the embedded server is told, and the user's own, which wins."""
     platform = {
         routes.MULTI_MODEL: "true",
@@ -38,16 +40,16 @@ def environment(spec: ServerSpec, server: str, known_bytes: Mapping[str, int], *
         routes.SAFE_PORT_RANGE: _PORTS,
         "AWS_REGION": "us-east-1",
     }
-    told = {embedded.EVENTS: "stdout", embedded.SETTINGS: json.dumps(_settings(spec, server, known_bytes))}
+    told = {embedded.EVENTS: "stdout", embedded.SETTINGS: json.dumps(_settings(spec, server, known_bytes, device))}
     return platform | (told if tells else {}) | dict(spec.env)
 
 
-def _settings(spec: ServerSpec, server: str, known_bytes: Mapping[str, int]) -> dict[str, Any]:
+def _settings(spec: ServerSpec, server: str, known_bytes: Mapping[str, int], device: str) -> dict[str, Any]:
     same = ("admission", "oom", "cpus", "drain_s", "grace_s", "handler_requests", "gpu_memory_fraction")
     fields = {name: getattr(spec, name) for name in same}
     if spec.oom == "tensorflow" and spec.memory_mib is not None:
         fields |= {"memory_bytes": int(spec.memory_mib * _MIB)}
-    return {"name": server, "known_bytes": dict(known_bytes), **fields}
+    return {"name": server, "known_bytes": dict(known_bytes), "device": spec.device or device, **fields}
 
 
 def limits(spec: ServerSpec) -> dict[str, Any]:

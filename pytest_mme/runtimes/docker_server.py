@@ -68,7 +68,9 @@ class DockerServer:
         options: dict[str, Any] = {
             "command": ["serve"],
             "name": self.container_name,
-            "environment": containers.environment(spec, self.name, known_bytes, tells=self._listener is not None),
+            "environment": containers.environment(
+                spec, self.name, known_bytes, device=device, tells=self._listener is not None
+            ),
             "labels": labels(run),
             "ports": {f"{containers.PORT}/tcp": (self._published_at(), None)},
             "healthcheck": {"test": ["NONE"]},  # the kit asks by itself

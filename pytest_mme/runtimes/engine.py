@@ -96,7 +96,7 @@ def _find(engine: docker.DockerClient, name: str, pull: Pull) -> Image:
     from docker.errors import APIError, ImageNotFound
 
     try:
-        if pull != "always":
+        if pull != "always" or name.startswith(_OWN):  # no registry has our own
             with contextlib.suppress(ImageNotFound):
                 return engine.images.get(name)
         if pull == "never" or name.startswith(_OWN):
