@@ -1,4 +1,4 @@
-"""What a container is created with: the platform's environment and mounts, the limits, the port, the labels."""
+"""What a container is created with: the platform's environment and mounts, the limits; and how it has ended."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_mme.contract import routes
 from pytest_mme.runtimes.base import ServerSpec
+from pytest_mme.runtimes.sending import send
 from pytest_mme.serving import container as embedded
 
 if TYPE_CHECKING:
+    import docker
     from docker.models.containers import Container
+    from docker.models.images import Image
     from docker.types import Mount
 
 PORT = 8080
@@ -21,13 +24,14 @@ EVENTS_LABEL = "pytest-mme.events"
 TELLS = "stdout"
 """The label's value where the server is the embedded one: it tells its events there, and takes the kit's own settings."""
 
-CODE_FOLDER = "/opt/ml/code"
+_CODE_FOLDER = "/opt/ml/code"
 NO_LIMIT = 2**62
 """Bytes: an engine takes 0 for "leave the limit as it is"."""
 _PORTS = "25000-25999"  # what containers of real endpoints see
 _MIB = 1024 * 1024
 _NANO = 10**9
 _KILLED = 137
+_UNSEEN_MOUNT = "bind source path does not exist"
 
 
 def environment(
@@ -77,6 +81,29 @@ def mount(models: Path) -> Mount:
     from docker.types import Mount
 
     return Mount(target=routes.MODELS_FOLDER, source=str(models), type="bind", read_only=True)
+
+
+def create(
+    engine: docker.DockerClient, image: Image, spec: ServerSpec, models: Path, **options: Any
+) -> tuple[Container, bool]:
+    """A container with the folder of *models*, to be read only; False where it could not be mounted.
+
+    An engine that does not see this machine's files refuses it. The code is sent to every engine: its folder is the
+    user's own, and may be closed to the container's.
+    """
+    from docker.errors import APIError
+
+    options |= {"command": ["serve"], "healthcheck": {"test": ["NONE"]}}  # the kit asks by itself
+    mounted = True
+    try:
+        created = engine.containers.create(image, mounts=[mount(models)], **options)
+    except APIError as error:
+        if _UNSEEN_MOUNT not in str(error):
+            raise
+        created, mounted = engine.containers.create(image, **options), False
+    if spec.code is not None:
+        send(created, Path(spec.code), _CODE_FOLDER)
+    return created, mounted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

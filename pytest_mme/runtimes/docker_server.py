@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import shutil
 import time
@@ -15,10 +16,10 @@ from pytest_mme.contract import routes
 from pytest_mme.contract.dialects import CONTRACT, Dialect, dialect_of
 from pytest_mme.errors import NoAnswerError, NotReadyError, UnavailableError
 from pytest_mme.events import Timeline
-from pytest_mme.runtimes import containers
+from pytest_mme.runtimes import addresses, containers
 from pytest_mme.runtimes.base import STOP_S, ServerSpec, let_others_read
 from pytest_mme.runtimes.container_leases import labels, promise_container, remove
-from pytest_mme.runtimes.engine import first_line, remote_host
+from pytest_mme.runtimes.engine import first_line
 from pytest_mme.runtimes.listening import Listener
 from pytest_mme.runtimes.output import Output, end_of
 from pytest_mme.runtimes.probes import probe_of
@@ -30,12 +31,10 @@ from pytest_mme.runtimes.watching import Sampler, Watch
 
 if TYPE_CHECKING:
     import docker
-    from docker.models.containers import Container
     from docker.models.images import Image
 
 _LOG_LINES = 20
 _TEAR_DOWN_S = 5.0  # a test is over: what it left in flight is cut off
-_UNSEEN_MOUNT = "bind source path does not exist"
 
 
 class DockerServer:
@@ -65,46 +64,21 @@ class DockerServer:
         self.container_name = f"mme-{run.name}-{self.name}-{uuid.uuid4().hex[:6]}"
         promise_container(run, self.container_name)
         self._undo.callback(self._remove)
-        options: dict[str, Any] = {
-            "command": ["serve"],
-            "name": self.container_name,
-            "environment": containers.environment(
-                spec, self.name, known_bytes, device=device, tells=self._listener is not None
-            ),
-            "labels": labels(run),
-            "ports": {f"{containers.PORT}/tcp": (self._published_at(), None)},
-            "healthcheck": {"test": ["NONE"]},  # the kit asks by itself
+        self._create = functools.partial(
+            containers.create,
+            self._engine,
+            self._image,
+            spec,
+            self.models,
+            name=self.container_name,
+            labels=labels(run),
+            ports={f"{containers.PORT}/tcp": (addresses.published_at(self._engine), None)},
+            environment=containers.environment(spec, self.name, known_bytes, device=device, tells=bool(self._listener)),
             **containers.limits(spec),
             **containers.devices(spec, device),
-        }
-        with self._explained():
-            self._container = self._create(spec, options)
-            self._live()
+        )
+        self._live()
         self._timeline.record("start", source="engine", server=self.name, seconds=time.monotonic() - began)
-
-    def _published_at(self) -> str:
-        return "127.0.0.1" if self._host() in ("127.0.0.1", "localhost") else "0.0.0.0"  # noqa: S104, RUF100
-
-    def _host(self) -> str:
-        return remote_host(self._engine) or "127.0.0.1"
-
-    def _create(self, spec: ServerSpec, options: dict[str, Any]) -> Container:
-        """With the models' folder mounted, which an engine that does not see this machine's files refuses.
-
-        The code is sent to every engine: its folder is the user's own, and may be closed to the container's.
-        """
-        from docker.errors import APIError
-
-        try:
-            created = self._engine.containers.create(self._image, mounts=[containers.mount(self.models)], **options)
-            self._mounted = True
-        except APIError as error:
-            if _UNSEEN_MOUNT not in str(error):
-                raise
-            created = self._engine.containers.create(self._image, **options)
-        if spec.code is not None:
-            send(created, Path(spec.code), containers.CODE_FOLDER)
-        return created
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -119,12 +93,14 @@ class DockerServer:
             raise not_ready(self.name, self._container, error, self._log_end()) from error
 
     def _live(self) -> None:
-        """Start the container that was created, or has been stopped, and wait until it is ready."""
-        self._listen()
-        self._container.start()
-        self._await_ready()
-        if self._listener:
-            self.facts = self._listener.first_words(gone=self.gone)
+        """Create a container, start it and wait until it is ready."""
+        with self._explained():
+            self._container, self._mounted = self._create()
+            self._listen()
+            self._container.start()
+            self._await_ready()
+            if self._listener:
+                self.facts = self._listener.first_words(gone=self.gone)
 
     def _listen(self) -> None:
         self._output = Output(self._container, self._log_path, self._listener)
@@ -136,18 +112,11 @@ class DockerServer:
         self._output.close()
 
     def _await_ready(self) -> None:
-        self.client = ready_client(self._addresses, within_s=self._start_s, gone=self.gone)
+        self.client = ready_client(
+            lambda: addresses.of(self._container, self._engine), within_s=self._start_s, gone=self.gone
+        )
         self._undo.callback(self.client.close)
         self._look_on()
-
-    def _addresses(self) -> list[str]:
-        """The published port, and where we live in a container ourselves, whose loopback is another: the container's."""
-        self._container.reload()
-        network = self._container.attrs["NetworkSettings"]
-        published = (network["Ports"] or {}).get(f"{containers.PORT}/tcp") or []
-        found = [routes.origin(self._host(), int(published[0]["HostPort"]))] if published else []
-        inside = [one["IPAddress"] for one in network["Networks"].values() if one.get("IPAddress")]
-        return found + [routes.origin(address, containers.PORT) for address in inside]
 
     def _look_on(self) -> None:
         """From now on what the kernel and the engine see is on the timeline."""
@@ -252,10 +221,13 @@ class DockerServer:
         return seconds
 
     def start_again(self) -> None:
-        """Start the container after a stop: nothing is loaded; it has another port, and `client` is another."""
+        """Start another container in its place, as the platform does; `client` is another.
+
+        In the same, multi-model-server may take what it left behind for a server that runs: a file with its pid.
+        """
         began = time.monotonic()
-        with self._explained():
-            self._live()
+        self._remove()
+        self._live()
         self._timeline.record("restart", source="engine", server=self.name, seconds=time.monotonic() - began)
 
     def close(self) -> None:

@@ -185,3 +185,18 @@ def test_tensorflow_says_that_memory_is_out_and_nobody_is_killed(docker_run: Run
         assert too_much.value.status == 507
         assert not [event for event in server.timeline if event.kind in ("oom", "crash")]
         assert server.running.gone() is None
+
+
+def test_what_a_server_left_behind_is_not_there_when_it_is_started_again(
+    docker_run: Run, engine: docker.DockerClient
+) -> None:
+    """As on the platform; multi-model-server takes an old file with its pid for a server that runs."""
+    model = docker_run.models.linear()
+    with docker_run.server() as server:
+        running: Any = server.running
+        assert in_it(engine.containers.get(running.container_name), "touch", "/tmp/left") == (0, "")
+        with docker_run.faults(server).stopped():
+            pass
+        assert in_it(engine.containers.get(running.container_name), "ls", "/tmp/left")[0]
+        server.load(model)
+        assert server.invoke(model, [1.0]) == model.answer([1.0])
