@@ -12,8 +12,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_mme.errors import UnavailableError
+from pytest_mme.errors import NotReadyError, UnavailableError
 from pytest_mme.runtimes.engine import connect
+from pytest_mme.waiting import wait_for
 
 if TYPE_CHECKING:
     import docker
@@ -27,6 +28,7 @@ RECORD = "containers"
 _FORGOTTEN = timedelta(days=1)
 """A container of another machine, on an engine that both use, is taken for left behind when it is so old."""
 _IS_GOING = 409
+_GOES_WITHIN_S = 30.0
 
 log = logging.getLogger("pytest_mme")
 
@@ -87,13 +89,13 @@ def _removed(engine: docker.DockerClient, names: Iterable[str]) -> list[str]:
             if remove(engine, name):
                 removed.append(name)
                 log.info("removed the container %s, left by a run that died", name)
-        except APIError as error:
+        except (APIError, NotReadyError) as error:
             log.warning("the container %s could not be removed: %s", name, error)
     return removed
 
 
 def remove(engine: docker.DockerClient, name: str) -> bool:
-    """Remove a container with its volumes; False when it is not there, or somebody else is removing it."""
+    """Remove a container with its volumes; False when it was not there, or somebody else was removing it."""
     from docker.errors import APIError, NotFound
 
     try:
@@ -103,8 +105,19 @@ def remove(engine: docker.DockerClient, name: str) -> bool:
     except APIError as error:
         if error.status_code != _IS_GOING:
             raise
+        wait_for(lambda: _is_gone(engine, name) or None, what=f"the removal of {name}", timeout_s=_GOES_WITHIN_S)
         return False
     return True
+
+
+def _is_gone(engine: docker.DockerClient, name: str) -> bool:
+    from docker.errors import NotFound
+
+    try:
+        engine.containers.get(name)
+    except NotFound:
+        return True
+    return False
 
 
 def sweep(engine: docker.DockerClient, owner_lives: Callable[[Path], bool]) -> list[str]:

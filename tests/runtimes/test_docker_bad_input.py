@@ -60,7 +60,7 @@ def left(engine: docker.DockerClient, run: Run) -> list[str]:
     """The containers of the run that are there, by label and by its own record."""
     record = run.directory / container_leases.RECORD
     recorded = record.read_text().split() if record.exists() else []
-    there = {str(one.name) for one in engine.containers.list(all=True)}
+    there = {str(one.name) for one in engine.containers.list(all=True, ignore_removed=True)}
     return sorted({*containers_of(engine, run), *there.intersection(recorded)})
 
 

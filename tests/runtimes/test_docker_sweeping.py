@@ -336,7 +336,7 @@ def test_two_workers_leave_nothing_after_sigterm(
 def check_that_all_are_gone(engine: docker.DockerClient, path: Path, folder: Path) -> None:
     names = [up.read_text() for up in path.glob("*.up")]
     assert len(names) == 2
-    there = {one.name for one in engine.containers.list(all=True)}
+    there = {one.name for one in engine.containers.list(all=True, ignore_removed=True)}
     assert not there.intersection(names)
     assert of_folder(engine, folder) == []
     assert left() == []
