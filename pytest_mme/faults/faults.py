@@ -71,7 +71,8 @@ class Faults:
         try:
             yield limit / _MIB
         finally:
-            self._running.limit_memory(before)
+            with contextlib.suppress(UnavailableError):  # it has ended meanwhile
+                self._running.limit_memory(before)
             self._tell("squeezed", seconds=time.monotonic() - began, limit_bytes=limit)
 
     @contextlib.contextmanager

@@ -171,15 +171,22 @@ class Busy(Lawful):
         return super().invoke(identifier, body, headers)
 
 
+def _as_in_a_terminal() -> None:
+    """A shell has those that it starts in the background ignore SIGINT, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_judge_leaves_nothing(specimens: Specimens, tmp_path: Path, sent: signal.Signals) -> None:
     server = Busy(specimens)
     with subject(server, tmp_path) as target:
         command = [sys.executable, "-m", "pytest_mme.cli", "conformance", target.client.url, "--models", str(tmp_path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=_as_in_a_terminal
+        ) as process:
             assert server.asked.wait(60)
             process.send_signal(sent)
-            assert process.wait(30) == 130
+            assert process.wait(60) == 130
         assert server.loaded == {}
     assert list(tmp_path.iterdir()) == []
 
