@@ -9,7 +9,10 @@ from pytest_mme.runtimes.container_leases import RUN
 
 
 def containers_of(engine: docker.DockerClient, run: Run) -> list[str]:
-    return [str(one.name) for one in engine.containers.list(all=True, filters={"label": f"{RUN}={run.directory}"})]
+    return [
+        str(one.name)
+        for one in engine.containers.list(all=True, filters={"label": f"{RUN}={run.directory}"}, ignore_removed=True)
+    ]
 
 
 def test_a_container_loads_answers_and_goes(docker_run: Run, engine: docker.DockerClient) -> None:
