@@ -26,6 +26,13 @@ def test_its_ranking_models(pytester: pytest.Pytester, project: Path) -> None:
     result.assert_outcomes(passed=count_tests(test_file), warnings=0)
 
 
+def test_its_ranking_models_on_each_image(pytester: pytest.Pytester, project: Path, image: str) -> None:
+    test_file = project / "tests" / "test_ranking.py"
+    options = ("-p", "no:cacheprovider", "--mme-runtime=docker", f"--mme-image={image}")
+    result = pytester.runpytest_subprocess(*options, test_file)
+    result.assert_outcomes(passed=count_tests(test_file), warnings=0)
+
+
 @pytest.mark.skipif(not MODEL.exists(), reason="basic-pitch was not fetched: run make demo, or fetch_models.py there")
 def test_its_published_model(pytester: pytest.Pytester, project: Path) -> None:
     test_file = project / "tests" / "test_basic_pitch.py"
