@@ -47,7 +47,7 @@ def test_marks_are_defaults_for_the_factories(inner: pytest.Pytester) -> None:
         def test_nearest_wins(mme_server, mme_endpoint, mme_models):
             assert memory(mme_server()) == 222
             assert memory(mme_server(memory_mib=333)) == 333
-            assert memory(mme_endpoint([mme_models.linear()]).server) == 222
+            assert memory(mme_endpoint([mme_models.linear()]).running) == 222
         """
     )
     inner.runpytest_subprocess().assert_outcomes(passed=2)

@@ -103,11 +103,11 @@ def test_multi_model_server_starts_another_worker_by_itself(mms_run: Run) -> Non
 
 
 def test_a_squeezed_container_runs_out_of_memory_at_the_next_allocation(image_run: Run) -> None:
-    calm, greedy = image_run.models.linear("calm"), image_run.models.linear("greedy", allocate_mib=100)
+    calm, greedy = image_run.models.linear("calm"), image_run.models.linear("greedy", allocate_mib=1500)
     with image_run.server(memory_mib=2000) as server:
         server.load(calm)  # where there is a second victim, it is a model, too
         server.load(greedy)
-        with image_run.faults(server).squeezed(leave_mib=30), pytest.raises(ContractError):
+        with image_run.faults(server).squeezed(leave_mib=500), pytest.raises(ContractError):
             server.invoke(greedy, [1.0])
         assert "greedy" in [event.model for event in of_kind(server, "oom")]
         assert server.ping().ok
