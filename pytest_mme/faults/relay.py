@@ -5,32 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
+
+Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 _CHUNK = 65536
 
 
 class Relay:
-    """Passes connections on to *host* and *port*, from a port of its own on loopback; in a thread of its own.
+    """Passes connections on, from a port of its own on loopback; in a thread of its own.
 
-    *latency_s*: how much later every piece arrives, in both directions. *refusing*: connections are reset. *silent*:
+    *connect*: opens the connection to where they are passed on to. *latency_s*: how much later every piece arrives, in both directions. *refusing*: connections are reset. *silent*:
     what is sent arrives nowhere, and nobody is told.
     """
 
     def __init__(
-        self, host: str, port: int, *, latency_s: float = 0.0, refusing: bool = False, silent: bool = False
+        self, connect: Connect, *, latency_s: float = 0.0, refusing: bool = False, silent: bool = False
     ) -> None:
-        self._target = host, port
+        self._connect = connect
         self._latency_s, self._refusing, self._silent = latency_s, refusing, silent
 
     @contextlib.contextmanager
     def running(self) -> Iterator[int]:
         """Listen until the end, and then cut what is still connected; gives the port."""
         listening: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-        work = threading.Thread(
-            target=lambda: asyncio.run(self._serve(listening)), name=f"relay to {self._target}", daemon=True
-        )
+        work = threading.Thread(target=lambda: asyncio.run(self._serve(listening)), name="relay", daemon=True)
         work.start()
         port, loop, stop = listening.result()
         try:
@@ -56,7 +56,7 @@ class Relay:
             if self._refusing:
                 writer.transport.abort()
                 return
-            towards_reader, towards_writer = await asyncio.open_connection(*self._target)
+            towards_reader, towards_writer = await self._connect()
             with contextlib.closing(towards_writer):
                 await asyncio.gather(self._pass(reader, towards_writer), self._pass(towards_reader, writer))
 

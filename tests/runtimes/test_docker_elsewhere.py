@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +17,7 @@ import docker
 import pytest
 
 from pytest_mme import Run
+from pytest_mme.faults.relay import Relay
 from pytest_mme.runtimes.container_leases import RUN
 from tests.conftest import run_on
 from tests.lacking import lacking
@@ -59,51 +58,13 @@ def code(tmp_path: Path) -> Path:
     return folder
 
 
-class EngineRelay:
-    """Passes connections to the engine's socket on, from a port of loopback."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[int]:
-        listening: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-        work = threading.Thread(target=lambda: asyncio.run(self._serve(listening)), daemon=True)
-        work.start()
-        port, loop, stop = listening.result()
-        try:
-            yield port
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-            work.join()
-
-    async def _serve(self, listening: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
-        stop = asyncio.Event()
-        server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
-        listening.set_result((server.sockets[0].getsockname()[1], asyncio.get_running_loop(), stop))
-        await stop.wait()
-        server.close()
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from_engine, to_engine = await asyncio.open_unix_connection(self._path)
-        with contextlib.closing(writer), contextlib.closing(to_engine), contextlib.suppress(OSError):
-            await asyncio.gather(self._pass(reader, to_engine), self._pass(from_engine, writer))
-
-    @staticmethod
-    async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while block := await reader.read(65536):
-            writer.write(block)
-            await writer.drain()
-        writer.write_eof()
-
-
 @pytest.fixture
 def remote_run(server_image: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """A run that reaches the engine over TCP."""
     local = urlsplit(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
     if local.scheme != "unix":
         pytest.skip("the engine is reached over the network anyway")
-    with EngineRelay(local.path).running() as port:
+    with Relay(partial(asyncio.open_unix_connection, local.path)).running() as port:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{port}")
         with run_on(server_image) as run:
             yield run
