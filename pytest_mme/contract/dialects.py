@@ -24,6 +24,7 @@ class Loading(enum.Enum):
 
     LOADED = "loaded"
     ALREADY = "already there"
+    GHOST = "left of a load that failed"
     NO_MEMORY = "no memory"
     REFUSED = "refused"
 
@@ -97,8 +98,8 @@ class Dialect:
         """
         if reply.ok:
             return Loading.LOADED
-        if reply.status == routes.ALREADY_LOADED and not failed_before:
-            return Loading.ALREADY
+        if reply.status == routes.ALREADY_LOADED:
+            return Loading.GHOST if failed_before else Loading.ALREADY
         return Loading.NO_MEMORY if reply.status in self.no_memory else Loading.REFUSED
 
     def lost(self, reply: Reply) -> bool:
@@ -147,7 +148,10 @@ MULTI_MODEL_SERVER = Dialect(
     error_signs=(Sign(status=503, body=re.compile(rb'(?s:.*?)"Prediction failed"')),),
     ghosts=True,
 )
-"""After a 507 the model stays registered without a worker: 409 to a load, 503 to an invoke, until it is deleted."""
+"""After a 507 the model stays registered without a worker: 409 to a load, 503 to an invoke, until it is deleted.
+
+While it takes the failed worker down, a `DELETE` of that model may be answered 404, and the ghost come up afterwards.
+"""
 
 DIALECTS = (CONTRACT, TENSORFLOW_A, TENSORFLOW_B, TENSORFLOW_C, MULTI_MODEL_SERVER)
 """All that are known."""

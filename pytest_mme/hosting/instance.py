@@ -149,15 +149,12 @@ class Instance:
 
     def _load(self, model: str) -> lifecycle.Event:
         identifier, record = self.identifier(model), self._recorder("load", model)
-        failed_before = identifier in self._failed_before
         try:
             self._bury(model)
-            reply = self._server.client.load(identifier, self._server.place(self._folder(model)))
+            reply, meaning = self._order(identifier, self._server.place(self._folder(model)))
         except NoAnswerError as error:
             record(outcome="no answer", detail={"error": str(error)})
             return lifecycle.Loaded(model, lifecycle.Failure(0, b"", cause=wire.container_gone(self._endpoint)))
-        self._witness.hear("load again" if failed_before else "load", reply)
-        meaning = self._dialect.loading(reply, failed_before=failed_before)
         if meaning in (Loading.LOADED, Loading.ALREADY):
             self._failed_before.discard(identifier)
             record(outcome="ok" if reply.ok else str(reply.status))
@@ -166,6 +163,20 @@ class Instance:
         self._clean_up_after_failed_load(identifier)
         failure = lifecycle.Failure(reply.status, reply.body)
         return lifecycle.Loaded(model, failure, no_room=meaning is Loading.NO_MEMORY)
+
+    def _order(self, identifier: str, url: str) -> tuple[Reply, Loading]:
+        """Ask for a load; once more when a ghost was in its way that came up after the cleaning (assumed)."""
+        reply, meaning = self._order_once(identifier, url)
+        if meaning is not Loading.GHOST:
+            return reply, meaning
+        self._clean_up_after_failed_load(identifier)
+        return self._order_once(identifier, url)
+
+    def _order_once(self, identifier: str, url: str) -> tuple[Reply, Loading]:
+        failed_before = identifier in self._failed_before
+        reply = self._server.client.load(identifier, url)
+        self._witness.hear("load again" if failed_before else "load", reply)
+        return reply, self._dialect.loading(reply, failed_before=failed_before)
 
     def _bury(self, model: str) -> None:
         """Some containers keep the id of a model whose process is gone, and refuse to load it until it is deleted."""

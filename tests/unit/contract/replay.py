@@ -253,6 +253,24 @@ class MultiModelServer(Container):
         super().__init__(MULTI_MODEL_SERVER, **fields)
 
 
+class LateGhost(MultiModelServer):
+    """multi-model-server that is still taking the failed worker down when it is told to delete the model."""
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+        self._coming: dict[str, str] = {}
+
+    def cannot_load(self, identifier: str, url: str) -> Answer:
+        answer = super().cannot_load(identifier, url)
+        self._coming[identifier] = self.loaded.pop(identifier)
+        return answer
+
+    def unload(self, identifier: str) -> Answer:
+        answer = super().unload(identifier)
+        self.loaded |= {identifier: self._coming.pop(identifier)} if identifier in self._coming else {}
+        return answer
+
+
 def _name(folder: str) -> str:
     return (Path(folder) / "name").read_text()
 

@@ -59,7 +59,7 @@ READINGS = {
         load, body is not JSON: refused
         load, saved_model.pb is corrupt: refused + bad-gateway
         list after the corrupt load: [] + list-shape
-        load the corrupt one again: refused + ghost
+        load the corrupt one again: left of a load that failed + ghost
         unload the corrupt one: 404
         load, op is not registered: refused + bad-gateway
         invoke the healthy model after that: lost
@@ -72,7 +72,7 @@ READINGS = {
         list after the kill: [] + list-shape
         ping after the kill: well
         invoke once more: lost
-        load it again after the kill: refused + ghost
+        load it again after the kill: left of a load that failed + ghost
         invoke after that: lost + invoke-lost
         load the same name twice: already there
         invoke after the second load: lost + invoke-lost

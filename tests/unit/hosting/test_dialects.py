@@ -19,6 +19,7 @@ from pytest_mme.hosting.eviction import least_recently_used
 from pytest_mme.hosting.instance import Instance
 from tests.unit.contract.replay import (
     Container,
+    LateGhost,
     MultiModelServer,
     TensorFlow,
     TensorFlow21,
@@ -196,6 +197,17 @@ def test_what_stays_behind_of_a_failed_load_is_deleted_and_loads_again(host: Hos
     hosted.said()
     assert hosted.ask("m").ok
     assert hosted.said() == ["load m 200", "invoke m 200"]
+
+
+def test_a_ghost_that_comes_up_after_the_cleaning_is_deleted_and_the_load_tried_once_more(host: Host) -> None:
+    hosted = host(LateGhost(room=1))
+    assert hosted.ask("a").ok
+    hosted.said()
+    assert hosted.ask("b").ok
+    assert hosted.said() == [
+        *("load b 507", "unload ? 404", "unload a 200"),
+        *("load b 409", "unload b 200", "load b 200", "invoke b 200"),
+    ]
 
 
 def test_a_ghost_that_cannot_be_deleted_is_never_taken_for_the_model(host: Host) -> None:
