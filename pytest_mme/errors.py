@@ -1,4 +1,4 @@
-"""Every error that the kit raises: what happened, what was seen, what to try; the facts as attributes."""
+"""Every error that the kit raises, and its warning: what happened, what was seen, what to try; the facts as attributes."""
 
 from __future__ import annotations
 
@@ -196,4 +196,18 @@ class ImageBuildError(MMEError):
             f"  next: read the end of what the build said; behind a proxy that opens TLS give --ca-bundle, and where "
             f"no registry can be reached --base with an image that is here\n"
             f"{end or '    (nothing)'}"
+        )
+
+
+class OutdatedImageWarning(UserWarning):
+    """An image holds another state of this package's code than the one that is installed."""
+
+    def __init__(self, image: str) -> None:
+        super().__init__(image)
+        self.image = image
+
+    def __str__(self) -> str:
+        return (
+            f"the image {self.image} holds another version of pytest-mme's server than the installed one: what it does "
+            f"may not be what this version says; build it again: pytest-mme image build server (or mms)"
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_mme.errors import ImageBuildError, UnavailableError
-from pytest_mme.images.context import as_tar, context, digest
+from pytest_mme.images.context import as_tar, code_digest, context, digest
 
 if TYPE_CHECKING:
     import docker
@@ -20,6 +20,8 @@ DEFAULT_BASE = "python:3.11-slim"
 """Has wheels of every TensorFlow from 2.12 on."""
 CONTENT = "pytest-mme.content"
 """The label that says what an image was built from."""
+CODE = "pytest-mme.code"
+"""The label that says which code of this package an image holds, and those that are built on it."""
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 _SHOWN_LINES = 30
@@ -77,7 +79,7 @@ def build(
         forcerm=True,
         decode=True,
         buildargs=arguments | _proxies(os.environ),
-        labels={CONTENT: wanted},
+        labels={CONTENT: wanted, CODE: code_digest()},
     )
     for message in _messages(steps, name, said):
         if found := _STEP.match(message):
@@ -86,14 +88,16 @@ def build(
 
 
 def _messages(steps: Iterator[Any], name: str, said: list[str]) -> Iterator[str]:
-    """What the engine says, line by line; raises `ImageBuildError` when it says that it failed."""
+    """What the engine says, line by line, to its end; raises `ImageBuildError` when it said that it failed."""
+    failed = None
     for step in steps:
-        if "error" in step:
-            raise ImageBuildError(name, step["error"], "\n".join(said[-_SHOWN_LINES:]))
+        failed = step.get("error", failed)
         text = step.get("stream") or step.get("status") or ""
         if line := text.rstrip():
             said.append(line)
             yield line
+    if failed is not None:
+        raise ImageBuildError(name, failed, "\n".join(said[-_SHOWN_LINES:]))
 
 
 def _identity(engine: docker.DockerClient, base: str) -> str:

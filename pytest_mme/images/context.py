@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
+import itertools
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,11 +24,19 @@ def image_names() -> list[str]:
 
 def context(image: str, *, ca_bundle: Path | None = None) -> dict[str, bytes]:
     """Every file of the build's context by its path in it; OSError when the *ca_bundle* cannot be read."""
-    found = _files(_IMAGES / image, "")
-    for name in PACKAGED:
-        found |= _files(_IMAGES.parent / name, f"pytest_mme/{name}")
-    found[CA_BUNDLE] = ca_bundle.read_bytes() if ca_bundle else b""
-    return found
+    certificates = ca_bundle.read_bytes() if ca_bundle else b""
+    return _files(_IMAGES / image, "") | _packaged() | {CA_BUNDLE: certificates}
+
+
+def _packaged() -> dict[str, bytes]:
+    parts = (_files(_IMAGES.parent / name, f"pytest_mme/{name}") for name in PACKAGED)
+    return dict(itertools.chain.from_iterable(part.items() for part in parts))
+
+
+@functools.cache
+def code_digest() -> str:
+    """Names this package's code as the images hold it: 64 hex digits."""
+    return digest(_packaged(), {})
 
 
 def _files(start: Path, path: str) -> dict[str, bytes]:

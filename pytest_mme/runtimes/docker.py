@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, closing
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_mme.errors import OutdatedImageWarning
 from pytest_mme.events import Timeline
+from pytest_mme.images.build import CODE
+from pytest_mme.images.context import code_digest
 from pytest_mme.runtimes import container_leases, leases, sharing
 from pytest_mme.runtimes.base import ServerSpec
 from pytest_mme.runtimes.docker_server import DockerServer
@@ -18,6 +24,7 @@ from pytest_mme.runtimes.engine import Pull, connect, find_image
 
 if TYPE_CHECKING:
     import docker
+    from docker.models.images import Image
 
 
 class DockerRuntime:
@@ -47,7 +54,7 @@ class DockerRuntime:
 
     def identity(self, spec: ServerSpec) -> str:
         """Of what *spec* runs: the image's own id."""
-        return f"docker/{find_image(self._engine, spec.image or self._image, self._pull).id}"
+        return f"docker/{self._found(spec).id}"
 
     def _lives(self, left: Mapping[str, Any]) -> bool:
         from docker.errors import NotFound
@@ -57,34 +64,47 @@ class DockerRuntime:
         except NotFound:
             return False
 
-    @contextlib.contextmanager
     def run(
         self, spec: ServerSpec, *, name: str, timeline: Timeline, known_bytes: Mapping[str, int] | None = None
-    ) -> Iterator[DockerServer]:
+    ) -> AbstractContextManager[DockerServer]:
         """Start a container, or with ``share="run"`` use the run's for that *spec*; `Runtime.run`."""
+        image, known = self._found(spec), known_bytes or {}
+        if spec.share == "run":
+            return self._shared(spec, image, known, name=name, timeline=timeline)
+        return self._private(spec, image, known, name=name, timeline=timeline)
+
+    def _found(self, spec: ServerSpec) -> Image:
         image = find_image(self._engine, spec.image or self._image, self._pull)
+        if image.labels.get(CODE, code_digest()) != code_digest():
+            warnings.warn(OutdatedImageWarning(spec.image or self._image), stacklevel=2)
+        return image
+
+    @contextlib.contextmanager
+    def _private(
+        self, spec: ServerSpec, image: Image, known_bytes: Mapping[str, int], *, name: str, timeline: Timeline
+    ) -> Iterator[DockerServer]:
+        directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._directory))
         with contextlib.ExitStack() as undo:
+            if not self._keep:
+                undo.callback(shutil.rmtree, directory, ignore_errors=True)
+            server = undo.enter_context(closing(DockerServer(name, directory, timeline, self._engine, image)))
+            server.start(spec, known_bytes, device=self._device, run=self._directory)
+            yield server
 
-            def server(called: str, directory: Path, its_timeline: Timeline) -> DockerServer:
-                made = DockerServer(called, directory, its_timeline, self._engine, image)
-                undo.callback(made.close)
-                return made
+    @contextlib.contextmanager
+    def _shared(
+        self, spec: ServerSpec, image: Image, known_bytes: Mapping[str, int], *, name: str, timeline: Timeline
+    ) -> Iterator[DockerServer]:
+        place = sharing.Place(self._directory, spec, str(image.id), known_bytes)
+        left = place.record(functools.partial(self._leave, place.name, spec, image, known_bytes), lives=self._lives)
+        with closing(DockerServer(name, place.directory, timeline, self._engine, image)) as server:
+            server.join(left, start_s=spec.start_s)
+            yield server
 
-            def started(called: str, directory: Path, its_timeline: Timeline) -> DockerServer:
-                made = server(called, directory, its_timeline)
-                made.start(spec, known_bytes or {}, device=self._device, run=self._directory)
-                return made
-
-            if spec.share == "run":
-                place = sharing.Place(self._directory, spec, str(image.id), known_bytes or {})
-                left = place.record(
-                    lambda directory: started(place.name, directory, Timeline()).leave(), lives=self._lives
-                )
-                joined = server(name, place.directory, timeline)
-                joined.join(left, start_s=spec.start_s)
-                yield joined
-            else:
-                directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._directory))
-                if not self._keep:
-                    undo.callback(shutil.rmtree, directory, ignore_errors=True)
-                yield started(name, directory, timeline)
+    def _leave(
+        self, name: str, spec: ServerSpec, image: Image, known_bytes: Mapping[str, int], directory: Path
+    ) -> Mapping[str, Any]:
+        """Start a container for whoever comes; what they need to join it."""
+        with closing(DockerServer(name, directory, Timeline(), self._engine, image)) as server:
+            server.start(spec, known_bytes, device=self._device, run=self._directory)
+            return server.leave()

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import docker
+import psutil
 import pytest
 from docker.models.containers import Container
 from typer.testing import CliRunner
@@ -85,6 +87,8 @@ BLOCKING = """
             threading.Event().wait()
 """
 STARTED_S = 60.0
+
+Suite = Callable[[int], contextlib.AbstractContextManager[subprocess.Popen[bytes]]]
 
 
 @pytest.fixture
@@ -185,22 +189,27 @@ def test_a_container_whose_runs_directory_is_gone_is_swept_by_its_label(
 
 
 @pytest.mark.parametrize("number", MOMENTS)
-def test_after_sigkill_at_any_moment(
-    live: Callable[[str], subprocess.Popen[bytes]],
+@pytest.mark.parametrize("workers", [0, 2])
+def test_after_sigkill_of_pytest_at_any_moment(
+    suite: Suite,
     engine: docker.DockerClient,
     server_image: str,
     folder: Path,
-    lasts_s: float,
+    lasts_s: Mapping[int, float],
     record_property: RecordProperty,
+    workers: int,
     number: int,
 ) -> None:
     dice = random.Random(None if EXPLORE else number)  # noqa: S311, RUF100
-    after_s = dice.uniform(0.2, 0.9) * lasts_s  # before that, Python is being started
-    process = live("none")
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(after_s)
-    process.kill()
-    code = process.wait()
+    after_s = dice.uniform(0.2, 0.9) * lasts_s[workers]  # before that, Python is being started
+    with suite(workers) as process:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(after_s)
+        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.kill()
+        code = process.wait()
+        psutil.wait_procs(children, timeout=STARTED_S)
+    assert not [child for child in children if child.is_running()]
     found = {one.name: one.status for one in of_folder(engine, folder)}
     show(record_property, after_s=round(after_s, 2), code=code, containers=found)
     begin_a_run(server_image)
@@ -215,13 +224,17 @@ def test_after_sigkill_at_any_moment(
 
 
 @pytest.fixture(scope="module")
-def lasts_s(server_image: str) -> float:
-    """How long such a process lives that nobody kills."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {"TMPDIR": folder, "PYTEST_MME_RUNTIME": "docker", "PYTEST_MME_IMAGE": server_image}
+def lasts_s(server_image: str, tmp_path_factory: pytest.TempPathFactory) -> Mapping[int, float]:
+    """How long pytest runs that nobody kills, with so many workers."""
+    folder = tmp_path_factory.mktemp("unharmed")
+    (folder / "test_it.py").write_text(textwrap.dedent(BLOCKING))
+    kit = {"PYTEST_MME_RUNTIME": "docker", "PYTEST_MME_IMAGE": server_image, "TMPDIR": str(folder)}
+    lasts_s = {}
+    for workers in (0, 2):
         began = time.monotonic()
-        subprocess.run([sys.executable, "-c", LIFE, "none"], env={**os.environ, **environment}, check=True)
-        return time.monotonic() - began
+        subprocess.run(pytest_command(workers), cwd=folder, env={**os.environ, **kit}, check=True)
+        lasts_s[workers] = time.monotonic() - began
+    return lasts_s
 
 
 def test_what_belongs_to_a_run_that_lives_is_left_alone(
@@ -285,19 +298,14 @@ def test_those_who_remove_the_same_do_not_mind(stray: Callable[..., Container], 
 
 
 @pytest.fixture
-def suite(
-    pytester: pytest.Pytester, environment: Mapping[str, str]
-) -> Callable[[], contextlib.AbstractContextManager[subprocess.Popen[bytes]]]:
-    """Starts pytest with two xdist workers, each of which starts a server."""
+def suite(pytester: pytest.Pytester, environment: Mapping[str, str]) -> Suite:
+    """Starts pytest, with so many xdist workers, on two tests that start a server each."""
     pytester.makepyfile(BLOCKING)
 
     @contextlib.contextmanager
-    def start() -> Iterator[subprocess.Popen[bytes]]:
+    def start(workers: int) -> Iterator[subprocess.Popen[bytes]]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-n2", "-p", "no:cacheprovider"],
-            cwd=pytester.path,
-            env={**environment},
-            start_new_session=True,
+            pytest_command(workers), cwd=pytester.path, env={**environment}, start_new_session=True
         )
         try:
             yield process
@@ -308,19 +316,23 @@ def suite(
     return start
 
 
+def pytest_command(workers: int) -> list[str]:
+    return [sys.executable, "-m", "pytest", f"-n{workers}", "-p", "no:cacheprovider"]
+
+
 def test_two_workers_leave_nothing(
-    suite: Any, pytester: pytest.Pytester, engine: docker.DockerClient, folder: Path
+    suite: Suite, pytester: pytest.Pytester, engine: docker.DockerClient, folder: Path
 ) -> None:
-    with suite() as process:
+    with suite(2) as process:
         assert process.wait(STARTED_S) == pytest.ExitCode.OK
     check_that_all_are_gone(engine, pytester.path, folder)
 
 
 def test_two_workers_leave_nothing_after_sigterm(
-    suite: Any, pytester: pytest.Pytester, engine: docker.DockerClient, folder: Path
+    suite: Suite, pytester: pytest.Pytester, engine: docker.DockerClient, folder: Path
 ) -> None:
     (pytester.path / "block").touch()
-    with suite() as process:
+    with suite(2) as process:
         wait_for(
             lambda: len(list(pytester.path.glob("*.up"))) == 2 or None,
             what="two containers",

@@ -1,0 +1,108 @@
+"""`pytest-mme image build`: progress, what is there already, what fails. With images of a few lines."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import docker
+import pytest
+from typer.testing import CliRunner, Result
+
+from pytest_mme.cli import app
+from pytest_mme.errors import OutdatedImageWarning
+from pytest_mme.images import build as images
+from pytest_mme.images import context
+from pytest_mme.images.context import code_digest
+from tests.conftest import run_on
+
+Build = Callable[..., Result]
+
+
+@pytest.fixture
+def version(engine: docker.DockerClient) -> Iterator[str]:
+    """A TensorFlow that no other test's image has."""
+    version = uuid.uuid4().hex[:12]
+    yield version
+    for found in engine.images.list(name=images.tag("tiny", version)):
+        engine.images.remove(str(found.id), force=True)
+
+
+@pytest.fixture
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server_image: str, version: str) -> Build:
+    """Builds an image `tiny` of these lines as the command does."""
+    monkeypatch.setattr(context, "_IMAGES", tmp_path / "package" / "images")
+    monkeypatch.setattr(context, "PACKAGED", ())
+    folder = tmp_path / "package" / "images" / "tiny"
+    folder.mkdir(parents=True)
+
+    def run(*lines: str, options: tuple[str, ...] = ()) -> Result:
+        dockerfile = ("ARG BASE", "FROM ${BASE}", "ARG TENSORFLOW", *lines)
+        (folder / "Dockerfile").write_text("\n".join(dockerfile))
+        command = ["image", "build", "tiny", "--tf", version, "--base", server_image, *options]
+        return CliRunner().invoke(app, command, catch_exceptions=False, env={"COLUMNS": "200"})
+
+    return run
+
+
+def test_each_step_is_shown_and_the_name_at_the_end(build: Build, engine: docker.DockerClient, version: str) -> None:
+    done = build("LABEL tiny=$TENSORFLOW")
+    assert done.exit_code == 0
+    *steps, last = done.output.splitlines()
+    assert [step.split()[0] for step in steps] == [f"{number}/{len(steps)}" for number in range(1, len(steps) + 1)]
+    assert any("LABEL tiny" in step for step in steps)
+    assert last.startswith(f"pytest-mme-tiny:{version} built in ")
+    assert engine.images.get(images.tag("tiny", version)).labels["tiny"] == version
+
+
+def test_what_is_there_and_the_same_is_left_alone(build: Build, engine: docker.DockerClient, version: str) -> None:
+    build("LABEL tiny=1")
+    before = engine.images.get(images.tag("tiny", version)).id
+    again = build("LABEL tiny=1")
+    assert again.output == f"pytest-mme-tiny:{version} is here already, and nothing of it has changed\n"
+    build("LABEL tiny=2")
+    assert engine.images.get(images.tag("tiny", version)).id != before
+
+
+def test_a_step_that_fails_is_shown_with_what_it_said(build: Build, version: str) -> None:
+    done = build("RUN echo these were its words && exit 3")
+    assert done.exit_code == 1
+    assert f"the image pytest-mme-tiny:{version} could not be built" in done.output
+    assert "these were its words" in done.output
+    assert "returned a non-zero code: 3" in " ".join(done.output.split())
+
+
+def test_a_base_that_is_nowhere_is_said(build: Build) -> None:
+    done = build(options=("--base", f"mme-test-absent-{uuid.uuid4().hex[:8]}"))
+    assert done.exit_code == 1
+    assert "no registry can be reached --base" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("image", "build", "nothing"), "there are mms, server"),
+        (("image", "build", "server", "--ca-bundle", "absent.pem"), "absent.pem is no file"),
+    ],
+)
+def test_bad_arguments_are_said_before_anything_is_built(command: tuple[str, ...], said: str) -> None:
+    done = CliRunner().invoke(app, list(command), env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+def test_an_image_with_other_code_than_the_installed_is_warned_of(derived: Callable[..., str]) -> None:
+    advice = pytest.warns(OutdatedImageWarning, match="pytest-mme image build server")
+    with run_on(derived(f"LABEL {images.CODE}=other")) as run, advice, run.server() as server:
+        server.ping()
+
+
+def test_the_same_code_is_not(derived: Callable[..., str], recwarn: pytest.WarningsRecorder) -> None:
+    with run_on(derived(f"LABEL {images.CODE}={code_digest()}")) as run, run.server() as server:
+        server.ping()
+    assert not [one for one in recwarn if one.category is OutdatedImageWarning]
+
+
+def test_the_projects_own_images_say_which_code_they_hold(image: str, engine: docker.DockerClient) -> None:
+    assert len(engine.images.get(image).labels[images.CODE]) == len(code_digest())
