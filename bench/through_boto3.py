@@ -79,13 +79,12 @@ def _calls(endpoint: Endpoint, model: Model, nothing: Callable[[], object]) -> C
 @contextlib.contextmanager
 def _timed(endpoint: Endpoint) -> Iterator[Sequence[float]]:
     """What each container call takes meanwhile."""
-    usual = endpoint.running.client
-    with contextlib.closing(TimedClient(usual.url)) as timed:
-        endpoint.running.client = timed
+    with contextlib.closing(TimedClient(endpoint.running.direct.url)) as timed:
+        endpoint.running.detour = timed
         try:
             yield timed.seconds
         finally:
-            endpoint.running.client = usual
+            endpoint.running.detour = None
 
 
 def _to_nothing(url: str) -> Callable[[], object]:

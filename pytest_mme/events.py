@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 Source = Literal["test", "client", "hosting", "server", "worker", "engine", "probe"]
@@ -18,6 +19,25 @@ Kind = Literal[
 ]
 # fmt: on
 _SOURCES, _KINDS = frozenset(get_args(Source)), frozenset(get_args(Kind))
+
+
+def clock() -> dict[str, Any]:
+    """The monotonic clock that events are timed by: the kernel's, of that boot, and what it shows now, in seconds."""
+    return {"boot": _boot(), "now_s": time.monotonic()}
+
+
+def ahead_of(other: Mapping[str, Any]) -> float:
+    """How many seconds our clock is ahead of the one that just showed `clock`; 0 when it is the same."""
+    boot = _boot()
+    return 0.0 if boot and boot == other["boot"] else time.monotonic() - other["now_s"]
+
+
+def _boot() -> str | None:
+    """Source: Linux, random(4)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # not Linux
+        return None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

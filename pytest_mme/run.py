@@ -79,14 +79,11 @@ class Run:
         from pytest_mme.images.build import default_image
         from pytest_mme.runtimes.docker import DockerRuntime
 
-        device = self.settings.device.value
         runtime = DockerRuntime(
             self.directory,
-            image=self.settings.image.value or default_image(),
+            image=lambda: self.settings.image.value or default_image(),
             pull=self.settings.pull.value,
-            device=gpu.settle(device)
-            if device == "auto"
-            else device,  # a GPU that is asked for is the engine's to give
+            device=gpu.settle(self.settings.device.value),
             keep=keep,
         )
         self._undo.callback(runtime.close)

@@ -60,9 +60,9 @@ def build_image(
         raise typer.BadParameter(f"there are {', '.join(image_names())}", param_hint="NAME")
     if ca_bundle is not None and not ca_bundle.is_file():
         raise typer.BadParameter(f"{ca_bundle} is no file", param_hint="--ca-bundle")
-    version = tf or images.installed_tensorflow()
     began = time.monotonic()
     try:
+        version = tf or images.installed_tensorflow()
         with contextlib.closing(connect()) as engine, _progress() as progress:
             built = images.build(engine, name, tensorflow=version, base=base, ca_bundle=ca_bundle, progress=progress)
     except MMEError as error:

@@ -15,13 +15,13 @@ def sweep_left() -> None:
 
     Every run does the same when it begins. Runs that live, and whatever is not the kit's own, are left alone.
     """
-    removed = []
+    removed = list[str]()
     try:
         with contextlib.closing(connect()) as engine:
             removed += [f"container {name}" for name in container_leases.sweep(engine, leases.owner_lives)]
     except UnavailableError as error:
         show_line(f"containers were not looked for: {error.seen}")
-    removed += [f"directory {path}" for path in leases.sweep()]  # last: with it goes what says whose a container is
+    removed += leases.sweep()  # last: with a run's directory goes what says whose a container is
     for what in removed:
         show_line(f"removed {what}")
     if not removed:

@@ -60,13 +60,13 @@ class ContractClient:
         body = json.dumps({"model_name": identifier, "url": url}).encode()
         return self._ask("POST", routes.MODELS, body, {"Content-Type": "application/json"}, timeout_s=timeout_s)
 
-    def list(self, page: str | None = None) -> Reply:
+    def list(self, page: str | None = None, *, timeout_s: float = routes.INVOKE_TIMEOUT_S) -> Reply:
         """`GET /models`, the page that the token *page* names."""
-        return self._ask("GET", routes.MODELS + (f"?next_page_token={page}" if page else ""))
+        return self._ask("GET", routes.MODELS + (f"?next_page_token={page}" if page else ""), timeout_s=timeout_s)
 
-    def get(self, identifier: str) -> Reply:
+    def get(self, identifier: str, *, timeout_s: float = routes.INVOKE_TIMEOUT_S) -> Reply:
         """`GET /models/ID`."""
-        return self._ask("GET", routes.model(identifier))
+        return self._ask("GET", routes.model(identifier), timeout_s=timeout_s)
 
     def unload(self, identifier: str, *, timeout_s: float = routes.UNLOAD_TIMEOUT_S) -> Reply:
         """`DELETE /models/ID`."""

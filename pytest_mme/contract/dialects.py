@@ -159,7 +159,8 @@ DIALECTS = (CONTRACT, TENSORFLOW_A, TENSORFLOW_B, TENSORFLOW_C, MULTI_MODEL_SERV
 
 def dialect_of(client: ContractClient) -> Dialect:
     """Ask a server that just came up for what `recognise` needs. Loads nothing; raises `NoAnswerError`."""
-    return recognise(client.ping(), client.list(), client.get(uuid.uuid4().hex))
+    limit_s = routes.LOOK_TIMEOUT_S
+    return recognise(client.ping(), client.list(timeout_s=limit_s), client.get(uuid.uuid4().hex, timeout_s=limit_s))
 
 
 def recognise(ping: Reply, models: Reply, unknown: Reply) -> Dialect:

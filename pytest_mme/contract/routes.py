@@ -39,6 +39,8 @@ INVOKE_TIMEOUT_S = 60.0
 LOAD_TIMEOUT_S = 360.0
 UNLOAD_TIMEOUT_S = 360.0
 PING_TIMEOUT_S = 2.0
+LOOK_TIMEOUT_S = 5.0
+"""For `GET /models` and `GET /models/ID` of a server that comes up (assumed: AWS documents none)."""
 
 
 def origin(host: str, port: int) -> str:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Awaitable, Iterator
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import UnavailableError
 from pytest_mme.events import Timeline
-from pytest_mme.faults.relay import Relay
+from pytest_mme.faults.relay import Connection, Relay
 from pytest_mme.models.builder import Model
 from pytest_mme.runtimes.base import STOP_S, Running
 
 _MIB = 1024 * 1024
+
+
+def _connect(client: ContractClient) -> Awaitable[Connection]:
+    """To where that client asks now: a server that was started again is elsewhere."""
+    address = urlsplit(client.url)
+    return asyncio.open_connection(address.hostname, address.port or 80)
 
 
 class Victim(Protocol):
@@ -64,9 +70,9 @@ class Faults:
     def squeezed(self, *, leave_mib: float = 8) -> Iterator[float]:
         """Lower the memory limit to *leave_mib* above what is used now; gives the limit, in MiB.
 
-        Nothing dies of that alone: memory runs out when something asks for more. In a container with little left that may
-        be the server itself: 30 MiB took it along in two of some eight runs, 500 MiB in none of 12. A limit below present use is what a
-        version 1 cgroup refuses (Linux, cgroup-v1/memory.rst).
+        Nothing dies of that alone: memory runs out when something asks for more. In a container with little left that
+        may be the server itself: 30 MiB took it along in two of some eight runs, 500 MiB in none of 12. A limit below
+        present use is what a version 1 cgroup refuses (Linux, cgroup-v1/memory.rst).
         """
         limit = self._running.used_bytes() + int(leave_mib * _MIB)
         before = self._running.limit_memory(limit)
@@ -107,19 +113,18 @@ class Faults:
     @contextlib.contextmanager
     def _relayed(self, what: str, **network: Any) -> Iterator[None]:
         """For requests that begin in between; those in flight go on as they began."""
-        running, direct = self._running, self._running.client
-        address = urlsplit(direct.url)
-        connect = partial(asyncio.open_connection, address.hostname, address.port or 80)
+        running, before = self._running, self._running.detour
         began = time.monotonic()
-        with Relay(connect, **network).running() as port:
-            client = ContractClient(f"http://127.0.0.1:{port}")
-            with contextlib.closing(client):
-                running.client = client
-                try:
-                    yield
-                finally:
-                    running.client = direct
-                    self._tell(what, seconds=time.monotonic() - began, **network)
+        with (
+            Relay(lambda: _connect(before or running.direct), **network).running() as port,
+            contextlib.closing(ContractClient(routes.origin("127.0.0.1", port))) as detour,
+        ):
+            running.detour = detour
+            try:
+                yield
+            finally:
+                running.detour = before
+                self._tell(what, seconds=time.monotonic() - began, **network)
 
     def _tell(self, outcome: str, model: Model | None = None, *, seconds: float | None = None, **detail: Any) -> None:
         self._timeline.record(

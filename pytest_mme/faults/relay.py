@@ -8,7 +8,8 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 
-Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Connect = Callable[[], Awaitable[Connection]]
 
 _CHUNK = 65536
 
@@ -16,8 +17,8 @@ _CHUNK = 65536
 class Relay:
     """Passes connections on, from a port of its own on loopback; in a thread of its own.
 
-    *connect*: opens the connection to where they are passed on to. *latency_s*: how much later every piece arrives, in both directions. *refusing*: connections are reset. *silent*:
-    what is sent arrives nowhere, and nobody is told.
+    *connect*: opens the connection to where they are passed on to. *latency_s*: how much later every piece arrives, in
+    both directions. *refusing*: connections are reset. *silent*: what is sent arrives nowhere, and nobody is told.
     """
 
     def __init__(

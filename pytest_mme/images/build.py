@@ -66,25 +66,36 @@ def build(
     """
     content = context(image, ca_bundle=ca_bundle)
     arguments = {"BASE": base, "TENSORFLOW": tensorflow}
-    wanted = digest(content, {**arguments, "BASE": _identity(engine, base)})
-    name = tag(image, tensorflow)
-    if _label(engine, name) == wanted:
-        return False
-    said: list[str] = []
-    steps = engine.api.build(
-        fileobj=as_tar(content),
-        custom_context=True,
-        tag=name,
-        rm=True,
-        forcerm=True,
-        decode=True,
-        buildargs=arguments | _proxies(os.environ),
-        labels={CONTENT: wanted, CODE: code_digest()},
-    )
+    name, said = tag(image, tensorflow), list[str]()
+    with _explained(name):
+        wanted = digest(content, {**arguments, "BASE": _identity(engine, base, progress)})
+        if _label(engine, name) == wanted:
+            return False
+        steps = engine.api.build(
+            fileobj=as_tar(content),
+            custom_context=True,
+            tag=name,
+            rm=True,
+            forcerm=True,
+            decode=True,
+            buildargs=arguments | _proxies(os.environ),
+            labels={CONTENT: wanted, CODE: code_digest()},
+        )
     for message in _messages(steps, name, said):
         if found := _STEP.match(message):
             progress(int(found[1]), int(found[2]), found[3])
     return True
+
+
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """What the engine refuses before it builds: `ImageBuildError`."""
+    from docker.errors import APIError
+
+    try:
+        yield
+    except APIError as error:
+        raise ImageBuildError(name, str(error.explanation), "") from error
 
 
 def _messages(steps: Iterator[Any], name: str, said: list[str]) -> Iterator[str]:
@@ -100,14 +111,15 @@ def _messages(steps: Iterator[Any], name: str, said: list[str]) -> Iterator[str]
         raise ImageBuildError(name, failed, "\n".join(said[-_SHOWN_LINES:]))
 
 
-def _identity(engine: docker.DockerClient, base: str) -> str:
-    """The base's content where it is here already: a tag may be moved to another."""
+def _identity(engine: docker.DockerClient, base: str, progress: Progress) -> str:
+    """The base's content, as a tag may be moved to another; fetched if it is not here."""
     from docker.errors import ImageNotFound
 
     try:
         return str(engine.images.get(base).id)
     except ImageNotFound:
-        return base
+        progress(1, 1, f"fetching {base}")
+        return str(engine.images.pull(base).id)
 
 
 def _label(engine: docker.DockerClient, name: str) -> str | None:

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import uuid
 
+from pytest_mme.errors import UnavailableError
 from pytest_mme.serving import cgroups, gpu
 from pytest_mme.settings import OPTIONS, Settings
 
@@ -31,8 +32,17 @@ def _local(settings: Settings) -> str:
 
 def _docker(settings: Settings) -> str:
     """The engine is not asked: a run that starts no server does without it."""
-    image = settings.image.value or f"pytest-mme-server:{_tensorflow()}"
-    return f"mme: runtime docker, image {image}, memory limits by the container's memory cgroup"
+    image, device = settings.image.value or _default_image(), gpu.settle(settings.device.value)
+    return f"mme: runtime docker, image {image}, {_SHOWN[device]}, memory limits by the container's memory cgroup"
+
+
+def _default_image() -> str:
+    from pytest_mme.images.build import default_image
+
+    try:
+        return default_image()
+    except UnavailableError:
+        return "not chosen: TensorFlow is not installed"
 
 
 def _attach(settings: Settings) -> str:

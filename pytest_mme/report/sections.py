@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from pytest_mme.events import Event, Timeline
@@ -27,17 +27,23 @@ class Logged(Protocol):
         """Its log."""
 
 
-def sections(timeline: Timeline, servers: Iterable[Logged]) -> list[tuple[str, str]]:
+def sections(timeline: Timeline, servers: Sequence[Logged]) -> list[tuple[str, str]]:
     """Title and text of each section."""
-    servers = list(servers)
-    for server in servers:
-        server.timeline  # noqa: B018  lets its last events arrive
+    logs = [(f"mme server log of {server.name}", _last_words(server)) for server in servers]  # its last events, too
     found = [("mme timeline", _end_of(list(map(line, timeline))))]
-    for server in servers:
-        found.append((f"mme server log of {server.name}", _end_of(server.log.splitlines())))
+    for server, log in zip(servers, logs, strict=True):
+        found.append(log)
         if samples := [event for event in timeline if event.kind == "sample" and event.server == server.name]:
             found.append((f"mme memory of {server.name}", _end_of(list(map(_memory, samples)))))
     return [(title, text) for title, text in found if text]
+
+
+def _last_words(server: Logged) -> str:
+    """Its log, when its last events have arrived; why it cannot be had, where the test has broken that, too."""
+    try:
+        return _end_of(server.log.splitlines())
+    except Exception as error:  # noqa: BLE001  the test has failed already; this must not end the session
+        return f"it cannot be read any more: {type(error).__name__}: {error}"
 
 
 def line(event: Event) -> str:

@@ -26,6 +26,8 @@ def of(container: Container, engine: docker.DockerClient) -> list[str]:
     network = container.attrs["NetworkSettings"]
     published = (network["Ports"] or {}).get(f"{PORT}/tcp") or []
     found = [routes.origin(_host(engine), int(published[0]["HostPort"]))] if published else []
+    if remote_host(engine):  # its containers' addresses are of its own networks; here they may be somebody else's
+        return found
     inside = [one["IPAddress"] for one in network["Networks"].values() if one.get("IPAddress")]
     return found + [routes.origin(address, PORT) for address in inside]
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.contract.dialects import Dialect, dialect_of
 from pytest_mme.errors import NoAnswerError, ServerStartError, UnavailableError
 from pytest_mme.events import Timeline
-from pytest_mme.runtimes.base import STOP_S, ServerSpec, let_others_read
+from pytest_mme.runtimes.base import STOP_S, Reached, ServerSpec, let_others_read
 from pytest_mme.settings import SharedFolder
 
 _OURS = ("share", "start_s")
@@ -32,7 +33,7 @@ class AttachRuntime:
     def __init__(self, url: str, folder: SharedFolder | None, directory: Path) -> None:
         """*folder*: what both sides see; None: a folder below *directory*, for a server on this machine."""
         self._url = url
-        self._folder = folder or SharedFolder(directory, PurePosixPath(directory))
+        self._folder = folder or _let_through(directory)
 
     def identity(self, spec: ServerSpec) -> str:
         """The URL: what is measured there says nothing of any other server."""
@@ -57,6 +58,13 @@ class AttachRuntime:
             yield server
 
 
+def _let_through(directory: Path) -> SharedFolder:
+    """The run's directory, through which a server of another user may pass, though it may not look around."""
+    for path in (directory.parent, directory):
+        path.chmod(0o711)
+    return SharedFolder(directory, PurePosixPath(directory))
+
+
 def _refuse(spec: ServerSpec) -> None:
     asked = [name for name, default in dataclasses.asdict(ServerSpec()).items() if getattr(spec, name) != default]
     asked = [name for name in asked if name not in _OURS]
@@ -71,7 +79,7 @@ def _refuse(spec: ServerSpec) -> None:
 def _dialect(name: str, client: ContractClient) -> Dialect:
     """How the server speaks; raises `ServerStartError` for one that does not speak the contract at all."""
     try:
-        replies = {"GET /ping": client.ping(), "GET /models": client.list()}
+        replies = {"GET /ping": client.ping(), "GET /models": client.list(timeout_s=routes.LOOK_TIMEOUT_S)}
         dialect = dialect_of(client)
     except NoAnswerError as error:
         raise ServerStartError(name, f"nothing answers at {client.url}: {error.cause}", "") from error
@@ -86,11 +94,11 @@ def _not_ours(what: str) -> UnavailableError:
     return UnavailableError(f"{what} of an attached server", "whoever started it keeps it", _ELSEWHERE)
 
 
-class AttachedServer:
+class AttachedServer(Reached):
     """The server, as one test has it."""
 
     def __init__(self, name: str, client: ContractClient, dialect: Dialect, folder: SharedFolder) -> None:
-        self.name, self.client, self.dialect, self._folder = name, client, dialect, folder
+        self.name, self.direct, self.dialect, self._folder = name, client, dialect, folder
         self.models = folder.here
         self.facts: Mapping[str, Any] = {}
 
@@ -103,7 +111,7 @@ class AttachedServer:
         """Unload what was placed here and may be loaded still: the server goes on without us."""
         with contextlib.suppress(NoAnswerError):
             for placed in self.models.iterdir():
-                self.client.unload(placed.name)
+                self.direct.unload(placed.name)
 
     def log(self) -> str:
         """Nothing: its output goes to whoever started it."""
@@ -112,14 +120,14 @@ class AttachedServer:
     def gone(self) -> str | None:
         """Why `/ping` gets no answer."""
         try:
-            self.client.ping()
+            self.direct.ping()
         except NoAnswerError as error:
             return str(error.cause)
         return None
 
     def used_bytes(self) -> int:
         """What the embedded server says of itself; other servers do not tell."""
-        reply = self.client.memory()
+        reply = self.direct.memory()
         if not reply.ok:
             advice = "measure on --mme-runtime=docker, which asks the kernel"
             raise UnavailableError("the memory of an attached server", f"it answered {reply.status}", advice)

@@ -121,17 +121,35 @@ STOP_S = 30.0
 """SIGTERM, and so long after it SIGKILL. Source: AWS, "Use Your Own Inference Code with Hosting Services"."""
 
 
+class Reached:
+    """How a server is reached: directly, or by the detour that a fault has put in between."""
+
+    direct: ContractClient
+    """Where the server is: for what the kit itself wants to know."""
+    detour: ContractClient | None = None
+
+    @property
+    def client(self) -> ContractClient:
+        """For the calls of tests and of hosting."""
+        return self.detour or self.direct
+
+
 class Running(Protocol):
     """A server that runs."""
 
     name: str
-    client: ContractClient
+    direct: ContractClient
+    detour: ContractClient | None
     dialect: Dialect
     """How its answers are to be read; `contract.dialects.dialect_of` asks a server that nobody knows."""
     facts: Mapping[str, Any]
     """What it said of itself when it came up: `tensorflow`, `enforcement` and others."""
     models: Path
     """Where models are put for it, on this side; each in a folder of its own."""
+
+    @property
+    def client(self) -> ContractClient:
+        """For the calls of tests and of hosting: the detour if there is one; `Reached`."""
 
     def place(self, folder: Path) -> str:
         """Make a folder below `models` visible to the server, as it is now; how the server calls it."""
@@ -158,7 +176,7 @@ class Running(Protocol):
         """SIGTERM, and after *grace_s* seconds SIGKILL; how many seconds it took. `UnavailableError` where it cannot."""
 
     def start_again(self) -> None:
-        """Start it after a stop, with nothing loaded; `client` is another then."""
+        """Start it after a stop, with nothing loaded; `direct` is another then."""
 
 
 class Runtime(Protocol):

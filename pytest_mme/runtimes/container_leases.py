@@ -25,6 +25,7 @@ RUN = "pytest-mme.run"
 _OWNER, _WORKER, _TEST = "pytest-mme.owner", "pytest-mme.worker", "pytest-mme.test"
 RECORD = "containers"
 """The file in a run's directory that names every container made for it."""
+LEFT = "left by a run that died"
 _FORGOTTEN = timedelta(days=1)
 """A container of another machine, on an engine that both use, is taken for left behind when it is so old."""
 _IS_GOING = 409
@@ -65,8 +66,8 @@ def promise_container(run: Path, name: str) -> None:
         record.write(f"{name}\n")
 
 
-def remove_recorded(run: Path) -> list[str]:
-    """Remove the containers that a run has noted; the names of those that were still there."""
+def remove_recorded(run: Path, *, whose: str) -> list[str]:
+    """Remove the containers that a run has noted; the names of those that were still there. *whose*: for the log."""
     record = run / RECORD
     if not record.exists():
         return []
@@ -76,10 +77,10 @@ def remove_recorded(run: Path) -> list[str]:
         log.warning("containers of %s may be left: %s", run, error)  # their labels tell a later sweep
         return []
     with contextlib.closing(engine):
-        return _removed(engine, record.read_text().splitlines())
+        return _removed(engine, record.read_text().splitlines(), whose)
 
 
-def _removed(engine: docker.DockerClient, names: Iterable[str]) -> list[str]:
+def _removed(engine: docker.DockerClient, names: Iterable[str], whose: str) -> list[str]:
     """Remove those that are there; one that the engine does not remove now is left to a later sweep."""
     from docker.errors import APIError
 
@@ -88,7 +89,7 @@ def _removed(engine: docker.DockerClient, names: Iterable[str]) -> list[str]:
         try:
             if remove(engine, name):
                 removed.append(name)
-                log.info("removed the container %s, left by a run that died", name)
+                log.info("removed the container %s, %s", name, whose)
         except (APIError, NotReadyError) as error:
             log.warning("the container %s could not be removed: %s", name, error)
     return removed
@@ -123,7 +124,7 @@ def _is_gone(engine: docker.DockerClient, name: str) -> bool:
 def sweep(engine: docker.DockerClient, owner_lives: Callable[[Path], bool]) -> list[str]:
     """Remove the containers of runs whose owners are dead; their names. *owner_lives* is told a run's directory."""
     found = engine.containers.list(all=True, filters={"label": RUN}, ignore_removed=True)
-    return _removed(engine, [str(one.name) for one in found if _is_left(one, owner_lives)])
+    return _removed(engine, [str(one.name) for one in found if _is_left(one, owner_lives)], LEFT)
 
 
 def _is_left(container: Container, owner_lives: Callable[[Path], bool]) -> bool:

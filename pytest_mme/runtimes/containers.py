@@ -56,10 +56,13 @@ def _settings(spec: ServerSpec, server: str, known_bytes: Mapping[str, int], dev
     return {"name": server, "known_bytes": dict(known_bytes), "device": spec.device or device, **fields}
 
 
-def limits(spec: ServerSpec) -> dict[str, Any]:
-    """Memory, with swap set to the same, and CPUs. With ``oom="tensorflow"`` it is TensorFlow that has the limit."""
+def limits(spec: ServerSpec, *, tells: bool) -> dict[str, Any]:
+    """Memory, with swap set to the same, and CPUs.
+
+    With ``oom="tensorflow"`` it is TensorFlow that has the limit, where the embedded server can see to that.
+    """
     found: dict[str, Any] = {}
-    if spec.memory_mib is not None and spec.oom == "kernel":
+    if spec.memory_mib is not None and not (tells and spec.oom == "tensorflow"):
         limit = int(spec.memory_mib * _MIB)
         found |= {"mem_limit": limit, "memswap_limit": limit}
     if spec.cpus is not None:

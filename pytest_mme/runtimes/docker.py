@@ -7,7 +7,7 @@ import functools
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
 from functools import cached_property
 from pathlib import Path
@@ -33,13 +33,20 @@ class DockerRuntime:
     name = "docker"
 
     def __init__(
-        self, directory: Path, *, image: str, pull: Pull = "missing", device: str = "cpu", keep: bool = False
+        self,
+        directory: Path,
+        *,
+        image: Callable[[], str],
+        pull: Pull = "missing",
+        device: str = "cpu",
+        keep: bool = False,
     ) -> None:
-        """*image*: for servers that name none. *device*: where models run whose server does not say it.
+        """*image*: says which is for servers that name none. *device*: where models run whose server does not say it.
 
         *keep*: leave each server's files below *directory*; otherwise they go with the server.
         """
         self._directory, self._image, self._pull, self._device, self._keep = directory, image, pull, device, keep
+        self._images: dict[str, Image] = {}
 
     def close(self) -> None:
         """Hang up on the engine."""
@@ -53,8 +60,8 @@ class DockerRuntime:
         return engine
 
     def identity(self, spec: ServerSpec) -> str:
-        """Of what *spec* runs: the image's own id."""
-        return f"docker/{self._found(spec).id}"
+        """The image's own id, and where its models run."""
+        return f"docker/{self._found(spec).id}/{spec.device or self._device}"
 
     def _lives(self, left: Mapping[str, Any]) -> bool:
         from docker.errors import NotFound
@@ -74,10 +81,13 @@ class DockerRuntime:
         return self._private(spec, image, known, name=name, timeline=timeline)
 
     def _found(self, spec: ServerSpec) -> Image:
-        image = find_image(self._engine, spec.image or self._image, self._pull)
-        if image.labels.get(CODE, code_digest()) != code_digest():
-            warnings.warn(OutdatedImageWarning(spec.image or self._image), stacklevel=2)
-        return image
+        """The same for the whole run: what is pulled always, is pulled once."""
+        name = spec.image or self._image()
+        if name not in self._images:
+            image = self._images[name] = find_image(self._engine, name, self._pull)
+            if image.labels.get(CODE, code_digest()) != code_digest():
+                warnings.warn(OutdatedImageWarning(name), stacklevel=2)
+        return self._images[name]
 
     @contextlib.contextmanager
     def _private(
@@ -87,8 +97,8 @@ class DockerRuntime:
         with contextlib.ExitStack() as undo:
             if not self._keep:
                 undo.callback(shutil.rmtree, directory, ignore_errors=True)
-            server = undo.enter_context(closing(DockerServer(name, directory, timeline, self._engine, image)))
-            server.start(spec, known_bytes, device=self._device, run=self._directory)
+            server = undo.enter_context(closing(DockerServer(name, directory, timeline, self._engine, image, spec)))
+            server.start(known_bytes, device=self._device, run=self._directory)
             yield server
 
     @contextlib.contextmanager
@@ -97,14 +107,14 @@ class DockerRuntime:
     ) -> Iterator[DockerServer]:
         place = sharing.Place(self._directory, spec, str(image.id), known_bytes)
         left = place.record(functools.partial(self._leave, place.name, spec, image, known_bytes), lives=self._lives)
-        with closing(DockerServer(name, place.directory, timeline, self._engine, image)) as server:
-            server.join(left, start_s=spec.start_s)
+        with closing(DockerServer(name, Path(left["directory"]), timeline, self._engine, image, spec)) as server:
+            server.join(left)
             yield server
 
     def _leave(
         self, name: str, spec: ServerSpec, image: Image, known_bytes: Mapping[str, int], directory: Path
     ) -> Mapping[str, Any]:
         """Start a container for whoever comes; what they need to join it."""
-        with closing(DockerServer(name, directory, Timeline(), self._engine, image)) as server:
-            server.start(spec, known_bytes, device=self._device, run=self._directory)
+        with closing(DockerServer(name, directory, Timeline(), self._engine, image, spec)) as server:
+            server.start(known_bytes, device=self._device, run=self._directory)
             return server.leave()

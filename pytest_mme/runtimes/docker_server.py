@@ -8,63 +8,66 @@ import math
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pytest_mme.contract import routes
-from pytest_mme.contract.dialects import CONTRACT, Dialect, dialect_of
-from pytest_mme.errors import NoAnswerError, NotReadyError, UnavailableError
+from pytest_mme.contract.dialects import Dialect
+from pytest_mme.errors import NoAnswerError, UnavailableError
 from pytest_mme.events import Timeline
 from pytest_mme.runtimes import addresses, containers
-from pytest_mme.runtimes.base import STOP_S, ServerSpec, let_others_read
+from pytest_mme.runtimes.base import STOP_S, Reached, ServerSpec, let_others_read
 from pytest_mme.runtimes.container_leases import labels, promise_container, remove
+from pytest_mme.runtimes.container_life import Audience, ContainerLife
 from pytest_mme.runtimes.engine import first_line
 from pytest_mme.runtimes.listening import Listener
-from pytest_mme.runtimes.output import Output, end_of
-from pytest_mme.runtimes.probes import probe_of
-from pytest_mme.runtimes.readiness import ready_client
-from pytest_mme.runtimes.refusals import not_ready, refused
+from pytest_mme.runtimes.refusals import refused
 from pytest_mme.runtimes.sending import send
 from pytest_mme.runtimes.signals import send_signal
-from pytest_mme.runtimes.watching import Sampler, Watch
 
 if TYPE_CHECKING:
     import docker
+    from docker.models.containers import Container
     from docker.models.images import Image
 
-_LOG_LINES = 20
 _TEAR_DOWN_S = 5.0  # a test is over: what it left in flight is cut off
 
+Create = Callable[[], tuple["Container", bool]]
 
-class DockerServer:
-    """A container, from before it is created until it is removed."""
+
+class DockerServer(Reached):
+    """A container, from before it is created until it is removed; or a part in one that others use, too."""
+
+    dialect: Dialect
 
     def __init__(
-        self, name: str, directory: Path, timeline: Timeline, engine: docker.DockerClient, image: Image
+        self,
+        name: str,
+        directory: Path,
+        timeline: Timeline,
+        engine: docker.DockerClient,
+        image: Image,
+        spec: ServerSpec,
     ) -> None:
-        self.name, self._timeline, self._engine, self._image = name, timeline, engine, image
-        self.models = directory / "models"
+        self.name, self._timeline, self._engine, self._image, self._spec = name, timeline, engine, image, spec
+        self.models, self._directory = directory / "models", directory
         self.facts: Mapping[str, Any] = {}
-        self.dialect: Dialect = CONTRACT
-        self._log_path = directory / "server.log"
-        self._log_path.touch()
         self._placed: set[str] = set()
-        self._shared = self._mounted = False
+        self._shared = False
         tells = image.labels.get(containers.EVENTS_LABEL) == containers.TELLS
         self._listener = Listener(timeline, name, mine=self._is_mine) if tells else None
-        self._undo, self._life = contextlib.ExitStack(), contextlib.ExitStack()
+        self._undo = contextlib.ExitStack()
 
-    def start(self, spec: ServerSpec, known_bytes: Mapping[str, int], *, device: str, run: Path) -> None:
+    def start(self, known_bytes: Mapping[str, int], *, device: str, run: Path) -> None:
         """Create the container, start it and wait until it answers; raises `ServerStartError`, `UnavailableError`."""
         began = time.monotonic()
         self.models.mkdir()
         self.models.chmod(0o755)  # the container's user is another
-        self._start_s = spec.start_s
         self.container_name = f"mme-{run.name}-{self.name}-{uuid.uuid4().hex[:6]}"
         promise_container(run, self.container_name)
-        self._undo.callback(self._remove)
-        self._create = functools.partial(
+        tells, spec = self._listener is not None, self._spec
+        self._create: Create = functools.partial(
             containers.create,
             self._engine,
             self._image,
@@ -73,84 +76,77 @@ class DockerServer:
             name=self.container_name,
             labels=labels(run),
             ports={f"{containers.PORT}/tcp": (addresses.published_at(self._engine), None)},
-            environment=containers.environment(spec, self.name, known_bytes, device=device, tells=bool(self._listener)),
-            **containers.limits(spec),
+            environment=containers.environment(spec, self.name, known_bytes, device=device, tells=tells),
+            **containers.limits(spec, tells=tells),
             **containers.devices(spec, device),
         )
         self._live()
         self._timeline.record("start", source="engine", server=self.name, seconds=time.monotonic() - began)
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Why the container does not come up: `ServerStartError` or `UnavailableError`."""
-        from docker.errors import APIError
-
-        try:
-            yield
-        except APIError as error:
-            raise refused(self.name, error, self._log_end()) from error
-        except NotReadyError as error:
-            raise not_ready(self.name, self._container, error, self._log_end()) from error
-
     def _live(self) -> None:
         """Create a container, start it and wait until it is ready."""
-        with self._explained():
+        from docker.errors import APIError
+
+        self._undo.callback(remove, self._engine, self.container_name)  # also what was created and never answered
+        try:
             self._container, self._mounted = self._create()
-            self._listen()
-            self._container.start()
-            self._await_ready()
-            if self._listener:
-                self.facts = self._listener.first_words(gone=self.gone)
+        except APIError as error:
+            raise refused(self.name, error, "") from error
+        self._listen("server.log")
+        self._life.start()
+        self._use()
+        self._life.await_first_words()
+        self.facts = self._listener.facts if self._listener else {}
 
-    def _listen(self) -> None:
-        self._output = Output(self._container, self._log_path, self._listener)
-        self._life.callback(self._stop_listening)
-
-    def _stop_listening(self) -> None:
-        if self.gone():
-            self._output.hear_out()
-        self._output.close()
-
-    def _await_ready(self) -> None:
-        self.client = ready_client(
-            lambda: addresses.of(self._container, self._engine), within_s=self._start_s, gone=self.gone
+    def _listen(self, log: str) -> None:
+        self._log_path = self._directory / log
+        self._log_path.touch()
+        audience = Audience(
+            server=self.name,
+            timeline=self._timeline,
+            log=self._log_path,
+            listener=self._listener,
+            shared=self._shared,
         )
-        self._undo.callback(self.client.close)
-        self._look_on()
+        self._life = ContainerLife(self._engine, self._container, audience)
+        self._undo.callback(self._life.close)
 
-    def _look_on(self) -> None:
-        """From now on what the kernel and the engine see is on the timeline."""
-        self._probe = probe_of(self._container)
-        sampler = None if self._listener else Sampler(self._probe, self._timeline, self.name)
-        if sampler:
-            self._life.callback(sampler.close)
-        self._watch = Watch(self._engine, self._container, self._timeline, self.name, sampler=sampler)
-        self._life.callback(self._watch.close)
-        self.dialect = CONTRACT if self._listener else dialect_of(self.client)
+    def _use(self) -> None:
+        self.direct = self._life.await_ready(within_s=self._spec.start_s)
+        self.dialect = self._life.dialect
+        self._undo.callback(self._end)
 
     def leave(self) -> dict[str, Any]:
         """Let the container run on without us; what others need to `join` it."""
-        self._life.close()
-        self.client.close()
         self._undo.pop_all()
-        self._shared = True
-        return {"container": self.container_name, "facts": dict(self.facts), "mounted": self._mounted}
+        self._life.close()
+        ahead_s = self._listener.ahead_s if self._listener else 0.0
+        return {
+            "container": self.container_name,
+            "directory": str(self._directory),
+            "facts": dict(self.facts),
+            "mounted": self._mounted,
+            "ahead_s": ahead_s,
+        }
 
-    def join(self, left: Mapping[str, Any], *, start_s: float) -> None:
+    def join(self, left: Mapping[str, Any]) -> None:
         """Use a container that was left running, together with others; raises `ServerStartError` when it has ended."""
-        self._shared, self._start_s = True, start_s
-        self._log_path = self._log_path.with_name(f"{self.name}-{uuid.uuid4().hex[:6]}.log")
-        self._log_path.touch()
+        from docker.errors import APIError
+
+        self._shared = True
         self.container_name, self.facts, self._mounted = left["container"], left["facts"], left["mounted"]
-        with self._explained():
+        if self._listener:
+            self._listener.ahead_s = left["ahead_s"]
+        try:
             self._container = self._engine.containers.get(self.container_name)
-            self._listen()
-            self._await_ready()
+        except APIError as error:
+            raise refused(self.name, error, "") from error
+        self._listen(f"{self.name}-{uuid.uuid4().hex[:6]}.log")
+        self._use()
 
     def gone(self) -> str | None:
         """How the container has ended."""
-        ended = containers.ended(self._container)
-        return None if ended is None else str(ended)
+        return self._life.gone()
 
     def place(self, folder: Path) -> str:
         """Where the platform puts models; sent to an engine that does not see this machine's files."""
@@ -165,24 +161,21 @@ class DockerServer:
         """Standard output and error of the container."""
         return self._log_path.read_text(errors="replace")
 
-    def _log_end(self) -> str:
-        if hasattr(self, "_output") and self.gone():
-            self._output.hear_out()  # the last lines say why
-        return end_of(self._log_path, _LOG_LINES)
-
     def used_bytes(self) -> int:
-        """What the container is charged, less page cache."""
-        return self._probe.used_bytes()
+        """What the container is charged, less page cache; with ``oom="tensorflow"`` what TensorFlow has allocated."""
+        if self._listener and self._spec.oom == "tensorflow":
+            return int(self.direct.memory().json()["used_bytes"])
+        return self._life.probe.used_bytes()
 
     def catch_up(self) -> None:
         """Return when what the server, the kernel and the engine have told until now is on the timeline."""
         if self._listener:
-            self._listener.catch_up(self.client)
-        self._watch.catch_up()
+            self._listener.catch_up(self.direct)
+        self._life.watch.catch_up()
 
     def signal(self, identifier: str, name: str) -> None:
         """Send a signal to the process of a model, from within the container; `Running.signal`."""
-        known = self._listener.pid(identifier) if self._listener else None
+        known = self._listener.pid(identifier, self.direct) if self._listener else None
         send_signal(self._container, identifier, name, process=known)
 
     def _is_mine(self, identifier: str) -> bool:
@@ -210,43 +203,45 @@ class DockerServer:
 
     def stop(self, grace_s: float = STOP_S) -> float:
         """SIGTERM, and after *grace_s* seconds SIGKILL, as the platform does; how many seconds it took."""
+        from docker.errors import APIError
+
         self._refuse_when_shared("the end")
-        self._watch.expect_the_end()
+        self._life.watch.expect_the_end()
         began = time.monotonic()
-        self._container.stop(timeout=math.ceil(grace_s))
-        seconds, ended = time.monotonic() - began, containers.ended(self._container)
+        with contextlib.closing(self._life):
+            try:
+                self._container.stop(timeout=math.ceil(grace_s))
+            except APIError as error:
+                raise UnavailableError(f"the end of {self.name}", first_line(error), "see what else ends it") from error
+            seconds, ended = time.monotonic() - began, containers.ended(self._container)
         outcome = "ok" if ended is None or ended.code == 0 else f"exit {ended.code}"
         self._timeline.record("stop", source="engine", server=self.name, outcome=outcome, seconds=seconds)
-        self._life.close()
         return seconds
 
     def start_again(self) -> None:
-        """Start another container in its place, as the platform does; `client` is another.
+        """Start another container in its place, as the platform does; `direct` is another.
 
         In the same, multi-model-server may take what it left behind for a server that runs: a file with its pid.
         """
         began = time.monotonic()
-        self._remove()
+        self._undo.close()
         self._live()
         self._timeline.record("restart", source="engine", server=self.name, seconds=time.monotonic() - began)
 
     def close(self) -> None:
         """End the container and remove it; of a shared one, take away what was brought. Closing twice is fine."""
+        self._undo.close()
+
+    def _end(self) -> None:
         if self._shared:
             self._take_away()
-        elif hasattr(self, "_watch") and self.gone() is None:
+        elif self.gone() is None:
             self.stop(_TEAR_DOWN_S)
-        self._undo.close()
-        self._life.close()
 
     def _take_away(self) -> None:
         """Others go on with it, and the run removes it at its end."""
-        with contextlib.suppress(NoAnswerError, AttributeError):  # it has ended, or never answered us
-            while self._placed:
-                placed = self._placed.pop()
-                self.client.unload(placed)
-                shutil.rmtree(self.models / placed, ignore_errors=True)
-
-    def _remove(self) -> None:
-        """By name: what was never started, or whose creation never answered, goes too."""
-        remove(self._engine, self.container_name)
+        with contextlib.suppress(NoAnswerError):  # it has ended
+            for placed in self._placed:
+                self.direct.unload(placed)
+        for placed in self._placed:
+            shutil.rmtree(self.models / placed, ignore_errors=True)

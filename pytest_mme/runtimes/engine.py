@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Pull = Literal["never", "missing", "always"]
 
+_ANSWERS_S = 10
 _ASK_S = 120  # an engine that is busy building takes its time to create a container
 _OWN = "pytest-mme-"
 
@@ -30,8 +31,9 @@ def connect() -> docker.DockerClient:
     import requests.exceptions
 
     try:
-        engine = docker.from_env(timeout=_ASK_S)
+        engine = docker.from_env(timeout=_ANSWERS_S)
         engine.ping()
+        engine.api.timeout = _ASK_S
     except (docker.errors.DockerException, requests.exceptions.RequestException, ValueError) as error:
         _close_sockets(error)
         raise UnavailableError("a container engine", first_line(error), _advice(str(error))) from error
@@ -71,7 +73,9 @@ def remote_host(engine: docker.DockerClient) -> str | None:
 
 def hang_up(stream: CancellableStream[Any]) -> None:
     """End a stream of the engine's answers and close its connection, which the SDK leaves to the garbage collector."""
-    with contextlib.suppress(OSError):  # the engine has hung up before
+    from docker.errors import DockerException
+
+    with contextlib.suppress(OSError, DockerException):  # the engine has hung up before; over ssh the SDK refuses to
         stream.close()
     stream._response.close()  # type: ignore[attr-defined]  # noqa: SLF001  nothing public closes it
 

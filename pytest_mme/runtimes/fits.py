@@ -84,7 +84,8 @@ class Measurements:
         return self._directory / f"{hashlib.sha256(described.encode()).hexdigest()[:32]}.json"
 
     def _measure(self, unknown: Mapping[Path, Model], spec: ServerSpec) -> None:
-        roomy = dataclasses.replace(spec, memory_mib=psutil.virtual_memory().total / _MIB, admission="none")
+        memory_mib = psutil.virtual_memory().total / _MIB
+        roomy = dataclasses.replace(spec, memory_mib=memory_mib, admission="none", share="private")
         timeline = Timeline()
         with self._runtime.run(roomy, name="measuring", timeline=timeline) as server:
             for path, model in unknown.items():

@@ -25,6 +25,7 @@ CGROUPS = "cgroups"
 """The file in a run's directory that names every cgroup made for it."""
 
 _EMPTY_S = 10.0
+_SHARED = "which this run's tests shared"
 
 log = logging.getLogger("pytest_mme")
 
@@ -57,25 +58,26 @@ class RunDirectory:
     def release(self) -> None:
         """Give it up."""
         if self.keep:
-            container_leases.remove_recorded(self.path)
+            container_leases.remove_recorded(self.path, whose=_SHARED)
             removed = _remove_cgroups(self.path)
             self.path.rename(self.path.with_name(f"kept-{self.path.name}"))
         else:
-            removed = _remove(self.path)
+            removed = _remove(self.path, _SHARED)
         self._lock.release()
         if removed:
             _lock_of(self.path).unlink(missing_ok=True)
 
 
-def sweep(parent: Path | None = None) -> list[Path]:
-    """Remove what runs left behind whose owners are dead; what was removed."""
+def sweep(parent: Path | None = None) -> list[str]:
+    """Remove what runs left behind whose owners are dead; what was removed, in words."""
     swept = []
     for lock_path in sorted((parent or base()).glob("*.lock")):
         directory = lock_path.with_suffix("")
         with _owned_by_nobody(lock_path) as free:
-            if free and _remove(directory):
+            left = [cgroup for cgroup in _recorded_cgroups(directory) if free and cgroup.exists()]
+            if free and _remove(directory, container_leases.LEFT):
                 lock_path.unlink(missing_ok=True)
-                swept.append(directory)
+                swept += [*(f"cgroup {cgroup}" for cgroup in left), f"directory {directory}"]
                 log.info("swept %s, left by a run that died", directory)
     return swept
 
@@ -107,9 +109,9 @@ def _lock_of(directory: Path) -> Path:
     return directory.with_suffix(".lock")
 
 
-def _remove(directory: Path) -> bool:
+def _remove(directory: Path, whose: str) -> bool:
     """Whether it could be: while a cgroup of its is still in use the directory stays, for the next sweep."""
-    container_leases.remove_recorded(directory)
+    container_leases.remove_recorded(directory, whose=whose)
     if not _remove_cgroups(directory):
         return False
     shutil.rmtree(directory, ignore_errors=True)
@@ -118,9 +120,12 @@ def _remove(directory: Path) -> bool:
 
 def _remove_cgroups(directory: Path) -> bool:
     """Processes whose lifeline has closed take a moment to end; until then the kernel keeps their cgroup."""
+    return all(list(map(_removed_in_time, _recorded_cgroups(directory))))
+
+
+def _recorded_cgroups(directory: Path) -> list[Path]:
     record = directory / CGROUPS
-    lines = record.read_text().splitlines() if record.exists() else []
-    return all(list(map(_removed_in_time, map(Path, lines))))
+    return [Path(line) for line in record.read_text().splitlines()] if record.exists() else []
 
 
 def _removed_in_time(cgroup: Path) -> bool:

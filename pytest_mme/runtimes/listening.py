@@ -11,12 +11,13 @@ from typing import Any
 
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import NoAnswerError
-from pytest_mme.events import Event, Timeline
+from pytest_mme.events import Event, Timeline, ahead_of
 from pytest_mme.waiting import wait_for
 
 _CATCH_UP_S = 10.0
 _ARRIVES_S = 2.0  # the event of a load, after its answer
 _SPEAKS_S = 10.0
+_ENDS = ("unload", "crash", "oom")  # of a model's process
 FIRST_WORDS = "waiting for the server's first line, which says what it is"
 
 
@@ -30,6 +31,8 @@ class Listener:
         self._begun, self._ended = threading.Event(), threading.Event()
         self.facts: Mapping[str, Any] = {}
         """What the server said of itself in its first line."""
+        self.ahead_s = 0.0
+        """How far this machine's clock is ahead of the server's, which may be another machine's."""
         self._pids: dict[str, int] = {}
         self._loaded = threading.Condition()
 
@@ -46,7 +49,9 @@ class Listener:
         return True
 
     def _begin(self, facts: Mapping[str, Any]) -> None:
-        self.facts = dict(facts)
+        self.facts, self.ahead_s = dict(facts), ahead_of(facts["clock"])
+        with self._loaded:
+            self._pids.clear()
         self._ended.clear()
         self._begun.set()
 
@@ -57,19 +62,26 @@ class Listener:
         )
 
     def _add(self, event: Event) -> None:
-        if event.kind == "mark" and (mark := self._marks.pop(event.detail["token"], None)):
-            mark.set()
+        if event.kind == "mark":  # maybe of another who shares the server
+            if mark := self._marks.pop(event.detail["token"], None):
+                mark.set()
         elif event.model is None or self._mine(event.model):
-            if event.kind == "load" and event.model and "pid" in event.detail:
-                with self._loaded:
-                    self._pids[event.model] = event.detail["pid"]
-                    self._loaded.notify_all()
-            self._timeline.add(
-                dataclasses.replace(event, server=self._server, at_s=event.at_s - self._timeline.began_monotonic_s)
-            )
+            self._follow(event)
+            at_s = event.at_s + self.ahead_s - self._timeline.began_monotonic_s
+            self._timeline.add(dataclasses.replace(event, server=self._server, at_s=at_s))
 
-    def pid(self, identifier: str) -> int | None:
-        """The process of a model that has been loaded, in the server's own pid namespace; None when none was."""
+    def _follow(self, event: Event) -> None:
+        """Which process each model has."""
+        with self._loaded:
+            if event.kind == "load" and event.model and "pid" in event.detail:
+                self._pids[event.model] = event.detail["pid"]
+                self._loaded.notify_all()
+            elif event.kind in _ENDS:
+                self._pids.pop(event.model or "", None)
+
+    def pid(self, identifier: str, client: ContractClient) -> int | None:
+        """The process of a model that is loaded, in the server's own pid namespace; None when it has none."""
+        self.catch_up(client)
         with self._loaded:
             self._loaded.wait_for(lambda: identifier in self._pids, timeout=_ARRIVES_S)
             return self._pids.get(identifier)
@@ -92,3 +104,5 @@ class Listener:
         else:
             if not self._ended.is_set():
                 mark.wait(timeout=_CATCH_UP_S)
+        finally:
+            self._marks.pop(token, None)

@@ -18,11 +18,12 @@ from typing import IO, Any
 
 import psutil
 
+from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.contract.dialects import CONTRACT
 from pytest_mme.errors import ServerStartError, UnavailableError
 from pytest_mme.events import Timeline
-from pytest_mme.runtimes.base import STOP_S, ServerSpec
+from pytest_mme.runtimes.base import STOP_S, Reached, ServerSpec
 from pytest_mme.runtimes.leases import CGROUPS
 from pytest_mme.runtimes.listening import Listener
 from pytest_mme.serving import cgroups
@@ -94,7 +95,7 @@ def _config_fields(
     }
 
 
-class LocalServer:
+class LocalServer(Reached):
     """One embedded server's process."""
 
     dialect = CONTRACT
@@ -136,8 +137,8 @@ class LocalServer:
         self._undo.callback(self._stop)
         self._await_first_line(events, self._start_s)
         self.facts = self._listener.facts
-        self.client = ContractClient(f"http://127.0.0.1:{self.facts['port']}")
-        self._undo.callback(self.client.close)
+        self.direct = ContractClient(routes.origin("127.0.0.1", self.facts["port"]))
+        self._undo.callback(self.direct.close)
         self._reader = threading.Thread(target=self._read, args=(events,), name=f"events of {self.name}", daemon=True)
         self._reader.start()
         self._undo.callback(self._hear_out)
@@ -169,7 +170,7 @@ class LocalServer:
 
     def catch_up(self) -> None:
         """Return when all that the server has seen until now is on the timeline."""
-        self._listener.catch_up(self.client)
+        self._listener.catch_up(self.direct)
 
     def close(self) -> None:
         """End the process and read its last events. Closing twice is fine."""
@@ -191,21 +192,25 @@ class LocalServer:
 
     def signal(self, identifier: str, name: str) -> None:
         """Send a signal to the worker of a model; `Running.signal`."""
-        pid = self._listener.pid(identifier)
-        living = {child.pid: child for child in psutil.Process(self._process.pid).children(recursive=True)}
-        if pid not in living:
-            raise UnavailableError(
-                f"the process of model {identifier}", "it has none that lives", "load the model first"
-            )
-        living[pid].send_signal(getattr(signal, f"SIG{name}"))
+        pid = self._listener.pid(identifier, self.direct)
+        try:
+            living = {child.pid: child for child in psutil.Process(self._process.pid).children(recursive=True)}
+            living[pid or 0].send_signal(getattr(signal, f"SIG{name}"))
+        except (KeyError, psutil.NoSuchProcess) as error:
+            asked = f"the process of model {identifier}"
+            raise UnavailableError(asked, "it has none that lives", "load the model first") from error
 
     def limit_memory(self, limit_bytes: int) -> int:
         """Change the workers' limit; the one before. The kernel's only: sampling knows no other than it began with."""
         if self.facts["cgroup"] is None:
             raise UnavailableError("another memory limit", f"it is enforced by {self.facts['enforcement']}", _AS_ROOT)
         cgroup = cgroups.at(Path(self.facts["cgroup"]))
-        before = cgroup.limit_bytes() or _NO_LIMIT
-        cgroup.limit(limit_bytes)
+        try:
+            before = cgroup.limit_bytes() or _NO_LIMIT
+            cgroup.limit(limit_bytes)
+        except OSError as error:
+            asked = f"a memory limit of {limit_bytes} bytes"
+            raise UnavailableError(asked, str(error), "leave it more than it uses, while it runs") from error
         return before
 
     def stop(self, grace_s: float = STOP_S) -> float:
@@ -246,4 +251,4 @@ class LocalServer:
 
     def used_bytes(self) -> int:
         """What the server's enforcement measures."""
-        return int(self.client.memory().json()["used_bytes"])
+        return int(self.direct.memory().json()["used_bytes"])

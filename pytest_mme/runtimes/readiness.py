@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient, Reply
 from pytest_mme.errors import NoAnswerError, NotReadyError
 from pytest_mme.waiting import wait_for
 
-_LISTS_WITHIN_S = 5.0
 PINGED = "waiting for GET /ping to answer 200"
 LISTED = "waiting for GET /models to answer 200, as /ping does"
 
@@ -19,7 +20,12 @@ def ready_client(
     """A client of the first address at which the server is ready; raises `NotReadyError` with what was seen last."""
     client = wait_for(lambda: _answering(addresses()), what=PINGED, timeout_s=within_s, gone=gone)
     try:
-        wait_for(lambda: _good(client.list), what=LISTED, timeout_s=_LISTS_WITHIN_S, gone=gone)
+        wait_for(
+            lambda: _good(partial(client.list, timeout_s=routes.LOOK_TIMEOUT_S)),
+            what=LISTED,
+            timeout_s=routes.LOOK_TIMEOUT_S,
+            gone=gone,
+        )
     except NotReadyError:
         client.close()
         raise

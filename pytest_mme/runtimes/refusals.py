@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_mme.errors import MMEError, NotReadyError, ServerStartError, UnavailableError
+from pytest_mme.errors import MMEError, NoAnswerError, NotReadyError, ServerStartError, UnavailableError
 from pytest_mme.runtimes import listening, readiness
 from pytest_mme.runtimes.containers import EVENTS_LABEL, PORT, ended
 from pytest_mme.runtimes.engine import first_line
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 _NO_GPU_DRIVER = "could not select device driver"
+_HANGS = "a server that is ready answers GET /models and GET /models/ID at once; read what it said last"
 _MISSING = {
     readiness.PINGED: f"the server has to listen on port {PORT}, on all addresses; if it needs longer, give start_s=",
     readiness.LISTED: "a multi-model server answers GET /models, too",
@@ -32,19 +33,19 @@ def refused(server: str, error: APIError, log: str) -> MMEError:
     )
 
 
-def not_ready(server: str, container: Container, error: NotReadyError, log: str) -> ServerStartError:
+def not_ready(server: str, container: Container, error: NotReadyError | NoAnswerError, log: str) -> ServerStartError:
     """A container that was started, and did not become ready."""
     return ServerStartError(server, f"{error}\n  next:    {_advice(container, error)}", log)
 
 
-def _advice(container: Container, error: NotReadyError) -> str:
+def _advice(container: Container, error: NotReadyError | NoAnswerError) -> str:
     end = ended(container)
     if end and end.code is None:
         return "look for what removes containers here"
     if container.attrs["State"]["OOMKilled"]:
         return "the kernel killed a process for lack of memory: give the server more, memory_mib="
     if end is None:
-        return _MISSING[error.what]
+        return _MISSING[error.what] if isinstance(error, NotReadyError) else _HANGS
     return f"read what it said last; to try it by hand: docker run --rm {_image_of(container)} serve"
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,22 +29,18 @@ class Place:
         self._folder = run / "shared"
         self._record = self._folder / f"{digest}.json"
 
-    @property
-    def directory(self) -> Path:
-        """The server's own."""
-        return self._folder / self.name
-
     def record(
         self, start: Callable[[Path], Mapping[str, Any]], *, lives: Callable[[Mapping[str, Any]], bool]
     ) -> Mapping[str, Any]:
-        """What is known of the server, which *start* starts in its directory if there is none that *lives*."""
+        """What is known of the server, which *start* starts in a directory if there is none that *lives*.
+
+        The directory of one that has ended stays: tests that used it show their logs.
+        """
         self._folder.mkdir(exist_ok=True)
         with filelock.FileLock(self._record.with_suffix(".lock")):
             found = self._read()
             if found is None or not lives(found):
-                shutil.rmtree(self.directory, ignore_errors=True)  # of one that has ended, or did not start
-                self.directory.mkdir()
-                found = start(self.directory)
+                found = start(Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=self._folder)))
                 self._write(found)
         return found
 

@@ -29,8 +29,9 @@ class Sampler:
     with multi-model-server.
     """
 
-    def __init__(self, probe: Probe, timeline: Timeline, server: str) -> None:
-        self._probe, self._timeline, self._server = probe, timeline, server
+    def __init__(self, probe: Probe, timeline: Timeline, server: str, *, shared: bool = False) -> None:
+        """*shared*: others use the container, too, and a kill that hit none of our models is theirs to tell."""
+        self._probe, self._timeline, self._server, self._shared = probe, timeline, server, shared
         self._processes: Mapping[int, str] = {}
         self._sampled_bytes = 0
         self._kills_seen = probe.kills()
@@ -115,6 +116,8 @@ class Sampler:
         return new
 
     def _tell_kill(self, at_s: float, model: str | None) -> None:
+        if model is None and self._shared:
+            return
         self._timeline.record("oom", source="engine", server=self._server, at_s=at_s, model=model, outcome="SIGKILL")
 
 

@@ -114,9 +114,13 @@ class KernelLimit(NoLimit):
     def __init__(self, cgroup: cgroups.MemoryCgroup, limit_bytes: int | None) -> None:
         self.cgroup = cgroup
         self.name = f"memory cgroup v{cgroup.version}"
-        self.limit_bytes = limit_bytes
         if limit_bytes is not None:
             cgroup.limit(limit_bytes)
+
+    @property
+    def limit_bytes(self) -> int | None:  # type: ignore[override]  # read anew: it is changed from outside
+        """The kernel's limit."""
+        return self.cgroup.limit_bytes()
 
     def enter(self) -> dict[str, Any]:
         """A worker moves itself into the cgroup before it allocates anything."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from pytest_mme.events import Event, Kind
+from pytest_mme.events import Event, Kind, clock
 from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.gpu import Gpu
 from pytest_mme.serving.logs import event_line
@@ -125,6 +125,7 @@ def _facts(port: int, version: str, enforcement: Enforcement, gpu: Gpu | None) -
     cgroup = getattr(enforcement, "cgroup", None)
     return {
         "port": port,
+        "clock": clock(),
         "pid": os.getpid(),
         "tensorflow": version,
         "enforcement": enforcement.name,

@@ -156,7 +156,9 @@ def test_the_header_says_which_image_runs_and_asks_no_engine_for_it(
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     seen = pytester.runpytest_inprocess("--mme-runtime=docker").stdout
-    seen.fnmatch_lines(["mme: runtime docker, image pytest-mme-server:2.*, memory limits by the container's *"])
+    seen.fnmatch_lines(
+        ["mme: runtime docker, image pytest-mme-server:2.*, on the CPU, memory limits by the container's *"]
+    )
 
 
 def test_the_plugin_can_be_switched_off(pytester: pytest.Pytester) -> None:

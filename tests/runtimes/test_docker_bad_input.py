@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,10 +31,14 @@ SOON_S = 20.0
 """Seven seconds at most are meant; a loaded machine gets twenty."""
 NOBODY = 65534
 ANSWERING = """
-import http.server, signal, sys
+import http.server, os, signal, sys
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        if "hang" in sys.argv and self.path == "/models":
+            signal.pause()
+        if "die" in sys.argv and self.path.startswith("/models/"):
+            os._exit(4)
         body = {"/ping": b"{}", "/models": b'{"models": []}' if "both" in sys.argv else b""}.get(self.path, b"")
         self.send_response(200 if body else 404)
         self.send_header("content-length", str(len(body)))
@@ -182,6 +187,20 @@ def test_a_server_that_only_pings(docker_run: Run, engine: docker.DockerClient, 
     assert "it answered 404" in said
 
 
+def test_a_server_that_never_lists_its_models(docker_run: Run, engine: docker.DockerClient, derived: Derive) -> None:
+    image = derived(entry_point("python3", "-c", ANSWERING, "hang"))
+    said = refused(ServerStartError, docker_run, engine, image=image)
+    assert "waiting for GET /models to answer 200, as /ping does" in said
+    assert "timed out" in said
+
+
+def test_a_server_that_dies_when_it_is_ready(docker_run: Run, engine: docker.DockerClient, derived: Derive) -> None:
+    image = derived(entry_point("python3", "-c", ANSWERING, "both", "die"), "LABEL pytest-mme.events=none")
+    said = refused(ServerStartError, docker_run, engine, image=image)
+    assert "got no answer" in said
+    assert '"GET /models HTTP/1.1" 200' in said  # the end of its log
+
+
 def test_a_server_that_does_not_answer(docker_run: Run, engine: docker.DockerClient, derived: Derive) -> None:
     image = derived(entry_point("sh", "-c", "exec sleep 600"))
     said = refused(ServerStartError, docker_run, engine, image=image, start_s=2)
@@ -321,4 +340,7 @@ def test_a_container_that_is_removed(docker_run: Run, engine: docker.DockerClien
         check_that_the_end_is_told(server, "exit 137", "somebody has removed the container")
         with pytest.raises(UnavailableError, match="while it runs"):
             server.running.limit_memory(2**30)
+        with pytest.raises(UnavailableError, match="No such container"):
+            server.running.stop()
     assert left(engine, docker_run) == []
+    assert not [thread.name for thread in threading.enumerate() if server.name in thread.name]

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
@@ -44,6 +45,9 @@ LIFE = """
 import os, signal, sys
 import docker.models.containers as containers
 from pytest_mme import Run
+from pytest_mme.runtimes import container_leases
+
+container_leases._owner = lambda: sys.argv[2]
 
 def kill_at(kind, call, before):
     original = getattr(kind, call)
@@ -108,11 +112,13 @@ def environment(folder: Path, server_image: str, mme_settings: Settings) -> Mapp
 
 
 @pytest.fixture
-def live(environment: Mapping[str, str]) -> Callable[[str], subprocess.Popen[bytes]]:
-    """Starts a process with a run, which kills itself at that moment."""
+def live(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], subprocess.Popen[bytes]]:
+    """Starts a process with a run, which kills itself at that moment. No other run here sweeps after it."""
+    owner = uuid.uuid4().hex
+    monkeypatch.setattr(container_leases, "_owner", lambda: owner)
 
     def start(moment: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", LIFE, moment], env=environment, start_new_session=True)
+        return subprocess.Popen([sys.executable, "-c", LIFE, moment, owner], env=environment, start_new_session=True)
 
     return start
 

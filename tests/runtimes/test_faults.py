@@ -11,6 +11,7 @@ import pytest
 from pytest_mme import Event, Faults, Model, Run, Server
 from pytest_mme.errors import ContractError, NoAnswerError, UnavailableError
 from pytest_mme.waiting import wait_for
+from tests.conftest import run_on
 
 
 @pytest.fixture
@@ -108,6 +109,40 @@ def test_a_silent_network(server: Server, model: Model, faults: Faults) -> None:
         server.client.invoke(server.identifier(model), b"{}", timeout_s=0.3)
     assert silent.value.timed_out
     answers(server, model)
+
+
+@pytest.mark.parametrize("runtime", ["local", "server"])
+def test_what_happens_behind_a_cut_network_is_seen(request: pytest.FixtureRequest, runtime: str) -> None:
+    image = None if runtime == "local" else request.getfixturevalue("server_image")
+    with run_on(image) as run, run.server() as server:
+        model, faults = run.models.linear(), run.faults(server)
+        server.load(model)
+        with faults.cut(silently=True):
+            faults.kill(model)
+            crash = wait_for(
+                lambda: next((event for event in server.timeline if event.kind == "crash"), None),
+                what="the death",
+                timeout_s=20,
+            )
+        assert crash.model == model.name
+
+
+def test_a_server_that_is_started_again_behind_a_slow_network(server: Server, model: Model, faults: Faults) -> None:
+    with faults.slowed(latency_s=0.2):
+        with faults.stopped():
+            pass
+        assert server.ping().seconds >= 0.4
+        server.load(model)
+    assert server.ping().seconds < 0.4
+    answers(server, model)
+
+
+def test_a_network_that_is_slow_and_then_cut(server: Server, faults: Faults) -> None:
+    with faults.slowed(latency_s=0.2):
+        with faults.cut(), pytest.raises(NoAnswerError):
+            server.ping()
+        assert server.ping().seconds >= 0.4
+    assert server.ping().seconds < 0.4
 
 
 def test_a_fault_is_undone_when_the_test_fails(server: Server, model: Model, faults: Faults) -> None:

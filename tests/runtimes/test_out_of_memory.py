@@ -18,7 +18,7 @@ from pytest_mme.waiting import wait_for
 
 def kernel_kills(server: Server) -> int:
     running: Any = server.running
-    return int(running._probe.kills())
+    return int(running._life.probe.kills())
 
 
 def of_kind(server: Server, kind: str) -> list[Event]:
@@ -149,3 +149,24 @@ def test_an_endpoint_evicts_and_recovers(image_run: Run) -> None:
             assert endpoint.invoke(model, [1.0]) == model.answer([1.0])
         endpoint.check_evicted(b)
         endpoint.check_evicted(a)
+
+
+def test_fits_counts_what_tensorflow_allocates_where_that_is_the_limit(docker_run: Run) -> None:
+    fleet = docker_run.models.fleet(4, weights_mib=20)
+    with docker_run.aws() as aws, docker_run.endpoint(fleet, aws=aws, fits=3, oom="tensorflow") as endpoint:
+        for model in fleet[:3]:
+            assert endpoint.invoke(model, [1.0]) == model.answer([1.0])
+        endpoint.check_resident(*fleet[:3])
+        assert endpoint.invoke(fleet[3], [1.0]) == fleet[3].answer([1.0])
+        assert [event.model for event in endpoint.timeline if event.kind == "evict"] == [fleet[0].name]
+
+
+def test_a_load_into_a_squeezed_server_is_answered_507(any_run: Run) -> None:
+    small, large = any_run.models.linear("small"), any_run.models.linear("large", weights_mib=400)
+    with any_run.server(memory_mib=2000) as server:
+        server.load(small)
+        with any_run.faults(server).squeezed(leave_mib=300):
+            assert refused(server, large)
+            server.client.unload(server.identifier(large))  # multi-model-server keeps a ghost of it
+        wait_for(lambda: _loads(server, large), what="room for the model", timeout_s=10)
+        assert server.invoke(small, [1.0]) == small.answer([1.0])

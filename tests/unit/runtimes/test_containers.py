@@ -41,8 +41,13 @@ def test_a_gpu_is_for_the_server_to_use_and_not_only_to_see(
 def test_tensorflows_own_limit_is_no_limit_of_the_container() -> None:
     spec = ServerSpec(oom="tensorflow", memory_mib=100)
     assert told(spec).memory_bytes == 100 * 2**20
-    assert containers.limits(spec) == {}
-    assert set(containers.limits(ServerSpec(memory_mib=100))) == {"mem_limit", "memswap_limit"}
+    assert containers.limits(spec, tells=True) == {}
+
+
+def test_where_it_cannot_be_tensorflows_the_container_has_the_limit() -> None:
+    limits = {"mem_limit": 100 * 2**20, "memswap_limit": 100 * 2**20}
+    assert containers.limits(ServerSpec(oom="tensorflow", memory_mib=100), tells=False) == limits
+    assert containers.limits(ServerSpec(memory_mib=100), tells=True) == limits
 
 
 def test_other_images_get_what_the_platform_sets_and_the_users_own_wins() -> None:

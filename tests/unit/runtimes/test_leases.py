@@ -39,7 +39,7 @@ def test_what_a_dead_owner_left_is_swept_cgroups_included(tmp_path: Path) -> Non
     )
     subprocess.run([sys.executable, "-c", script], check=False)
     (left,) = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
-    assert sweep(tmp_path / "runs") == [left]
+    assert sweep(tmp_path / "runs") == [f"cgroup {cgroup}", f"directory {left}"]
     assert list((tmp_path / "runs").iterdir()) == []
     assert not cgroup.exists()
 
@@ -56,7 +56,7 @@ def test_a_cgroup_that_is_still_in_use_is_left_for_the_next_sweep(
     assert sweep(tmp_path / "runs") == []
     assert owned.path.is_dir()
     busy.rmdir()
-    assert sweep(tmp_path / "runs") == [owned.path]
+    assert sweep(tmp_path / "runs") == [f"cgroup {busy.parent}", f"directory {owned.path}"]
     assert list((tmp_path / "runs").iterdir()) == []
 
 
