@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
+from pytest_mme.contract.dialects import json_object
 from pytest_mme.errors import NoAnswerError, shown
 
 _SHOWN = 600  # characters of a body
@@ -34,33 +35,30 @@ class Exchange:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Page:
-    """One page of `GET /models`."""
+class LawfulPage:
+    """One page of `GET /models`, as the contract has it."""
 
     entries: list[Any]
     token: str | None
 
 
-def page_of(reply: Reply) -> Page:
+def page_of(reply: Reply) -> LawfulPage:
     """A page of the list; raises `DeviationError` when it is none."""
     if reply.status != 200:
         raise DeviationError(f"GET {routes.MODELS} was answered {reply.status}, not 200")
-    page = json_object(reply)
+    page = object_of(reply)
     if not isinstance(entries := page.get("models"), list):
         raise DeviationError('`models`, a list, is missing in the answer: expected {"models": […]}')
     token = page.get("nextPageToken")
     if token is not None and not (isinstance(token, str) and token):
         raise DeviationError(f"`nextPageToken` is {shown(token)}, not a string with something in it")
-    return Page(entries=entries, token=token)
+    return LawfulPage(entries=entries, token=token)
 
 
-def json_object(reply: Reply) -> dict[str, Any]:
+def object_of(reply: Reply) -> dict[str, Any]:
     """The body of a reply, a JSON object; raises `DeviationError` when it is none."""
-    try:
-        found = reply.json()
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+    found = json_object(reply)
+    if found is None:
         raise DeviationError("the body is no JSON object")
     return found
 

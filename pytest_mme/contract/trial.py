@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
-from pytest_mme.contract.exchange import DeviationError, Exchange, NotJudgedError, Page, answered, page_of, plain, words
+from pytest_mme.contract.exchange import (
+    DeviationError,
+    Exchange,
+    LawfulPage,
+    NotJudgedError,
+    answered,
+    page_of,
+    plain,
+    words,
+)
 from pytest_mme.contract.subject import CONTRACT_LIMITS, Limits, Specimens, Subject, opaque
 from pytest_mme.errors import shown
 from pytest_mme.models.archive import extract
@@ -129,7 +138,7 @@ class Trial:
             raise NotJudgedError(f"a model is needed for this, but its load was answered {reply.status}")
         return placed
 
-    def pages(self) -> Iterator[Page]:
+    def pages(self) -> Iterator[LawfulPage]:
         """The pages of `GET /models`, which must look like pages, and come to an end."""
         token, given = None, set[str]()
         while len(given) < _MOST_PAGES:

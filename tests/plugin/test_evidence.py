@@ -67,6 +67,25 @@ def test_a_fixture_that_fails_shows_its_evidence_too(inner: pytest.Pytester) -> 
     result.stdout.fnmatch_lines(["*mme server log of ranking*"])
 
 
+def test_evidence_that_is_gone_ends_no_session(inner: pytest.Pytester) -> None:
+    inner.makepyfile(
+        """
+        import shutil
+
+        def test_failing(mme_server):
+            server = mme_server()
+            shutil.rmtree(server.running.models.parent)
+            assert False
+
+        def test_passing():
+            pass
+        """
+    )
+    result = inner.runpytest_subprocess()
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["it cannot be read any more: FileNotFoundError: *"])
+
+
 def test_a_failing_set_up_names_the_cause(inner: pytest.Pytester) -> None:
     inner.makepyfile(
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,9 @@ import pytest
 
 from pytest_mme import Run, Server, Settings
 from pytest_mme.errors import ServerStartError, UnavailableError
+from tests.lacking import lacking
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -40,6 +44,16 @@ def test_an_attached_server_answers_and_is_left_as_it_was(theirs: Server) -> Non
         assert theirs.list() == []
         assert not placed.exists()
     assert theirs.ping().ok
+
+
+def test_a_server_of_another_user_reads_what_is_placed_for_it(theirs: Server) -> None:
+    if os.geteuid():
+        lacking("only root can be another user")
+    with attached(theirs.client.url) as run, run.server() as ours:
+        ours.load(run.models.linear())
+        (archive,) = ours.running.models.glob("**/saved_model.pb")
+        seen = subprocess.run(["cat", str(archive)], user=NOBODY, capture_output=True, check=False)
+        assert seen.stdout == archive.read_bytes()
 
 
 def test_an_endpoint_on_an_attached_server(theirs: Server) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import uuid
 from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import docker
@@ -77,6 +79,23 @@ def test_a_base_that_is_nowhere_is_said(build: Build) -> None:
     done = build(options=("--base", f"mme-test-absent-{uuid.uuid4().hex[:8]}"))
     assert done.exit_code == 1
     assert "no registry can be reached --base" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("options", [("--base", "NO SUCH!"), ("--tf", "a b"), ("--tf", "x" * 300)])
+def test_names_that_the_engine_refuses_are_said(build: Build, options: tuple[str, ...]) -> None:
+    done = build(options=options)
+    assert done.exit_code == 1
+    assert "could not be built" in done.output
+
+
+def test_without_tensorflow_the_version_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", none)
+    done = CliRunner().invoke(app, ["image", "build", "server"], env={"COLUMNS": "200"})
+    assert done.exit_code == 1
+    assert "say which: --tf VERSION" in done.output
 
 
 @pytest.mark.parametrize(

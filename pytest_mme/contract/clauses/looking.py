@@ -6,7 +6,7 @@ import concurrent.futures
 
 from pytest_mme.contract import routes
 from pytest_mme.contract.clauses.clause import clause, expect, expect_status
-from pytest_mme.contract.exchange import json_object, page_of
+from pytest_mme.contract.exchange import object_of, page_of
 from pytest_mme.contract.subject import opaque
 from pytest_mme.contract.trial import Placed, Trial
 from pytest_mme.errors import shown
@@ -133,7 +133,7 @@ def _expect_full_pages(trial: Trial) -> int:
 )
 def _get_fields(trial: Trial) -> None:
     placed = trial.loaded()
-    described = json_object(expect_status(trial.get(placed.identifier), 200))
+    described = object_of(expect_status(trial.get(placed.identifier), 200))
     for name, known in (("modelName", placed.identifier), ("modelUrl", placed.url)):
         expect(described.get(name) == known, f"`{name}` is {shown(described.get(name))}, not {known!r}")
 
