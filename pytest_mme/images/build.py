@@ -23,7 +23,7 @@ CONTENT = "pytest-mme.content"
 CODE = "pytest-mme.code"
 """The label that says which code of this package an image holds, and those that are built on it."""
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-_STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
+_STEP = re.compile(r"step (\d+)/(\d+) ?: (.*)", re.IGNORECASE)  # Docker's word, or Podman's
 _SHOWN_LINES = 30
 
 Progress = Callable[[int, int, str], None]
