@@ -98,7 +98,7 @@ class ContainerLife:
             yield
         except APIError as error:
             raise refused(server, error, self._last_lines()) from error
-        except (NotReadyError, NoAnswerError) as error:
+        except (NotReadyError, NoAnswerError, OSError) as error:  # OSError: it was gone when it was looked at
             raise not_ready(server, self._container, error, self._last_lines()) from error
 
     def _last_lines(self) -> str:

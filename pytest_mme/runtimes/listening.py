@@ -44,7 +44,7 @@ class Listener:
                 self._begin(fields["ready"])
                 return True
             self._add(Event(**fields))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, KeyError, RecursionError):  # whoever printed it, it is none of ours
             return False
         return True
 

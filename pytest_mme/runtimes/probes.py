@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
@@ -17,6 +17,9 @@ from pytest_mme.serving import cgroups
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
+
+
+_ENDED = "<defunct>"  # what ps shows of a process that has ended and that nobody has waited for
 
 
 class Probe(Protocol):
@@ -68,7 +71,7 @@ class CgroupProbe:
 
 
 class EngineProbe:
-    """Asks the engine, which may be on another machine."""
+    """Asks the engine, which may be on another machine; its `APIError` is an `OSError`."""
 
     every_s = 1.0
 
@@ -77,7 +80,7 @@ class EngineProbe:
 
     def used_bytes(self) -> int:
         """`memory_stats` of `docker stats`, less page cache."""
-        memory = self._ask(lambda: self._container.stats(stream=False))["memory_stats"]
+        memory = self._container.stats(stream=False)["memory_stats"]
         stat = memory.get("stats", {})
         cached = (int(stat.get(f"total_{name}", stat.get(name, 0))) for name in ("inactive_file", "active_file"))
         used = int(memory.get("usage", 0))
@@ -85,7 +88,7 @@ class EngineProbe:
 
     def limit_bytes(self) -> int | None:
         """As the container was started, or updated since."""
-        self._ask(self._container.reload)
+        self._container.reload()
         limit = int(self._container.attrs["HostConfig"]["Memory"])
         return limit if 0 < limit < containers.NO_LIMIT else None
 
@@ -95,17 +98,9 @@ class EngineProbe:
 
     def processes(self) -> Mapping[int, str]:
         """`docker top`."""
-        table = self._ask(lambda: self._container.top(ps_args="-eo pid,args"))
-        return {int(row[0]): " ".join(row[1:]) for row in table["Processes"]}
-
-    @staticmethod
-    def _ask(call: Any) -> Any:
-        from docker.errors import APIError
-
-        try:
-            return call()
-        except APIError as error:
-            raise OSError(str(error)) from error
+        table = self._container.top(ps_args="-eo pid,args")
+        lines = {int(row[0]): " ".join(row[1:]) for row in table["Processes"]}
+        return {pid: line for pid, line in lines.items() if not line.endswith(_ENDED)}
 
 
 def probe_of(container: Container) -> Probe:

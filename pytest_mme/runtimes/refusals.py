@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_mme.errors import MMEError, NoAnswerError, NotReadyError, ServerStartError, UnavailableError
+from pytest_mme.errors import MMEError, NotReadyError, ServerStartError, UnavailableError
 from pytest_mme.runtimes import listening, readiness
 from pytest_mme.runtimes.containers import EVENTS_LABEL, PORT, ended
 from pytest_mme.runtimes.engine import first_line
@@ -33,12 +33,12 @@ def refused(server: str, error: APIError, log: str) -> MMEError:
     )
 
 
-def not_ready(server: str, container: Container, error: NotReadyError | NoAnswerError, log: str) -> ServerStartError:
+def not_ready(server: str, container: Container, error: Exception, log: str) -> ServerStartError:
     """A container that was started, and did not become ready."""
     return ServerStartError(server, f"{error}\n  next:    {_advice(container, error)}", log)
 
 
-def _advice(container: Container, error: NotReadyError | NoAnswerError) -> str:
+def _advice(container: Container, error: Exception) -> str:
     end = ended(container)
     if end and end.code is None:
         return "look for what removes containers here"

@@ -73,6 +73,8 @@ class Sampler:
             while not self._stopping:
                 self._sample()
                 self._pause()
+        while self._unexplained:  # nobody looks any more for whom they have hit
+            self._tell_kill(self._unexplained.pop(0), None)
         with self._changed:
             self._over = True
             self._changed.notify_all()

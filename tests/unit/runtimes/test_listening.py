@@ -348,3 +348,17 @@ def test_no_token_is_left_behind_by_an_error(listener: Listener) -> None:
     with pytest.raises(ValueError, match="closed"):
         listener.catch_up(client(fail))
     assert listener._marks == {}
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        b'{"ready": {}}',
+        b'{"ready": {"clock": {}}}',
+        b'{"kind": "mark", "source": "server", "at_s": 1.0}',
+        b"[" * 100_000,
+    ],
+    ids=lambda printed: printed[:20],
+)
+def test_what_looks_like_the_servers_own_and_is_not(printed: bytes) -> None:
+    assert not Listener(Timeline(), "server").hear(printed)

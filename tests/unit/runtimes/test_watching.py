@@ -314,6 +314,14 @@ def test_a_kill_that_the_engine_tells_of_is_looked_for_at_once(sampling: Samplin
     assert oom.model == "ranking"
 
 
+def test_after_a_round_in_a_hurry_the_probe_is_asked_no_oftener_than_it_may_be(sampling: Sampling) -> None:
+    scene = Scene(kills=None, every_s=LONG_S)
+    sampling(scene).kill_told()
+    wait_for(lambda: scene.looks == 2 or None, what="the round in a hurry", timeout_s=SOON_S)
+    assert not threading.Event().wait(timeout=0.05)
+    assert scene.looks == 2
+
+
 # To catch up
 
 
@@ -630,3 +638,24 @@ def test_closing_hangs_up_and_ends_the_hearing_quietly(watching_it: Watching, fa
     assert not watched.watch._thread.is_alive()
     assert watched.stream._response.closed
     assert watched.ends() == []
+
+
+def test_a_kill_is_told_though_the_container_goes_before_its_process_is_missed(
+    sampling: Sampling, timeline: StillTimeline
+) -> None:
+    scene = Scene()
+    sampler = sampling(scene)
+    scene.kill()
+    scene.await_a_whole_round()
+    scene.removed = True
+    sampler.catch_up()
+    assert [event.model for event in told(timeline, "oom")] == [None]
+
+
+def test_a_kill_is_told_though_nobody_looks_on(sampling: Sampling, timeline: StillTimeline) -> None:
+    scene = Scene()
+    sampler = sampling(scene)
+    scene.kill()
+    scene.await_a_whole_round()
+    sampler.close()
+    assert [event.model for event in told(timeline, "oom")] == [None]
