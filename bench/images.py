@@ -15,8 +15,8 @@ from bench.claims import amount
 from bench.measure import MIB, median_ms, percentile_ms, seconds_in_turn, seconds_of
 from bench.output import Lines
 from bench.rig import Placed, Rig, Say, rigged
-from pytest_mme import Run, Settings
-from pytest_mme.images.build import installed_tensorflow, tag
+from pytest_mme import Run, Settings, versions
+from pytest_mme.images.build import tag
 from pytest_mme.runtimes.engine import connect
 
 COLUMNS = ("at the contract, in a container", "server", "mms", "times", "aim", "")
@@ -36,7 +36,7 @@ def images(say: Say) -> Lines:
 
 
 def _run(image: str) -> Run:
-    chosen = {"PYTEST_MME_RUNTIME": "docker", "PYTEST_MME_IMAGE": tag(image, installed_tensorflow())}
+    chosen = {"PYTEST_MME_RUNTIME": "docker", "PYTEST_MME_IMAGE": tag(image, versions.installed())}
     return Run(Settings.resolve(environment={**os.environ, **chosen}))
 
 
@@ -90,7 +90,7 @@ def _invokes(rig: Rig, ours: Run, theirs: Run) -> Lines:
 
 def _megabytes(image: str) -> float:
     with contextlib.closing(connect()) as engine:
-        return float(engine.images.get(tag(image, installed_tensorflow())).attrs["Size"]) / 1e6
+        return float(engine.images.get(tag(image, versions.installed())).attrs["Size"]) / 1e6
 
 
 def _line(what: str, unit: str, ours: float, theirs: float, at_most: float) -> Sequence[str]:

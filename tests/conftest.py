@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 import docker
 import pytest
 
-from pytest_mme import Run, Settings
+from pytest_mme import Run, Settings, versions
 from pytest_mme.errors import UnavailableError
-from pytest_mme.images.build import installed_tensorflow, tag
+from pytest_mme.images.build import tag
 from pytest_mme.runtimes.engine import connect, find_image
 from tests.lacking import lacking
 
-SERVER = tag("server", installed_tensorflow())
-MMS = tag("mms", installed_tensorflow())
+SERVER = tag("server", versions.installed())
+MMS = tag("mms", versions.installed())
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pytest_mme"
 
 FLOORS = (
-    *("errors", "answers", "events", "checks", "waiting", "settings"),
+    *("errors", "versions", "answers", "events", "checks", "waiting", "settings"),
     *("libtensorflow", "models", "contract", "serving", "images"),
     *("runtimes", "hosting", "traffic", "faults", "catalogue"),
     *("report", "run", "marker", "session", "fixtures", "plugin", "conformance", "cli"),

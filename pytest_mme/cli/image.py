@@ -11,6 +11,7 @@ from typing import Annotated, Optional
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pytest_mme import versions
 from pytest_mme.cli.output import console, show_line
 from pytest_mme.errors import MMEError
 from pytest_mme.images import build as images
@@ -62,7 +63,7 @@ def build_image(
         raise typer.BadParameter(f"{ca_bundle} is no file", param_hint="--ca-bundle")
     began = time.monotonic()
     try:
-        version = tf or images.installed_tensorflow()
+        version = tf or versions.installed()
         with contextlib.closing(connect()) as engine, _progress() as progress:
             built = images.build(engine, name, tensorflow=version, base=base, ca_bundle=ca_bundle, progress=progress)
     except MMEError as error:

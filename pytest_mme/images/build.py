@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_mme.errors import ImageBuildError, UnavailableError
+from pytest_mme import versions
+from pytest_mme.errors import ImageBuildError
 from pytest_mme.images.context import as_tar, code_digest, context, digest
 
 if TYPE_CHECKING:
@@ -35,19 +35,9 @@ def tag(image: str, tensorflow: str) -> str:
     return f"pytest-mme-{image}:{tensorflow}"
 
 
-def installed_tensorflow() -> str:
-    """The version of the installed TensorFlow, whichever wheel it came in; raises `UnavailableError`."""
-    for wheel in ("tensorflow", "tensorflow-cpu"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            return importlib.metadata.version(wheel)
-    raise UnavailableError(
-        "the installed TensorFlow's version", "TensorFlow is not installed", "say which: --tf VERSION"
-    )
-
-
 def default_image() -> str:
     """What the container runtime runs where nobody says it: the embedded server with the installed TensorFlow."""
-    return tag("server", installed_tensorflow())
+    return tag("server", versions.installed())
 
 
 def build(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import uuid
 
+from pytest_mme import versions
 from pytest_mme.errors import UnavailableError
 from pytest_mme.serving import cgroups, gpu
 from pytest_mme.settings import OPTIONS, Settings
@@ -54,8 +54,8 @@ _RUNTIMES = {"local": _local, "docker": _docker, "attach": _attach}
 
 def _tensorflow() -> str:
     try:
-        return importlib.metadata.version("tensorflow")
-    except importlib.metadata.PackageNotFoundError:
+        return versions.installed()
+    except UnavailableError:
         return "not installed"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 
@@ -80,7 +80,8 @@ class EngineProbe:
 
     def used_bytes(self) -> int:
         """`memory_stats` of `docker stats`, less page cache."""
-        memory = self._container.stats(stream=False)["memory_stats"]
+        sample: Any = self._container.stats(stream=False)
+        memory = sample["memory_stats"]
         stat = memory.get("stats", {})
         cached = (int(stat.get(f"total_{name}", stat.get(name, 0))) for name in ("inactive_file", "active_file"))
         used = int(memory.get("usage", 0))

@@ -1,0 +1,158 @@
+"""The TensorFlow versions of this user: fetched once, kept in the cache, shared by workers and runs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import filelock
+from packaging.version import Version
+
+from pytest_mme import versions
+from pytest_mme.errors import UnavailableError
+from pytest_mme.libtensorflow import wheels
+from pytest_mme.libtensorflow.capi import installed_directory
+
+IN_USE_S = 3600.0
+"""A version that was asked for within this time is not dropped to make room."""
+_USED = "used"
+_DRAFT = ".draft-"
+_ABANDONED_S = 24 * 3600.0
+_SAY_VERSION = (
+    "import sys; from pathlib import Path; from pytest_mme.libtensorflow.capi import Library; "
+    "print(Library(Path(sys.argv[1])).version)"
+)
+
+Progress = Callable[[str, float], None]
+"""Is told which version is fetched, and the share of it that has come, 0 to 1."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A version in the cache."""
+
+    version: str
+    directory: Path
+    """Holds `libtensorflow_cc.so.2`, `libtensorflow_framework.so.2` and `include/`."""
+    size_bytes: int
+    used: float
+    """When it was last asked for, in seconds since 1970."""
+
+
+class Toolchain:
+    """A folder of TensorFlow versions. The least recently used go once they take more than *cap_mib* together."""
+
+    def __init__(self, directory: Path, *, cap_mib: int = 16_384, progress: Progress = lambda *_: None) -> None:
+        self._folder, self._cap_mib, self._progress = directory, cap_mib, progress
+
+    def resolve(self, asked: str) -> str:
+        """The exact version that is meant: ``2.15`` is the last of its releases that is here, or else that there is.
+
+        ``latest`` is looked up in the package index each time. Raises ValueError for what is no version, and
+        `UnavailableError`.
+        """
+        if versions.is_exact(versions.check(asked)):
+            return asked
+        if asked == versions.INSTALLED:
+            return versions.installed()
+        if asked == versions.LATEST:
+            return wheels.newest("")
+        here = [version for version in (*self._installed(), *self._names()) if version.startswith(f"{asked}.")]
+        return max(here, key=Version) if here else wheels.newest(f"{asked}.*")
+
+    def directory(self, asked: str) -> Path:
+        """Where the libraries and headers of a version are, fetched if need be; raises as `resolve` does."""
+        version = self.resolve(asked)
+        if version in self._installed():
+            return installed_directory()
+        directory = self._folder / version
+        if not directory.is_dir():
+            self._fetch(version)
+        (directory / _USED).touch()
+        return directory
+
+    @staticmethod
+    def _installed() -> list[str]:
+        with contextlib.suppress(UnavailableError):
+            return [versions.installed()]
+        return []
+
+    def _fetch(self, version: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(self._folder / "fetching.lock"):
+            if version in self._names():  # somebody else has fetched it meanwhile
+                return
+            with wheels.fetched(version, lambda share: self._progress(version, share)) as wheel:
+                self._keep(version, wheel)
+        self.prune()
+
+    def _keep(self, version: str, wheel: Path) -> None:
+        draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._folder))
+        try:
+            draft.chmod(0o755)
+            wheels.unpack(wheel, draft)
+            _check(draft, version)
+            (draft / _USED).touch()
+            draft.rename(self._folder / version)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+
+    def _names(self) -> list[str]:
+        found = self._folder.iterdir() if self._folder.is_dir() else ()
+        return [path.name for path in found if (path / _USED).is_file() and not path.name.startswith(".")]
+
+    def kept(self) -> list[Kept]:
+        """What is here, the oldest version first."""
+        return [self._facts(name) for name in sorted(self._names(), key=Version)]
+
+    def _facts(self, version: str) -> Kept:
+        directory = self._folder / version
+        size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+        return Kept(version=version, directory=directory, size_bytes=size, used=(directory / _USED).stat().st_mtime)
+
+    def remove(self, version: str) -> None:
+        """Drop a version; raises `UnavailableError` when it is not here."""
+        if version not in self._names():
+            here = ", ".join(self._names()) or "nothing"
+            raise UnavailableError(f"TensorFlow {version} in the cache", f"there is {here}", "name one of them")
+        going = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._folder))
+        (self._folder / version).rename(going / version)
+        shutil.rmtree(going, ignore_errors=True)
+
+    def prune(self) -> None:
+        """Drop the least recently used until the rest fits the cap; leave those used within `IN_USE_S`."""
+        room, now = self._cap_mib << 20, time.time()
+        for kept in sorted(self.kept(), key=lambda kept: kept.used, reverse=True):
+            room -= kept.size_bytes
+            if room < 0 and now - kept.used > IN_USE_S:
+                self.remove(kept.version)
+        for draft in self._folder.glob(f"{_DRAFT}*"):
+            if now - draft.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(draft, ignore_errors=True)
+
+
+def _check(directory: Path, version: str) -> None:
+    """Open it, in a process of its own: one of this version is to be there, and able to run here."""
+    done = subprocess.run(
+        [sys.executable, "-c", _SAY_VERSION, str(directory)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        check=False,
+    )
+    if done.returncode:
+        seen = done.stderr.strip().splitlines()[-3:]
+        raise UnavailableError(
+            f"TensorFlow {version}",
+            f"its libraries cannot be opened here: {' / '.join(seen)}",
+            "up to 2.11 they need Python 3.12 or older; choose another version, or run the tests with another Python",
+        )
