@@ -60,6 +60,15 @@ def mme_models(_mme_run: Run) -> Models:
     return _mme_run.models
 
 
+@pytest.fixture(scope="session")
+def mme_tf(_mme_run: Run, request: pytest.FixtureRequest) -> str | None:
+    """The TensorFlow version that this run of the test serves with, as in `2.15.1`: `--mme-tf`, or the mark's `tf=[…]`.
+
+    Without them the installed one; None where a container or an attached server has its own.
+    """
+    return _mme_run.tensorflow(getattr(request, "param", None))
+
+
 @pytest.fixture
 def mme_timeline(request: pytest.FixtureRequest) -> Timeline:
     """The test's timeline: what happened to all its servers and endpoints, in order.
@@ -70,7 +79,7 @@ def mme_timeline(request: pytest.FixtureRequest) -> Timeline:
 
 
 @pytest.fixture
-def mme_server(_mme_run: Run, request: pytest.FixtureRequest) -> Iterator[Callable[..., Server]]:
+def mme_server(_mme_run: Run, mme_tf: str | None, request: pytest.FixtureRequest) -> Iterator[Callable[..., Server]]:
     """Starts servers that speak the container contract, without AWS: `mme_server(memory_mib=300)`.
 
     Fields as in `ServerSpec`; defaults for a test by `@pytest.mark.mme(…)`. All end with the test.
@@ -79,7 +88,7 @@ def mme_server(_mme_run: Run, request: pytest.FixtureRequest) -> Iterator[Callab
     with contextlib.ExitStack() as stack:
 
         def start(**fields: Any) -> Server:
-            fields = marker.defaults(request.node, "server") | fields
+            fields = {"tf": mme_tf} | marker.defaults(request.node, "server") | fields
             server = stack.enter_context(_mme_run.server(timeline=evidence.timeline, **fields))
             evidence.servers.append(server)
             return server
@@ -98,7 +107,9 @@ def mme_aws(_mme_run: Run) -> Iterator[Aws]:
 
 
 @pytest.fixture
-def mme_endpoint(_mme_run: Run, mme_aws: Aws, request: pytest.FixtureRequest) -> Iterator[Callable[..., Endpoint]]:
+def mme_endpoint(
+    _mme_run: Run, mme_aws: Aws, mme_tf: str | None, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Endpoint]]:
     """Starts endpoints of models: `mme_endpoint(models, name="ranking", fits=2)`.
 
     Fields as in `ServerSpec` and `EndpointSpec`; defaults for a test by `@pytest.mark.mme(…)`. All end with the test.
@@ -107,7 +118,7 @@ def mme_endpoint(_mme_run: Run, mme_aws: Aws, request: pytest.FixtureRequest) ->
     with contextlib.ExitStack() as stack:
 
         def start(archives: Sequence[Model], **fields: Any) -> Endpoint:
-            fields = marker.defaults(request.node, "endpoint") | fields
+            fields = {"tf": mme_tf} | marker.defaults(request.node, "endpoint") | fields
             endpoint = stack.enter_context(
                 _mme_run.endpoint(archives, aws=mme_aws, timeline=evidence.timeline, **fields)
             )

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import pytest
 
+from pytest_mme import versions
+
 SERVER_FIELDS = frozenset(
     {
         *("admission", "code", "cpus", "device", "drain_s", "gpu", "gpu_memory_fraction", "grace_s"),
@@ -13,7 +15,9 @@ SERVER_FIELDS = frozenset(
     }
 )
 ENDPOINT_FIELDS = frozenset({"eviction", "fits", "invoke_s", "prefix", "ready_s"})
-KNOWN = SERVER_FIELDS | ENDPOINT_FIELDS
+VERSIONS = "tf"
+"""A list: the test runs once on each of these TensorFlow versions, whatever `--mme-tf` says."""
+KNOWN = SERVER_FIELDS | ENDPOINT_FIELDS | {VERSIONS}
 
 DESCRIPTION = f"mme(**fields): defaults for the mme_… factories of this test; fields: {', '.join(sorted(KNOWN))}"
 
@@ -23,14 +27,29 @@ def complaint(item: pytest.Item) -> str | None:
     odd = sorted({name for mark in item.iter_markers("mme") for name in mark.kwargs} - KNOWN)
     if odd:
         return f"@pytest.mark.mme does not know {', '.join(odd)}; it takes {', '.join(sorted(KNOWN))}"
+    try:
+        asked_versions(item)
+    except ValueError as error:
+        return f"@pytest.mark.mme({VERSIONS}=…): {error}"
     if any(mark.args for mark in item.iter_markers("mme")):
         return f"@pytest.mark.mme takes keyword arguments only: {', '.join(sorted(KNOWN))}"
     return None
 
 
+def asked_versions(item: pytest.Item) -> tuple[str, ...]:
+    """The TensorFlow versions that the nearest mark with some asks for; ValueError for what is no list of them."""
+    for mark in item.iter_markers("mme"):
+        if VERSIONS in mark.kwargs:
+            asked = mark.kwargs[VERSIONS]
+            if isinstance(asked, str) or not asked:
+                raise ValueError(f"seen {asked!r}; give a list of versions, as in ['2.15.1', 'installed']")
+            return tuple(versions.check(one) for one in asked)
+    return ()
+
+
 def defaults(item: pytest.Item, factory: Literal["server", "endpoint"]) -> dict[str, Any]:
     """What the marks of a test say for a factory; the mark nearest to the test wins."""
-    allowed = SERVER_FIELDS if factory == "server" else KNOWN
+    allowed = SERVER_FIELDS if factory == "server" else SERVER_FIELDS | ENDPOINT_FIELDS
     said: dict[str, Any] = {}
     for mark in item.iter_markers("mme"):  # nearest first
         said = {name: value for name, value in mark.kwargs.items() if name in allowed} | said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,15 @@ import pytest
 
 from pytest_mme import marker
 from pytest_mme.errors import SettingError
-from pytest_mme.session import SETTINGS, directory_of, evidence_so_far, keep_what_failed
-from pytest_mme.settings import OPTIONS, Settings
+from pytest_mme.session import (
+    SETTINGS,
+    asked_versions,
+    directory_of,
+    evidence_so_far,
+    fetch_versions,
+    keep_what_failed,
+)
+from pytest_mme.settings import OPTIONS, Option, Settings
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -27,6 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for option in OPTIONS:
         described = f"{option.help} (default: {option.default}; also {option.environment_name}, ini {option.ini_name})"
         how: dict[str, Any] = {"action": "store_const", "const": "yes"} if option.flag else {"metavar": option.metavar}
+        if option.many:
+            how["action"] = "append"
         group.addoption(option.flag_name, dest=option.ini_name, default=None, help=described, **how)
         parser.addini(option.ini_name, option.help, default="")
 
@@ -38,13 +48,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
     try:
         config.stash[SETTINGS] = Settings.resolve(
-            cli=lambda option: config.getoption(option.ini_name),
+            cli=lambda option: _on_command_line(config, option),
             environment=os.environ,
             ini=lambda option: str(config.getini(option.ini_name)),
         )
     except SettingError as error:
         raise pytest.UsageError(str(error)) from error
     _end_like_ctrl_c_on_sigterm(config)
+
+
+def _on_command_line(config: pytest.Config, option: Option) -> str | None:
+    given = config.getoption(option.ini_name)
+    return " ".join(given) if isinstance(given, list) else given
 
 
 def _end_like_ctrl_c_on_sigterm(config: pytest.Config) -> None:
@@ -72,6 +87,13 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def pytest_configure_node(node: Any) -> None:
     """An xdist worker joins the run of the controller, which outlives it."""
     node.workerinput["mme_run"] = str(directory_of(node.config))
+    node.workerinput["mme_tf"] = asked_versions(node.config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Look up the versions that are asked for, before tests are collected for each of them."""
+    asked_versions(session.config)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -79,6 +101,32 @@ def pytest_report_header(config: pytest.Config) -> str:
     from pytest_mme.report.header import header
 
     return header(config.stash[SETTINGS])
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that starts servers runs once on each TensorFlow that is asked for."""
+    if "mme_tf" in metafunc.fixturenames and not _has_versions_of_its_own(metafunc.definition):
+        with contextlib.suppress(ValueError):  # the mark is complained of when the test is set up
+            if asked := marker.asked_versions(metafunc.definition) or asked_versions(metafunc.config):
+                metafunc.parametrize("mme_tf", asked, indirect=True, scope="session")
+
+
+def _has_versions_of_its_own(item: pytest.Item) -> bool:
+    return any("mme_tf" in str(mark.args[:1]) for mark in item.iter_markers("parametrize"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Fetch the versions that the tests will run on, once and where people see how far it is."""
+    config = session.config
+    if not (hasattr(config, "workerinput") or config.option.collectonly) and _may_start_servers(session):
+        fetch_versions(config)
+
+
+def _may_start_servers(session: pytest.Session) -> bool:
+    """Under xdist only the workers know."""
+    wants = any("mme_tf" in getattr(item, "fixturenames", ()) for item in session.items)
+    return wants or session.config.pluginmanager.has_plugin("dsession")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,10 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pytest_mme import versions
+from pytest_mme.errors import UnavailableError
 from pytest_mme.events import Timeline
 from pytest_mme.faults.faults import Faults
 from pytest_mme.hosting.aws import Aws, play_aws
 from pytest_mme.hosting.endpoint import Endpoint, EndpointSpec, check_archives, hosted
+from pytest_mme.libtensorflow.toolchain import Toolchain
 from pytest_mme.models.builder import Model, Models
 from pytest_mme.models.store import Store
 from pytest_mme.runtimes import leases
@@ -73,15 +76,43 @@ class Run:
         if self.settings.runtime.value == "attach":
             return AttachRuntime(self.settings.url.value or "", self.settings.url_models.value, self.directory)
         device = gpu.settle(self.settings.device.value)
-        return LocalRuntime(self.directory, enforcement=self.settings.enforcement.value, device=device, keep=keep)
+        return LocalRuntime(
+            self.directory,
+            toolchain=self.toolchain,
+            enforcement=self.settings.enforcement.value,
+            device=device,
+            keep=keep,
+        )
+
+    @cached_property
+    def toolchain(self) -> Toolchain:
+        """The TensorFlow versions that servers can be started with."""
+        return Toolchain(self.settings.cache.value / "tensorflow", cap_mib=self.settings.tf_cache_mib.value)
+
+    def tensorflow(self, asked: str | None) -> str | None:
+        """The exact version that is *asked* for, or else the installed; None where a container has its own."""
+        if asked is not None:
+            return self.toolchain.resolve(asked)
+        return versions.installed() if self.settings.runtime.value == "local" else None
+
+    def _image(self, tf: str | None) -> str:
+        """What a container runs that names no image."""
+        from pytest_mme.images.build import default_image, tag
+
+        chosen = self.settings.image.value
+        if tf is None:
+            return chosen or default_image()
+        if chosen:
+            seen = f"the image is {chosen} ({self.settings.image.source}), and has its own"
+            raise UnavailableError(f"TensorFlow {tf}", seen, "choose one: the image, or the version")
+        return tag("server", self.toolchain.resolve(tf))
 
     def _docker_runtime(self, keep: bool) -> Runtime:
-        from pytest_mme.images.build import default_image
         from pytest_mme.runtimes.docker import DockerRuntime
 
         runtime = DockerRuntime(
             self.directory,
-            image=lambda: self.settings.image.value or default_image(),
+            image=self._image,
             pull=self.settings.pull.value,
             device=gpu.settle(self.settings.device.value),
             keep=keep,

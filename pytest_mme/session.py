@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_mme.errors import UnavailableError
 from pytest_mme.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 _DIRECTORY: pytest.StashKey[RunDirectory] = pytest.StashKey()
 _RUN: pytest.StashKey[Run] = pytest.StashKey()
+_VERSIONS: pytest.StashKey[tuple[str, ...]] = pytest.StashKey()
 _EVIDENCE: pytest.StashKey[Evidence] = pytest.StashKey()
 
 
@@ -65,6 +67,33 @@ def directory_of(config: pytest.Config) -> Path:
         owned = config.stash[_DIRECTORY] = leases.RunDirectory(keep=config.stash[SETTINGS].keep.value == "always")
         config.add_cleanup(owned.release)
     return config.stash[_DIRECTORY].path
+
+
+def asked_versions(config: pytest.Config) -> tuple[str, ...]:
+    """The TensorFlow versions of `--mme-tf`, exactly: the controller looks them up for its workers, too."""
+    given = getattr(config, "workerinput", {}).get("mme_tf")
+    if given is not None:
+        return tuple(given)
+    if not config.stash[SETTINGS].tf.value:
+        return ()
+    if _VERSIONS not in config.stash:
+        toolchain = run_of(config).toolchain
+        try:
+            config.stash[_VERSIONS] = tuple(dict.fromkeys(map(toolchain.resolve, config.stash[SETTINGS].tf.value)))
+        except UnavailableError as error:
+            raise pytest.UsageError(str(error)) from error
+    return config.stash[_VERSIONS]
+
+
+def fetch_versions(config: pytest.Config) -> None:
+    """Fetch the TensorFlow versions of `--mme-tf` that are not here."""
+    if asked := asked_versions(config):
+        from pytest_mme.report.fetching import fetch_all
+
+        try:
+            fetch_all(run_of(config).toolchain, asked, config.pluginmanager.get_plugin("terminalreporter"))
+        except UnavailableError as error:
+            raise pytest.UsageError(str(error)) from error
 
 
 def keep_what_failed(config: pytest.Config) -> None:

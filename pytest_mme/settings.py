@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
+from pytest_mme import versions
 from pytest_mme.errors import SettingError
 
 T = TypeVar("T")
@@ -35,6 +36,8 @@ class Option:
     metavar: str | None = None
     flag: bool = False
     """Given on the command line without a value."""
+    many: bool = False
+    """May be given several times there; elsewhere its values are separated by spaces."""
 
     @property
     def flag_name(self) -> str:
@@ -109,6 +112,22 @@ def _url(raw: str) -> str:
     return raw.rstrip("/")
 
 
+class Versions(tuple[str, ...]):
+    """Versions of TensorFlow, as they were asked for."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return " ".join(self)
+
+
+def _versions(raw: str) -> Versions:
+    asked = Versions(dict.fromkeys(map(versions.check, raw.replace(",", " ").split())))
+    if not asked:
+        raise ValueError("give a version, as in 2.15.1 or 2.15, or installed, or latest")
+    return asked
+
+
 @dataclasses.dataclass(frozen=True)
 class SharedFolder:
     """A folder that both sides see."""
@@ -139,6 +158,15 @@ OPTIONS = (
         metavar="WHERE",
         help="where servers run: local: the embedded server in a process; docker: an image in a container; "
         "attach: nowhere, the server of --mme-url runs already",
+    ),
+    Option(
+        name="tf",
+        parse=_versions,
+        default=Versions(),
+        metavar="VERSION",
+        many=True,
+        help="run each test that uses mme_server or mme_endpoint once on this TensorFlow: 2.15.1, 2.15, installed or "
+        "latest; give it several times for several (without it: the installed one, or the image's)",
     ),
     Option(
         name="image",
@@ -208,6 +236,14 @@ OPTIONS = (
         help="how large the cache of models may grow before the least recently used are dropped",
     ),
     Option(
+        name="tf_cache_mib",
+        parse=_mebibytes,
+        default=16_384,
+        metavar="MIB",
+        help="how large the cache of TensorFlow versions may grow before the least recently used are dropped; one takes "
+        "550 to 1200 MiB",
+    ),
+    Option(
         name="no_signal",
         parse=_yes_or_no,
         default=False,
@@ -222,6 +258,7 @@ class Settings:
     """All options of a run. Each is a `Setting`: `settings.keep.value`, `settings.keep.source`."""
 
     runtime: Setting[Literal["local", "docker", "attach"]]
+    tf: Setting[Versions]
     image: Setting[str | None]
     pull: Setting[Literal["never", "missing", "always"]]
     url: Setting[str | None]
@@ -231,6 +268,7 @@ class Settings:
     keep: Setting[str]
     cache: Setting[Path]
     cache_mib: Setting[int]
+    tf_cache_mib: Setting[int]
     no_signal: Setting[bool]
 
     @classmethod

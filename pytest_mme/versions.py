@@ -14,16 +14,16 @@ INSTALLED, LATEST = "installed", "latest"
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.\d+(?:\.post\d+|rc\d+)?)?")
 
 
-def check(asked: str) -> str:
+def check(asked: object) -> str:
     """*asked*, if it can be a version of TensorFlow; ValueError if not."""
     if asked in (INSTALLED, LATEST):
-        return asked
-    found = _VERSION.fullmatch(asked)
+        return str(asked)
+    found = _VERSION.fullmatch(asked) if isinstance(asked, str) else None
     if found is None:
         raise ValueError(f"{asked!r} is no version: give one as in 2.15.1 or 2.15, or {INSTALLED}, or {LATEST}")
     if (int(found[1]), int(found[2])) < OLDEST:
         raise ValueError(f"{asked!r} is too old: {'.'.join(map(str, OLDEST))} is the oldest that can be run")
-    return asked
+    return found[0]
 
 
 def is_exact(asked: str) -> bool:

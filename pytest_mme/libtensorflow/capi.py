@@ -99,6 +99,8 @@ class Library:
         self.directory = directory or installed_directory()
         path = self.directory / "libtensorflow_cc.so.2"
         try:
+            # Up to 2.11 the other library would look for it in another folder.
+            ctypes.CDLL(str(self.directory / "libtensorflow_framework.so.2"), mode=ctypes.RTLD_LOCAL)
             self._cdll = ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
             functions = {name: getattr(self._cdll, name) for name in _PROTOTYPES}
         except (OSError, AttributeError) as error:

@@ -50,15 +50,21 @@ class Kept:
 class Toolchain:
     """A folder of TensorFlow versions. The least recently used go once they take more than *cap_mib* together."""
 
-    def __init__(self, directory: Path, *, cap_mib: int = 16_384, progress: Progress = lambda *_: None) -> None:
-        self._folder, self._cap_mib, self._progress = directory, cap_mib, progress
+    def __init__(self, directory: Path, *, cap_mib: int = 16_384) -> None:
+        self._folder, self._cap_mib = directory, cap_mib
+        self._resolved: dict[str, str] = {}
 
     def resolve(self, asked: str) -> str:
         """The exact version that is meant: ``2.15`` is the last of its releases that is here, or else that there is.
 
-        ``latest`` is looked up in the package index each time. Raises ValueError for what is no version, and
+        ``latest`` is looked up in the package index, once. Raises ValueError for what is no version, and
         `UnavailableError`.
         """
+        if asked not in self._resolved:
+            self._resolved[asked] = self._look_up(asked)
+        return self._resolved[asked]
+
+    def _look_up(self, asked: str) -> str:
         if versions.is_exact(versions.check(asked)):
             return asked
         if asked == versions.INSTALLED:
@@ -68,14 +74,14 @@ class Toolchain:
         here = [version for version in (*self._installed(), *self._names()) if version.startswith(f"{asked}.")]
         return max(here, key=Version) if here else wheels.newest(f"{asked}.*")
 
-    def directory(self, asked: str) -> Path:
+    def directory(self, asked: str, progress: Progress = lambda *_: None) -> Path:
         """Where the libraries and headers of a version are, fetched if need be; raises as `resolve` does."""
         version = self.resolve(asked)
         if version in self._installed():
             return installed_directory()
         directory = self._folder / version
         if not directory.is_dir():
-            self._fetch(version)
+            self._fetch(version, progress)
         (directory / _USED).touch()
         return directory
 
@@ -85,12 +91,12 @@ class Toolchain:
             return [versions.installed()]
         return []
 
-    def _fetch(self, version: str) -> None:
+    def _fetch(self, version: str, progress: Progress) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(self._folder / "fetching.lock"):
             if version in self._names():  # somebody else has fetched it meanwhile
                 return
-            with wheels.fetched(version, lambda share: self._progress(version, share)) as wheel:
+            with wheels.fetched(version, lambda share: progress(version, share)) as wheel:
                 self._keep(version, wheel)
         self.prune()
 

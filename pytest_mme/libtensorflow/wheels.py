@@ -32,7 +32,7 @@ _GLIBCS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014"
 _FETCHED = re.compile(r"Progress (\d+) of (\d+)")
 _NONE_SUCH = "No matching distribution found"
 _UNREACHABLE = re.compile(r"Retrying|ConnectionError|ProxyError|SSLError|Temporary failure|timed out", re.IGNORECASE)
-_SAID_LINES = 3
+_SAID_CHARACTERS = 300
 
 
 def newest(release: str) -> str:
@@ -79,10 +79,11 @@ def _stop_unless_missing(release: str, said: str) -> None:
 
 def _not_fetched(release: str, said: str) -> UnavailableError:
     asked = f"TensorFlow {release}" if release else "the latest TensorFlow"
-    seen = " / ".join(said.strip().splitlines()[-_SAID_LINES:])
+    lines = said.strip().splitlines()
+    errors = [line for line in lines if line.startswith("ERROR: ")] or lines
     return UnavailableError(
         asked,
-        f"pip: {seen}",
+        f"pip says: {errors[-1][:_SAID_CHARACTERS]}",
         "see whether there is such a release, and whether pip reaches its index here (pip config list); "
         "what has been fetched once needs no network: pytest-mme tensorflow list",
     )

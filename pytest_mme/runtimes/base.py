@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from pytest_mme import versions
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.contract.dialects import Dialect
 from pytest_mme.errors import shown
@@ -38,6 +39,11 @@ class ServerSpec:
     None: what the real containers do, one where it has `model_fn`, else many: 64.
     """
 
+    tf: str | None = None
+    """Which TensorFlow serves: ``2.15.1``, ``2.15``, ``installed`` or ``latest``; None: the installed one, or the image's.
+
+    A container takes the image `pytest-mme-server` of that version.
+    """
     share: Literal["private", "run"] = "private"
     """``run``: one container for all tests and workers of the run that ask for the same; each has its own models there.
 
@@ -69,12 +75,21 @@ class ServerSpec:
         _whole("cpus", self.cpus, 1, 1024, "at least 1, or None for one thread per core", none=True)
         _whole("gpu", self.gpu, 0, 1024, "0 for the first GPU")
         _whole("handler_requests", self.handler_requests, 1, 1024, "1 to 1024, or None", none=True)
+        if self.tf is not None:
+            _version(self.tf)
         if not _is_environment(self.env):
             raise ValueError(f"env={shown(self.env)}: give names and values, both text, such as {{'A': '1'}}")
         if self.image is not None and not (isinstance(self.image, str) and self.image):
             raise ValueError(f"image={shown(self.image)}: give an image's name, such as 'pytest-mme-server:2.21.0'")
         if self.code is not None and not _holds_code(self.code):
             raise ValueError(f"code={shown(self.code)}: that folder holds no inference.py; give one that does")
+
+
+def _version(seen: object) -> None:
+    try:
+        versions.check(seen)
+    except ValueError as error:
+        raise ValueError(f"tf={shown(seen)}: {error}") from None
 
 
 def _one_of(field: str, seen: object, *allowed: str | None) -> None:

@@ -36,12 +36,12 @@ class DockerRuntime:
         self,
         directory: Path,
         *,
-        image: Callable[[], str],
+        image: Callable[[str | None], str],
         pull: Pull = "missing",
         device: str = "cpu",
         keep: bool = False,
     ) -> None:
-        """*image*: says which is for servers that name none. *device*: where models run whose server does not say it.
+        """*image*: says which is for servers that name none, by the TensorFlow that they ask for. *device*: where models run whose server does not say it.
 
         *keep*: leave each server's files below *directory*; otherwise they go with the server.
         """
@@ -82,7 +82,11 @@ class DockerRuntime:
 
     def _found(self, spec: ServerSpec) -> Image:
         """The same for the whole run: what is pulled always, is pulled once."""
-        name = spec.image or self._image()
+        if spec.image and spec.tf:
+            raise ValueError(
+                f"image={spec.image!r} and tf={spec.tf!r}: an image has its own TensorFlow; give one of them"
+            )
+        name = spec.image or self._image(spec.tf)
         if name not in self._images:
             image = self._images[name] = find_image(self._engine, name, self._pull)
             if image.labels.get(CODE, code_digest()) != code_digest():

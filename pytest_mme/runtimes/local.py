@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
 import shutil
 import signal
@@ -18,11 +17,13 @@ from typing import IO, Any
 
 import psutil
 
+from pytest_mme import versions
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.contract.dialects import CONTRACT
 from pytest_mme.errors import ServerStartError, UnavailableError
 from pytest_mme.events import Timeline
+from pytest_mme.libtensorflow.toolchain import Toolchain
 from pytest_mme.runtimes.base import STOP_S, Reached, ServerSpec
 from pytest_mme.runtimes.leases import CGROUPS
 from pytest_mme.runtimes.listening import Listener
@@ -42,16 +43,25 @@ class LocalRuntime:
 
     name = "local"
 
-    def __init__(self, directory: Path, *, enforcement: str = "auto", device: str = "cpu", keep: bool = False) -> None:
-        """*device*: where models run whose server does not say it.
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        toolchain: Toolchain,
+        enforcement: str = "auto",
+        device: str = "cpu",
+        keep: bool = False,
+    ) -> None:
+        """*toolchain*: has the TensorFlow versions. *device*: where models run whose server does not say it.
 
         *keep*: leave each server's files below *directory*; otherwise they go with the server.
         """
-        self._directory, self._enforcement, self._device, self._keep = directory, enforcement, device, keep
+        self._directory, self._toolchain = directory, toolchain
+        self._enforcement, self._device, self._keep = enforcement, device, keep
 
     def identity(self, spec: ServerSpec) -> str:
-        """The installed TensorFlow, how its memory is limited, and where it runs."""
-        tensorflow = importlib.metadata.version("tensorflow")
+        """Which TensorFlow, how its memory is limited, and where it runs."""
+        tensorflow = self._toolchain.resolve(spec.tf or versions.INSTALLED)
         return f"local/tensorflow-{tensorflow}/{self._enforcement}/{spec.device or self._device}"
 
     @contextlib.contextmanager
@@ -62,6 +72,7 @@ class LocalRuntime:
         directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._directory))
         fields = {
             **_config_fields(spec, name, known_bytes or {}, self._enforcement, self._device),
+            "tensorflow": None if spec.tf is None else str(self._toolchain.directory(spec.tf)),
             "cgroup_name": f"pytest-mme-{self._directory.name}-{directory.name}",
             "cgroup_record": str(self._directory / CGROUPS),
         }

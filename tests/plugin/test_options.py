@@ -13,6 +13,7 @@ VALUES = {
     "runtime": ("attach", "attach"),
     "url": ("http://127.0.0.1:1/", "http://127.0.0.1:1"),
     "url_models": ("/:/models", "/:/models"),
+    "tf": ("2.15.1 installed", "2.15.1 installed"),
     "image": ("some/image:1", "some/image:1"),
     "pull": ("never", "never"),
     "enforcement": ("sampled", "sampled"),
@@ -20,12 +21,14 @@ VALUES = {
     "keep": ("failed", "failed"),
     "cache": ("/some/where", "/some/where"),
     "cache_mib": ("77", "77"),
+    "tf_cache_mib": ("78", "78"),
     "no_signal": ("yes", "True"),
 }
 NONSENSE = {
     "runtime": "moon",
     "url": "over there",
     "url_models": "/no/such/folder",
+    "tf": "2.4.4",
     "image": "--help",
     "pull": "hard",
     "enforcement": "hope",
@@ -33,6 +36,7 @@ NONSENSE = {
     "keep": "sometimes",
     "cache": "",
     "cache_mib": "much",
+    "tf_cache_mib": "more",
     "no_signal": "perhaps",
 }
 

@@ -1,0 +1,167 @@
+"""The TensorFlow versions in the cache: which is meant, which go, what is said when none can be had."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pytest_mme import versions
+from pytest_mme.errors import UnavailableError
+from pytest_mme.libtensorflow import wheels
+from pytest_mme.libtensorflow.capi import installed_directory
+from pytest_mme.libtensorflow.toolchain import Toolchain
+
+MIB = 1 << 20
+LONG_AGO = 1_000_000_000.0
+Keep = Callable[..., Path]
+
+
+@pytest.fixture
+def keep(tmp_path: Path) -> Keep:
+    """Puts a version of that size into the cache, of which nothing but its size is real."""
+
+    def put(version: str, *, mib: int = 1, used: float | None = None) -> Path:
+        directory = tmp_path / version
+        directory.mkdir()
+        with (directory / wheels.CC).open("wb") as library:
+            library.truncate(mib * MIB)
+        (directory / "used").touch()
+        if used is not None:
+            os.utime(directory / "used", (used, used))
+        return directory
+
+    return put
+
+
+@pytest.fixture
+def toolchain(tmp_path: Path) -> Toolchain:
+    return Toolchain(tmp_path, cap_mib=10)
+
+
+@pytest.fixture
+def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No package index can be reached."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
+
+
+def names(toolchain: Toolchain) -> list[str]:
+    return [kept.version for kept in toolchain.kept()]
+
+
+def test_an_exact_version_is_itself(toolchain: Toolchain) -> None:
+    assert toolchain.resolve("2.15.1") == "2.15.1"
+
+
+def test_installed_is_the_installed_one_where_it_is(toolchain: Toolchain) -> None:
+    assert toolchain.resolve("installed") == versions.installed()
+    assert toolchain.directory("installed") == toolchain.directory(versions.installed()) == installed_directory()
+
+
+@pytest.mark.usefixtures("no_index")
+def test_a_minor_version_is_the_last_of_those_that_are_here(toolchain: Toolchain, keep: Keep) -> None:
+    for version in ("2.15.9", "2.15.10", "2.15.1", "2.16.0"):
+        keep(version)
+    assert toolchain.resolve("2.15") == "2.15.10"
+    assert toolchain.directory("2.15") == keep("2.15.11").with_name("2.15.10")  # once for all of its life
+
+
+@pytest.mark.usefixtures("no_index")
+@pytest.mark.parametrize(("asked", "named"), [("latest", "the latest TensorFlow"), ("2.14", "TensorFlow 2.14.*")])
+def test_what_is_not_here_and_cannot_be_looked_up_is_said(toolchain: Toolchain, asked: str, named: str) -> None:
+    with pytest.raises(UnavailableError, match="needs no network: pytest-mme tensorflow list") as missing:
+        toolchain.resolve(asked)
+    assert missing.value.asked == named
+    assert missing.value.seen.startswith("pip says: ")
+
+
+@pytest.mark.usefixtures("no_index")
+def test_what_is_not_here_and_cannot_be_fetched_is_said_and_leaves_nothing(
+    toolchain: Toolchain, tmp_path: Path
+) -> None:
+    with pytest.raises(UnavailableError, match=re.escape("TensorFlow 2.14.1 cannot be had here")):
+        toolchain.directory("2.14.1")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "fetching.lock"] == []
+
+
+@pytest.mark.usefixtures("no_index")
+def test_what_is_here_needs_no_network_and_counts_as_used(toolchain: Toolchain, keep: Keep) -> None:
+    directory = keep("2.14.1", used=LONG_AGO)
+    assert toolchain.directory("2.14.1") == directory
+    (kept,) = toolchain.kept()
+    assert kept.used > LONG_AGO
+    assert (kept.version, kept.directory, kept.size_bytes) == ("2.14.1", directory, MIB)
+
+
+def test_the_least_recently_used_go_when_there_is_no_room(toolchain: Toolchain, keep: Keep) -> None:
+    for number, version in enumerate(("2.12.0", "2.13.0", "2.14.0", "2.15.0")):
+        keep(version, mib=4, used=LONG_AGO + number)
+    toolchain.prune()
+    assert names(toolchain) == ["2.14.0", "2.15.0"]
+
+
+def test_what_was_just_asked_for_stays(toolchain: Toolchain, keep: Keep) -> None:
+    for version in ("2.12.0", "2.13.0", "2.14.0"):
+        keep(version, mib=9)
+    toolchain.prune()
+    assert names(toolchain) == ["2.12.0", "2.13.0", "2.14.0"]
+
+
+def test_one_is_removed_by_name(toolchain: Toolchain, keep: Keep) -> None:
+    keep("2.12.0")
+    keep("2.13.0")
+    toolchain.remove("2.12.0")
+    assert names(toolchain) == ["2.13.0"]
+    with pytest.raises(UnavailableError, match=re.escape("there is 2.13.0")):
+        toolchain.remove("2.12.0")
+
+
+def test_versions_are_listed_from_the_oldest_on(toolchain: Toolchain, keep: Keep) -> None:
+    for version in ("2.9.3", "2.10.1", "2.21.0"):
+        keep(version)
+    assert names(toolchain) == ["2.9.3", "2.10.1", "2.21.0"]
+
+
+def test_a_wheel_without_the_libraries_is_refused(tmp_path: Path) -> None:
+    import zipfile
+
+    wheel = tmp_path / "tensorflow-2.12.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tensorflow/__init__.py", "")
+    with pytest.raises(UnavailableError, match="it holds no TensorFlow libraries"):
+        wheels.unpack(wheel, tmp_path / "target")
+
+
+def test_one_is_fetched_once_by_all_who_want_it_at_the_same_time(tmp_path: Path) -> None:
+    told: list[float] = []
+    with ThreadPoolExecutor(3) as pool:
+        found = [
+            pool.submit(Toolchain(tmp_path).directory, "2.12.1", lambda _, share: told.append(share)) for _ in range(3)
+        ]
+        assert {one.result() for one in found} == {tmp_path / "2.12.1"}
+    assert told == sorted(told)  # one download
+    assert told[-1] == 1.0
+    directory = tmp_path / "2.12.1"
+    assert {path.name for path in directory.iterdir()} == {wheels.CC, wheels.FRAMEWORK, "include", "used"}
+    assert (directory / "include" / "tensorflow" / "c" / "c_api.h").is_file()
+    Toolchain(tmp_path).remove("2.12.1")  # it is large
+
+
+def test_what_cannot_be_opened_here_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpack = wheels.unpack
+
+    def damaged(wheel: Path, target: Path) -> None:
+        unpack(wheel, target)
+        os.truncate(target / wheels.CC, 1000)
+
+    monkeypatch.setattr(wheels, "unpack", damaged)
+    with pytest.raises(UnavailableError, match="its libraries cannot be opened here"):
+        Toolchain(tmp_path).directory("2.12.1")
+    assert Toolchain(tmp_path).kept() == []
