@@ -25,6 +25,7 @@ ROOTS = (
     "tensorflow.core.protobuf.tensor_bundle_pb2",
     "tensorflow.core.protobuf.fingerprint_pb2",
     "tensorflow.core.framework.op_def_pb2",
+    "tensorflow.core.framework.kernel_def_pb2",
     "tensorflow.core.example.example_pb2",
 )
 TARGET = Path(__file__).parents[1] / "pytest_mme" / "libtensorflow" / "descriptors.binpb"
