@@ -154,6 +154,19 @@ class Models:
             )
         return Model(name=name or path.resolve().name, archive=self._packed(path))
 
+    def forge(self, model: Model, forgery: str, name: str | None = None) -> Model:
+        """*model*, spoilt in one way: `pytest_mme.models.forge.FORGERIES` has them all, docs/forging.md what follows.
+
+        Named ``<model>-<forgery>`` unless *name* is given. It knows its answers where the forgery leaves them as they
+        were. Raises ValueError for an unknown forgery, and `ArchiveError` when the model does not have what it changes.
+        """
+        from pytest_mme.models.forge import FORGER, find, forge_archive  # protobuf, as in `_write`
+
+        spec = model.spec if find(forgery).keeps_answers else None
+        key = hashlib.sha256(f"{FORGER}/{forgery}/{_sha256(model.archive)}".encode()).hexdigest()
+        forged = self.store.archive(key, lambda path: forge_archive(model.archive, path, forgery))
+        return dataclasses.replace(model, name=name or f"{model.name}-{forgery}", archive=forged, spec=spec)
+
     def _packed(self, folder: Path) -> Path:
         inside = "1" if is_saved_model(folder) else ""
         if not inside and code_in(folder) is None:  # such code may load the model in its own way

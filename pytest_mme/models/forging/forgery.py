@@ -1,0 +1,65 @@
+"""What a forgery is, and how it gets at the SavedModels of an unpacked archive."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from pytest_mme.errors import ArchiveError
+from pytest_mme.libtensorflow import protos
+from pytest_mme.models.archive import versions
+
+Change = Callable[[Path], None]
+"""Changes an unpacked archive's folder, the one that holds ``1/saved_model.pb``, in place."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Forgery:
+    """One thing that can be wrong with an archive."""
+
+    name: str
+    about: str
+    """What is wrong with the archive, and how that comes about in practice."""
+    change: Change
+    keeps_answers: bool = False
+    """Whether a loader that takes the archive answers, at the same cost, what the whole model would have answered."""
+
+
+def of_each_version(change: Change) -> Change:
+    """Does *change* to the folder of each version."""
+
+    def change_all(folder: Path) -> None:
+        for _, version in versions(folder):
+            change(version)
+
+    return change_all
+
+
+def of_each_graph(edit: Callable[[Any], None]) -> Change:
+    """Does *edit* to each `MetaGraphDef` of each version."""
+
+    def change(version: Path) -> None:
+        path = binary(version)
+        try:
+            saved_model = protos.SavedModel.FromString(path.read_bytes())
+        except DecodeError as error:
+            seen = f"version {version.name}: {error}"
+            raise ArchiveError("the model's graph cannot be read", seen, "forge a model that is whole") from error
+        for meta_graph in saved_model.meta_graphs:
+            edit(meta_graph)
+        path.write_bytes(saved_model.SerializeToString(deterministic=True))
+
+    return of_each_version(change)
+
+
+def binary(version: Path) -> Path:
+    """The `saved_model.pb` of a version; `ArchiveError` when it has a `saved_model.pbtxt` only."""
+    path = version / "saved_model.pb"
+    if not path.is_file():
+        seen = f"version {version.name} holds a saved_model.pbtxt"
+        raise ArchiveError("the model's graph is not in binary form", seen, "use a model with a saved_model.pb")
+    return path

@@ -1,0 +1,150 @@
+"""What the graph does: nodes that this TensorFlow cannot read, place or run, ahead of every answer of the model.
+
+The nodes are added, and the answers wait for them: so each forgery is the same in every model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pytest_mme.errors import ArchiveError
+from pytest_mme.libtensorflow import protos
+from pytest_mme.models.forging.claims import own_signatures
+from pytest_mme.models.forging.forgery import Forgery, of_each_graph
+from pytest_mme.models.graph import Nodes, shape, type_of, types_of
+
+_UNKNOWN_OP = "OpFromTheFuture"
+_UNKNOWN_TYPE = 99  # tensorflow/core/framework/types.proto of 2.21 ends at 33; from 101 on they are references
+_NEW_ATTRIBUTE = "attribute_from_the_future"
+
+
+def _add(meta_graph: Any, op: str, *, name: str, **attributes: Any) -> Any:
+    """Append a node that every answer waits for, and return it."""
+    graph = meta_graph.graph_def
+    answering = _answering(meta_graph)
+    added = Nodes(graph.node, "forged_").add(op, name=name, **attributes)
+    for node in answering:
+        node.input.append(f"^{added}")
+    return graph.node[-1]
+
+
+def _answering(meta_graph: Any) -> list[Any]:
+    """The nodes that the signatures answer with."""
+    signatures = (meta_graph.signature_def[name] for name in own_signatures(meta_graph))
+    tensors = (info.name for signature in signatures for info in signature.outputs.values())
+    names = {tensor.partition(":")[0] for tensor in tensors}
+    if found := [node for node in meta_graph.graph_def.node if node.name in names]:
+        return found
+    raise ArchiveError(
+        "no answer to forge", "no signature answers with a tensor of the graph", "use a model with a signature"
+    )
+
+
+def _add_unknown_op(meta_graph: Any) -> None:
+    _add(meta_graph, _UNKNOWN_OP, name="unknown_op")
+
+
+def _add_unknown_op_in_function(meta_graph: Any) -> None:
+    _call(meta_graph, _add_function(meta_graph, "forged_unknown", _UNKNOWN_OP))
+
+
+def _call_missing_function(meta_graph: Any) -> None:
+    _call(meta_graph, "forged_missing")
+
+
+def _call_function_that_calls_missing_one(meta_graph: Any) -> None:
+    calling = _calling("forged_missing_within")
+    _call(meta_graph, _add_function(meta_graph, "forged_caller", "StatefulPartitionedCall", **calling))
+
+
+def _call(meta_graph: Any, function: str) -> None:
+    _add(meta_graph, "StatefulPartitionedCall", name=f"calls_{function}", **_calling(function))
+
+
+def _calling(function: str) -> dict[str, Any]:
+    return {"Tin": types_of(), "Tout": types_of(), "f": protos.AttrValue(func={"name": function})}
+
+
+def _add_function(meta_graph: Any, name: str, op: str, **attributes: Any) -> str:
+    """Append a function that takes and gives nothing, and ends when its one node, an *op*, has run."""
+    function = meta_graph.graph_def.library.function.add()
+    function.signature.name, function.signature.is_stateful = name, True
+    function.signature.control_output.append("done")
+    function.control_ret["done"] = Nodes(function.node_def).add(op, **attributes)
+    return name
+
+
+def _add_new_attribute(value: bool) -> Callable[[Any], None]:
+    """The exporter tells what its ops' attributes are, and their defaults: this one's is False.
+
+    See `stripped_op_list` of tensorflow/core/protobuf/meta_graph.proto. The C++ loader does not look at it.
+    """
+
+    def edit(meta_graph: Any) -> None:
+        _add(meta_graph, "NoOp", name=f"attribute_{value}".lower(), **{_NEW_ATTRIBUTE: value})
+        ops = meta_graph.meta_info_def.stripped_op_list.op
+        described = next((op for op in ops if op.name == "NoOp"), None) or ops.add(name="NoOp")
+        described.attr.add(name=_NEW_ATTRIBUTE, type="bool").default_value.b = False
+
+    return edit
+
+
+def _add_unknown_type(meta_graph: Any) -> None:
+    _add(meta_graph, "Placeholder", name="unknown_dtype", dtype=protos.AttrValue(type=_UNKNOWN_TYPE), shape=shape())
+
+
+def _place_on_gpu(meta_graph: Any) -> None:
+    zero = protos.AttrValue(tensor=protos.TensorProto(dtype=1, tensor_shape=shape(), float_val=[0.0]))
+    _add(meta_graph, "Const", name="on_gpu", dtype=type_of("DT_FLOAT"), value=zero).device = "/device:GPU:0"
+
+
+FORGERIES = (
+    Forgery(
+        name="unknown-op",
+        about="The graph uses an op that TensorFlow does not know: one of a later version, or a custom one whose "
+        "library was not loaded.",
+        change=of_each_graph(_add_unknown_op),
+    ),
+    Forgery(
+        name="unknown-op-in-function",
+        about="A function of the graph uses an op that TensorFlow does not know; what `tf.function` traced lies there.",
+        change=of_each_graph(_add_unknown_op_in_function),
+    ),
+    Forgery(
+        name="attribute-from-the-future-default",
+        about="An op that TensorFlow knows has an attribute that it does not, with its default value: saved by a later "
+        "version and without stripping defaults.",
+        change=of_each_graph(_add_new_attribute(value=False)),
+        keeps_answers=True,
+    ),
+    Forgery(
+        name="attribute-from-the-future",
+        about="An op that TensorFlow knows has an attribute that it does not, with another value than the default: "
+        "saved by a later version, which takes it for something else.",
+        change=of_each_graph(_add_new_attribute(value=True)),
+        keeps_answers=True,
+    ),
+    Forgery(
+        name="unknown-dtype",
+        about="A node has a type that TensorFlow does not know: later versions add some, mostly small numbers.",
+        change=of_each_graph(_add_unknown_type),
+    ),
+    Forgery(
+        name="missing-function",
+        about="The graph calls a function that its library does not have: a tool that edits graphs dropped it.",
+        change=of_each_graph(_call_missing_function),
+    ),
+    Forgery(
+        name="missing-nested-function",
+        about="A function of the graph calls one that the library does not have: a tool that edits graphs dropped it.",
+        change=of_each_graph(_call_function_that_calls_missing_one),
+    ),
+    Forgery(
+        name="gpu-only-placement",
+        about="A node is placed on a GPU by name: saved from within `tf.device('/GPU:0')` of TensorFlow 1, served on "
+        "a CPU.",
+        change=of_each_graph(_place_on_gpu),
+        keeps_answers=True,
+    ),
+)
