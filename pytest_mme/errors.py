@@ -47,6 +47,22 @@ class TensorFlowError(MMEError):
         return f"{self.code}: {self.message}"
 
 
+class OpLibraryError(TensorFlowError):
+    """TensorFlow did not load the op library *library*: *seen*, in its words, and *advice*; `message` is both."""
+
+    def __init__(self, library: str, code: int | str, seen: str, advice: str) -> None:
+        super().__init__(code, f"{seen}: {advice}")
+        self.args = (library, code, seen, advice)
+        self.library, self.seen, self.advice = library, seen, advice
+
+    def __str__(self) -> str:
+        return (
+            f"TensorFlow did not load the op library {self.library}\n"
+            f"  seen: {self.code}: {self.seen}\n"
+            f"  next: {self.advice}"
+        )
+
+
 class NotReadyError(MMEError):
     """Something that was waited for did not come."""
 

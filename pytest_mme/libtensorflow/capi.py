@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from ctypes import POINTER, c_char, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from pathlib import Path
 
-from pytest_mme.errors import TensorFlowError, TensorFlowMissingError
+from pytest_mme.errors import OpLibraryError, TensorFlowError, TensorFlowMissingError
+from pytest_mme.libtensorflow.op_libraries import advice, may_register
 
 
 class Buffer(ctypes.Structure):
@@ -44,6 +45,9 @@ _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
     "TF_Message": (c_char_p, [c_void_p]),
     "TF_NewBuffer": (POINTER(Buffer), []),
     "TF_DeleteBuffer": (None, [POINTER(Buffer)]),
+    "TF_LoadLibrary": (c_void_p, [c_char_p, c_void_p]),
+    "TF_GetOpList": (Buffer, [c_void_p]),
+    "TF_DeleteLibraryHandle": (None, [c_void_p]),
     "TF_NewSessionOptions": (c_void_p, []),
     "TF_SetConfig": (None, [c_void_p, c_void_p, c_size_t, c_void_p]),
     "TF_DeleteSessionOptions": (None, [c_void_p]),
@@ -130,6 +134,26 @@ class Library:
                 f"process {os.getpid()} was forked from {self._claimed_by}, which had loaded a model, and TensorFlow "
                 f"hangs in such a child; fork before the first load, or start a new process"
             )
+
+    def load_ops(self, path: Path) -> None:
+        """Register the operations and kernels of the op library *path*, for as long as this process lives.
+
+        Loading it again changes nothing. Raises `OpLibraryError`, a `TensorFlowError`, with TensorFlow's code and
+        words and what to do about it; also for a library that has nothing to do with TensorFlow, at which TensorFlow
+        itself takes no offence (measured).
+        """
+        handle = None
+        try:
+            with self.status() as status:
+                handle = self.TF_LoadLibrary(os.fsencode(path.absolute()), status)  # dlopen seeks a bare name elsewhere
+        except TensorFlowError as error:
+            words = error.message
+            raise OpLibraryError(str(path), error.code, words, advice(path, words, self.version)) from error
+        registered = self.TF_GetOpList(handle).length
+        self.TF_DeleteLibraryHandle(handle)  # of what is loaded it unloads nothing (c_api.h)
+        if not registered and not may_register(path):
+            seen = "it registers no operation and knows no function of TensorFlow's that would"
+            raise OpLibraryError(str(path), "INVALID_ARGUMENT", seen, "look whether it is the right file")
 
     @contextmanager
     def status(self) -> Iterator[c_void_p]:

@@ -16,8 +16,9 @@ from pytest_mme.answers import Answer
 from pytest_mme.errors import ArchiveError, UnknownAnswerError
 from pytest_mme.models.archive import is_saved_model, pack, versions
 from pytest_mme.models.code import code_in, write_code
+from pytest_mme.models.customop import Language, compile_op
 from pytest_mme.models.process import TensorFlowProcess
-from pytest_mme.models.spec import DEFAULT_SIGNATURE, Kind, ModelSpec, check_name
+from pytest_mme.models.spec import DEFAULT_SIGNATURE, CustomOp, Kind, ModelSpec, check_name
 from pytest_mme.models.store import Store
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Model:
     """Its `model.tar.gz`, whatever the file is called."""
     spec: ModelSpec | None = None
     """None for an archive that the kit did not build."""
+    op_libraries: tuple[Path, ...] = ()
+    """What a server must have loaded before it: ``mme_server(op_libraries=model.op_libraries)``."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -107,6 +110,30 @@ class Models:
         Raises `BuildError` when TensorFlow does.
         """
         return self.build(ModelSpec(name=name, kind="keras", **spec))
+
+    def custom_op(
+        self,
+        name: str = "custom",
+        *,
+        op: str = CustomOp.name,
+        factor: float = CustomOp.factor,
+        language: Language = "c",
+        crash: bool = False,
+        tensorflow: Path | None = None,
+        **spec: Any,
+    ) -> Model:
+        """A model that needs an op of its own, *op*, which multiplies by *factor*: ``slope * (factor * x) + intercept``.
+
+        Servers refuse it with `Op type not registered`, unless they are given its `op_libraries`: one, compiled here.
+        In C it serves TensorFlow 2.6 and later, in C++ the one in the folder *tensorflow*, by default the installed
+        one. With *crash* a call ends the process that answers it. Raises `UnavailableError` without a compiler.
+        """
+        custom_op = CustomOp(name=op, factor=factor)
+        library = compile_op(
+            custom_op, self.store.directory / "ops", language=language, crash=crash, tensorflow=tensorflow
+        )
+        model = self.build(ModelSpec(name=name, custom_op=custom_op, **spec))
+        return dataclasses.replace(model, op_libraries=(library,))
 
     def build(self, spec: ModelSpec) -> Model:
         """The model of any specification."""

@@ -19,7 +19,7 @@ from pytest_mme.models.code import Files, files_of
 
 Kind = Literal["linear", "counter", "text", "keras"]
 
-WRITER = 3  # goes into the digest: raise it whenever the same spec gives another SavedModel than before
+WRITER = 4  # goes into the digest: raise it whenever the same spec gives another SavedModel than before
 DEFAULT_SIGNATURE = "serving_default"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -27,6 +27,28 @@ _SIGNATURE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # becomes the prefix of 
 _LIMITS = {"weights_mib": 1 << 20, "allocate_mib": 1 << 20, "busy_ms": 3_600_000, "sleep_ms": 3_600_000}
 _MOST = 1000  # versions or signatures of one model
 _GRAPH_ONLY = ("busy_ms", "sleep_ms", "allocate_mib")
+_FLOAT32_MAX = (2 - 2**-23) * 2.0**127
+_OP = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")  # names a file, too; TensorFlow also takes '_', '.' and '>'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CustomOp:
+    """An operation that TensorFlow does not have: it multiplies float32 numbers by a factor.
+
+    A wrong field raises ValueError that names the field, what was seen and what is allowed.
+    """
+
+    name: str = "MmeScale"
+    """What graphs call it: a capital letter, then letters and digits."""
+    factor: float = 2.0
+    """Rounded to float32. The library knows it, not the graph: two libraries may give one name to different factors."""
+
+    def __post_init__(self) -> None:
+        _matches("name", self.name, _OP, "a capital letter, then up to 63 letters or digits")
+        seen = self.factor
+        if isinstance(seen, bool) or not isinstance(seen, int | float) or not -_FLOAT32_MAX <= seen <= _FLOAT32_MAX:
+            raise ValueError(f"factor: seen {shown(seen)}; allowed: a number that float32 can hold")
+        object.__setattr__(self, "factor", _float32(seen))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +76,8 @@ class ModelSpec:
     versions: tuple[int, ...] = (1,)
     """The archive's version folders, ascending; servers serve the highest unless asked for another."""
     signatures: tuple[str, ...] = (DEFAULT_SIGNATURE,)
+    custom_op: CustomOp | None = None
+    """What a linear model does to its input first, by an op that TensorFlow only has once its library is loaded."""
     handler: Files | Path | str = ()
     """The user's code that the archive brings along as ``code/inference.py``, which then answers the requests.
 
@@ -72,6 +96,9 @@ class ModelSpec:
             _whole_number(field, getattr(self, field), most)
         if self.kind == "keras":
             self._check_keras()
+        if self.custom_op is not None and (self.kind != "linear" or not isinstance(self.custom_op, CustomOp)):
+            seen = f"{shown(self.custom_op)} for a {self.kind} model"
+            raise ValueError(f"custom_op: seen {seen}; allowed: a CustomOp for a linear model, or None")
 
     def _check_keras(self) -> None:
         for field in _GRAPH_ONLY:
@@ -131,7 +158,9 @@ class ModelSpec:
         if self.kind == "counter":
             return [before + sum(x)]
         slope, intercept = self.line(version, signature)
-        return [_float32(_float32(slope * _float32(number)) + intercept) for number in x]
+        factor = self.custom_op.factor if self.custom_op else 1.0
+        scaled = (_float32(factor * _float32(number)) for number in x)
+        return [_float32(_float32(slope * number) + intercept) for number in scaled]
 
     def _known(self, field: str, asked: Any) -> Any:
         if asked not in (has := getattr(self, field)):

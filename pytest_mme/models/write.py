@@ -77,6 +77,8 @@ class _Version:
             return nodes.add("StringJoin", greeting, x, N=2), self._add_costs(nodes, [])
         if self.spec.kind == "counter":
             return self._counted(nodes, x)
+        if self.spec.custom_op:
+            x = nodes.add(self.spec.custom_op.name, x)
         slope, intercept = (nodes.constant("DT_FLOAT", value) for value in self.spec.line(self.version, signature))
         product = nodes.add("Mul", x, slope, T=type_of("DT_FLOAT"))
         return nodes.add("AddV2", product, intercept, T=type_of("DT_FLOAT")), self._add_costs(nodes, [])

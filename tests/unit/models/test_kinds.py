@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_mme.models.builder import Models
-from pytest_mme.models.spec import WRITER, ModelSpec
+from pytest_mme.models.spec import WRITER, CustomOp, ModelSpec
 from pytest_mme.models.write import saved_model, write
 from tests.unit.models.conftest import InProcess, Run, ask
 
@@ -102,9 +102,10 @@ def test_the_writers_number_goes_with_what_it_writes() -> None:
         ModelSpec(name="m", weights_mib=1, busy_ms=1, sleep_ms=1, allocate_mib=1, signatures=("a", "serving_default")),
         ModelSpec(name="m", kind="counter"),
         ModelSpec(name="m", kind="text"),
+        ModelSpec(name="m", custom_op=CustomOp()),
     )
     written = b"".join(saved_model(spec, 1).SerializeToString(deterministic=True) for spec in specs)
     seen = WRITER, hashlib.sha256(written).hexdigest()[:16]
-    assert seen == (3, "a3679e894380636a"), (
+    assert seen == (4, "7676b60bdae890a2"), (
         "the writer has changed: raise spec.WRITER, or caches keep serving the old models"
     )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mme.models.spec import ModelSpec
+from pytest_mme.models.spec import CustomOp, ModelSpec
 from tests.unit.models.conftest import InProcess
 
 NO_FILES: list[Any] = ["code/inference.py", 7, None, b"def handler", [], {}, ("inference.py",), (("a", "text"),)]
@@ -26,6 +26,8 @@ WRONG: list[dict[str, Any]] = [
     *[{"signatures": names} for names in ((), "serving_default", ("a", "a"), ("",), ("a-b",), ("__init",), (1,))],
     *[{"kind": "keras", field: 1} for field in ("busy_ms", "sleep_ms", "allocate_mib")],
     {"kind": "keras", "signatures": ("other",)},
+    *[{"custom_op": op} for op in ("MmeScale", 2.0, 0, "")],
+    *[{"kind": kind, "custom_op": CustomOp()} for kind in ("counter", "text", "keras")],
     *[{"handler": files} for files in NO_FILES],
     *[{"handler": ((name, b""),)} for name in ("", "/a", "../a", "a/../../a")],
 ]
@@ -39,6 +41,27 @@ def test_a_wrong_field_is_named_with_what_was_seen_and_what_is_allowed(wrong: di
     assert len(str(refused.value)) < 500
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *[{"name": name} for name in ("", "lower", "Under_score", "A" * 65, "A B", "A\n", "Ä", None, 7)],
+        *[{"factor": factor} for factor in (True, "2", None, float("nan"), float("inf"), 4e38, 10**400)],
+    ],
+    ids=lambda wrong: str(wrong)[:40],
+)
+def test_a_wrong_field_of_an_op_is_named_too(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=rf"(?s)^{next(iter(wrong))}: seen .*; allowed: .+") as refused:
+        CustomOp(**wrong)
+    assert len(str(refused.value)) < 500
+
+
+def test_an_ops_factor_is_rounded_as_the_kernel_rounds_it() -> None:
+    assert CustomOp(factor=0.1).factor == float(np.float32(0.1)) != 0.1
+    slope, intercept = map(np.float32, ModelSpec(name="m", custom_op=CustomOp(factor=0.1)).line(1))
+    answer = ModelSpec(name="m", custom_op=CustomOp(factor=0.1)).answer([3.7])
+    assert answer.value == [float(slope * (np.float32(0.1) * np.float32(3.7)) + intercept)]
+
+
 def test_lists_are_taken_and_versions_sorted() -> None:
     spec = ModelSpec(name="m", versions=[3, 1], signatures=["b", "a"])  # type: ignore[arg-type]  # a user's slip
     assert (spec.versions, spec.signatures) == ((1, 3), ("b", "a"))
@@ -50,7 +73,7 @@ def test_every_field_counts_in_the_digest() -> None:
     spec = ModelSpec(name="m")
     others: list[dict[str, Any]] = [
         *({"name": "n"}, {"kind": "text"}, {"weights_mib": 1}, {"busy_ms": 1}, {"sleep_ms": 1}, {"allocate_mib": 1}),
-        *({"versions": (2,)}, {"signatures": ("other",)}, {"handler": "text"}),
+        *({"versions": (2,)}, {"signatures": ("other",)}, {"handler": "text"}, {"custom_op": CustomOp()}),
     ]
     assert {name for other in others for name in other} == {field.name for field in dataclasses.fields(spec)}
     digests = {dataclasses.replace(spec, **other).digest for other in others}
