@@ -62,7 +62,7 @@ def graph_def(directory: Path) -> int:
 
 
 def ops(library: Library) -> dict[str, dict[str, Any]]:
-    function = library._cdll.TF_GetAllOpList
+    function = library._cdll.TF_GetAllOpList  # noqa: SLF001  the kit itself asks no such thing
     function.restype = ctypes.POINTER(Buffer)
     described = protos.OpList.FromString(bytes(function().contents.view()))
     return {op.name: {attr.name: attribute(attr) for attr in op.attr} for op in described.op}
@@ -77,7 +77,7 @@ def attribute(attr: Any) -> dict[str, Any]:
 
 
 def on_cpu(library: Library) -> set[str]:
-    function = library._cdll.TF_GetAllRegisteredKernels
+    function = library._cdll.TF_GetAllRegisteredKernels  # noqa: SLF001
     function.restype, function.argtypes = ctypes.POINTER(Buffer), [ctypes.c_void_p]
     with library.status() as status:
         kernels = protos.KernelList.FromString(bytes(function(status).contents.view()))

@@ -11,6 +11,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.message import DecodeError as DecodeError
 
 
 def _read_pool() -> descriptor_pool.DescriptorPool:
@@ -29,6 +30,7 @@ def _message(name: str) -> Any:
 
 
 AttrValue = _message("AttrValue")
+BundleEntryProto = _message("BundleEntryProto")
 ConfigProto = _message("ConfigProto")
 Example = _message("Example")
 FunctionDef = _message("FunctionDef")
@@ -57,3 +59,8 @@ def data_type_name(number: int) -> str:
     """The name of a `DataType` number, or ``"DT_<number>"`` for one that this descriptor set does not know."""
     value = _DATA_TYPES.values_by_number.get(number)
     return str(value.name) if value is not None else f"DT_{number}"
+
+
+def data_type_numbers() -> list[int]:
+    """All that this descriptor set knows, without those of references."""
+    return [value.number for value in _DATA_TYPES.values if not value.name.endswith("_REF")]

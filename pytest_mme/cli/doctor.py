@@ -1,0 +1,155 @@
+"""`pytest-mme doctor`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.text import Text
+
+from pytest_mme import versions
+from pytest_mme.cli.output import console
+from pytest_mme.errors import ArchiveError, UnavailableError
+from pytest_mme.models.doctor import Finding, diagnose
+from pytest_mme.models.inspect import Inspection, SavedModelFiles, inspected
+from pytest_mme.models.registry import registry
+
+_STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
+_UNREADABLE = 2
+_OPS_SHOWN = 8
+_MIB = 1 << 20
+
+
+def examine_archives(
+    archives: Annotated[
+        list[Path],
+        typer.Argument(metavar="ARCHIVE...", help="A `model.tar.gz`, or a folder that holds what one would."),
+    ],
+    tf: Annotated[
+        Optional[list[str]],  # noqa: UP045  typer reads annotations
+        typer.Option(help="The TensorFlow that will serve it; several times for several.", metavar="VERSION"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+) -> None:
+    """Say what is in archives and what will go wrong with them on a multi-model endpoint. No TensorFlow is needed.
+
+    Exit status: 0 when there is no error and no warning, 1 when there is, 2 when an archive is none. Without --tf it is
+    examined for the installed TensorFlow, or else for the last release that is known.
+
+        pytest-mme doctor dist/*.tar.gz --tf 2.12.1 --tf 2.20
+    """
+    serving = _serving(tf)
+    found: dict[str, Any] = {}
+    worst = 0
+    for path in archives:
+        try:
+            with inspected(path) as archive:
+                findings = diagnose(archive, serving)
+                found[str(path)] = {**_contents(archive), "findings": [_fields(finding) for finding in findings]}
+                if not as_json:
+                    _show(archive, findings)
+        except ArchiveError as error:
+            console.print(str(error), style="red", markup=False)
+            raise typer.Exit(_UNREADABLE) from error
+        worst = max([worst, *(int(finding.severity != "info") for finding in findings)])
+    if as_json:
+        console.print_json(json.dumps({"serving": serving, "archives": found}))
+    raise typer.Exit(worst)
+
+
+def _serving(asked: list[str] | None) -> list[str]:
+    if asked:
+        for version in asked:
+            if not registry().knows(version):
+                first, last = registry().releases[0], registry().releases[-1]
+                raise typer.BadParameter(
+                    f"nothing is known of {version}: there is {first} to {last}", param_hint="--tf"
+                )
+        return asked
+    try:
+        installed = versions.installed()
+    except UnavailableError:
+        return [registry().releases[-1]]
+    return [installed if registry().knows(installed) else registry().releases[-1]]
+
+
+def _contents(archive: Inspection) -> dict[str, Any]:
+    return {
+        "bytes": archive.size_bytes,
+        "unpacked_bytes": archive.unpacked_bytes,
+        "versions": {number: _described(model) for number, model in archive.versions.items()},
+        "code": [
+            member.name for member in archive.members if member.name.startswith("code/") and member.kind == "file"
+        ],
+    }
+
+
+def _described(model: SavedModelFiles) -> dict[str, Any]:
+    if model.served is None:
+        return {}
+    graph = model.served.graph_def
+    return {
+        "exporter": model.exporter,
+        "producer": graph.versions.producer,
+        "min_consumer": graph.versions.min_consumer,
+        "signatures": {
+            name: {
+                side: {key: _tensor(spec) for key, spec in getattr(signature, side).items()}
+                for side in ("inputs", "outputs")
+            }
+            for name, signature in sorted(model.signatures.items())
+        },
+        "ops": dict(model.ops.most_common()),
+        "functions": len(model.functions),
+        "assets": [asset.filename for asset in model.served.asset_file_def],
+    }
+
+
+def _tensor(spec: Any) -> str:
+    from pytest_mme.libtensorflow import protos
+
+    name = protos.data_type_name(spec.data_type).removeprefix("DT_").lower()
+    if spec.shape is None:
+        return f"{name}, any shape"
+    return f"{name}[{', '.join('?' if size is None else str(size) for size in spec.shape)}]"
+
+
+def _fields(finding: Finding) -> dict[str, str]:
+    kind = dataclasses.asdict(finding.kind)
+    return {**kind, "fact": finding.fact, "where": finding.where, "tensorflow": finding.tensorflow}
+
+
+def _show(archive: Inspection, findings: list[Finding]) -> None:
+    size, unpacked = archive.size_bytes / _MIB, archive.unpacked_bytes / _MIB
+    console.print(Text(f"{archive.path}: {size:.1f} MiB, {unpacked:.1f} MiB unpacked", style="bold"))
+    for number, model in archive.versions.items():
+        _show_model(number, _described(model))
+    for finding in findings:
+        place = f" in {finding.where}" if finding.where else ""
+        on = f" on TensorFlow {finding.tensorflow}" if finding.tensorflow else ""
+        line = Text.assemble(
+            (f"  {finding.code} {finding.severity}", _STYLES[finding.severity]), f": {finding.kind.title}{place}{on}"
+        )
+        console.print(line, soft_wrap=True)
+        for label, text in (("seen", finding.fact), ("why", finding.kind.why), ("next", finding.kind.advice)):
+            console.print(Text(f"    {label + ':':5} {text}"), soft_wrap=True)
+    if not findings:
+        console.print("  nothing was found", style="green")
+
+
+def _show_model(number: int, described: dict[str, Any]) -> None:
+    if not described:
+        return
+    graph = f"producer {described['producer']}, min_consumer {described['min_consumer']}"
+    console.print(
+        Text(f"  version {number}: saved by TensorFlow {described['exporter'] or 'unknown'}, {graph}"), soft_wrap=True
+    )
+    for name, signature in described["signatures"].items():
+        sides = (", ".join(f"{key}: {tensor}" for key, tensor in signature[side].items()) for side in signature)
+        console.print(Text(f"    {name}: {' -> '.join(sides)}"), soft_wrap=True)
+    ops = list(described["ops"])
+    more = f" and {len(ops) - _OPS_SHOWN} more" if len(ops) > _OPS_SHOWN else ""
+    console.print(Text(f"    operations: {', '.join(ops[:_OPS_SHOWN])}{more}"), soft_wrap=True)

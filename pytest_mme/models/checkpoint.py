@@ -1,0 +1,127 @@
+"""A SavedModel's variables on disk, read without TensorFlow: what the index says, and whether the data agree.
+
+Source: `tensorflow/core/util/tensor_bundle/` (the index is a LevelDB table of `BundleEntryProto`;
+checksums are masked CRC32C) and LevelDB's `doc/table_format.md`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cramjam
+import google_crc32c
+
+from pytest_mme.libtensorflow import protos
+
+_MAGIC = bytes.fromhex("57fb808b247547db")
+_FOOTER_BYTES = 48
+_SNAPPY = 1
+_BLOCK = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One variable."""
+
+    key: str
+    size: int
+    """Bytes."""
+    shard: int
+    offset: int
+    checksum: int
+    data_type: str
+    """As in ``DT_FLOAT``."""
+
+
+class DamagedError(Exception):
+    """A checkpoint is not what it should be; says what."""
+
+
+def entries(index: Path) -> list[Entry]:
+    """The variables that an index lists; raises `DamagedError` when it is none."""
+    table = index.read_bytes()
+    if len(table) < _FOOTER_BYTES or table[-8:] != _MAGIC:
+        raise DamagedError(f"{index.name} is cut or damaged: it does not end as an index does")
+    try:
+        return [_entry(key, value) for key, value in _rows(table) if key]
+    except (ValueError, IndexError, struct.error, protos.DecodeError, cramjam.DecompressionError) as error:
+        raise DamagedError(f"{index.name} is damaged: {error}") from error
+
+
+def _entry(key: bytes, value: bytes) -> Entry:
+    read = protos.BundleEntryProto.FromString(value)
+    data_type = protos.data_type_name(read.dtype)
+    return Entry(key.decode(errors="replace"), read.size, read.shard_id, read.offset, read.crc32c, data_type)
+
+
+def _rows(table: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of all blocks that the index block lists."""
+    footer = table[-_FOOTER_BYTES:]
+    _, after = _varint(footer, 0)  # of the block of meta blocks: its offset, and
+    _, after = _varint(footer, after)  # its size
+    offset, after = _varint(footer, after)
+    size, _ = _varint(footer, after)
+    for _, handle in _block(table, offset, size):
+        start, after = _varint(handle, 0)
+        length, _ = _varint(handle, after)
+        yield from _block(table, start, length)
+
+
+def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    if offset + size >= len(table):
+        raise ValueError("a block lies behind the end")
+    block = table[offset : offset + size]
+    if table[offset + size] == _SNAPPY:
+        block = bytes(cramjam.snappy.decompress_raw(block))
+    (restarts,) = struct.unpack("<I", block[-4:])
+    end, at, key = size - 4 - 4 * restarts, 0, b""
+    while at < end:
+        shared, at = _varint(block, at)
+        own, at = _varint(block, at)
+        length, at = _varint(block, at)
+        key = key[:shared] + block[at : at + own]
+        yield key, block[at + own : at + own + length]
+        at += own + length
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+
+
+def check(folder: Path) -> list[str]:
+    """What is wrong with the data in the folder `variables`, in words, by its index; raises `DamagedError`."""
+    listed = entries(folder / "variables.index")
+    shards = {path.name: path for path in folder.glob("variables.data-*")}
+    wrong = []
+    for entry in listed:
+        path = next((shards[name] for name in shards if name.startswith(f"variables.data-{entry.shard:05d}-")), None)
+        if path is None:
+            wrong.append(f"variables.data-{entry.shard:05d}-of-… is missing, which holds {entry.key}")
+        elif path.stat().st_size < entry.offset + entry.size:
+            wrong.append(f"{path.name} is cut: {entry.key} ends at byte {entry.offset + entry.size} of it")
+        elif entry.data_type != "DT_STRING" and _checksum(path, entry) != entry.checksum:
+            wrong.append(f"{path.name} is damaged: the checksum of {entry.key} does not match")
+    return wrong
+
+
+def _checksum(path: Path, entry: Entry) -> int:
+    """Masked, as LevelDB does it."""
+    crc: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]  # the library has no types
+    left = entry.size
+    with path.open("rb") as data:
+        data.seek(entry.offset)
+        while left and (block := data.read(min(left, _BLOCK))):
+            crc.update(block)
+            left -= len(block)
+    found = int.from_bytes(crc.digest(), "big")
+    return ((found >> 15 | found << 17) + 0xA282EAD8) & 0xFFFFFFFF
