@@ -11,7 +11,7 @@ from pytest_mme import versions
 SERVER_FIELDS = frozenset(
     {
         *("admission", "code", "cpus", "device", "drain_s", "gpu", "gpu_memory_fraction", "grace_s"),
-        *("env", "handler_requests", "image", "memory_mib", "oom", "share", "start_s"),
+        *("env", "handler_requests", "image", "memory_mib", "oom", "op_libraries", "share", "start_s"),
     }
 )
 ENDPOINT_FIELDS = frozenset({"eviction", "fits", "invoke_s", "prefix", "ready_s"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -44,6 +44,8 @@ class ServerSpec:
 
     A container takes the image `pytest-mme-server` of that version.
     """
+    op_libraries: Sequence[Path | str] = ()
+    """Op libraries (`.so`) that each model's process loads before its model: the embedded server only."""
     share: Literal["private", "run"] = "private"
     """``run``: one container for all tests and workers of the run that ask for the same; each has its own models there.
 
@@ -77,6 +79,8 @@ class ServerSpec:
         _whole("handler_requests", self.handler_requests, 1, 1024, "1 to 1024, or None", none=True)
         if self.tf is not None:
             _version(self.tf)
+        if missing := _no_files(self.op_libraries):
+            raise ValueError(f"op_libraries: {missing}; give a list of files, as in model.op_libraries")
         if not _is_environment(self.env):
             raise ValueError(f"env={shown(self.env)}: give names and values, both text, such as {{'A': '1'}}")
         if self.image is not None and not (isinstance(self.image, str) and self.image):
@@ -109,6 +113,14 @@ def _whole(field: str, seen: object, least: int, most: int, allowed: str, *, non
 
 def _within(seen: Any, kinds: tuple[type[Any], ...], least: float, most: float) -> bool:
     return isinstance(seen, kinds) and not isinstance(seen, bool) and bool(least <= seen <= most)
+
+
+def _no_files(seen: object) -> str:
+    """Why *seen* is no list of files; empty when it is."""
+    if isinstance(seen, str | Path) or not isinstance(seen, Sequence):
+        return f"{shown(seen)} is no list"
+    missing = [one for one in seen if not isinstance(one, str | Path) or not Path(one).is_file()]
+    return f"{shown(missing[0])} is no file" if missing else ""
 
 
 def _is_environment(seen: object) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_mme.contract import routes
 from pytest_mme.runtimes.base import ServerSpec
-from pytest_mme.runtimes.sending import send
+from pytest_mme.runtimes.sending import send, send_file
 from pytest_mme.serving import container as embedded
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ TELLS = "stdout"
 """The label's value where the server is the embedded one: it tells its events there, and takes the kit's own settings."""
 
 _CODE_FOLDER = "/opt/ml/code"
+_OPS_FOLDER = "/opt/ml/ops"
 NO_LIMIT = 2**62
 """Bytes: an engine takes 0 for "leave the limit as it is"."""
 _PORTS = "25000-25999"  # what containers of real endpoints see
@@ -51,6 +52,7 @@ def environment(
 def _settings(spec: ServerSpec, server: str, known_bytes: Mapping[str, int], device: str) -> dict[str, Any]:
     same = ("admission", "oom", "cpus", "drain_s", "grace_s", "handler_requests", "gpu_memory_fraction")
     fields = {name: getattr(spec, name) for name in same}
+    fields |= {"op_libraries": [_op_library(number, library) for number, library in enumerate(spec.op_libraries)]}
     if spec.oom == "tensorflow" and spec.memory_mib is not None:
         fields |= {"memory_bytes": int(spec.memory_mib * _MIB)}
     return {"name": server, "known_bytes": dict(known_bytes), "device": spec.device or device, **fields}
@@ -106,7 +108,14 @@ def create(
         created, mounted = engine.containers.create(image, **options), False
     if spec.code is not None:
         send(created, Path(spec.code), _CODE_FOLDER)
+    for number, library in enumerate(spec.op_libraries):
+        send_file(created, Path(library), _op_library(number, library))
     return created, mounted
+
+
+def _op_library(number: int, library: Path | str) -> str:
+    """Where an op library is in the container."""
+    return f"{_OPS_FOLDER}/{number}/{Path(library).name}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

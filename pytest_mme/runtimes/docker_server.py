@@ -67,6 +67,12 @@ class DockerServer(Reached):
         self.container_name = f"mme-{run.name}-{self.name}-{uuid.uuid4().hex[:6]}"
         promise_container(run, self.container_name)
         tells, spec = self._listener is not None, self._spec
+        if spec.op_libraries and not tells:
+            raise UnavailableError(
+                "op_libraries of a server that is not the embedded one",
+                f"the image is {(*self._image.tags, self._image.id)[0]}",
+                "build an image whose own server loads them",
+            )
         self._create: Create = functools.partial(
             containers.create,
             self._engine,

@@ -102,6 +102,7 @@ def _config_fields(
         "grace_s": spec.grace_s,
         "code": None if spec.code is None else str(Path(spec.code).absolute()),
         "handler_requests": spec.handler_requests,
+        "op_libraries": [str(Path(library).absolute()) for library in spec.op_libraries],
         "known_bytes": known_bytes,
     }
 

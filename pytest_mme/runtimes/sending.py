@@ -21,20 +21,32 @@ def send(container: Container, folder: Path, target: str) -> None:
     container.put_archive("/", _packed(folder, target.lstrip("/")))
 
 
+def send_file(container: Container, file: Path, target: str) -> None:
+    """Put one file into the container at *target*, for every user to read."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        _add(tar, file, target.lstrip("/"))
+    container.put_archive("/", packed.getvalue())
+
+
 def _packed(folder: Path, target: str) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for path in (folder, *_inside(folder)):
-            entry, status = tarfile.TarInfo(f"{target}/{path.relative_to(folder).as_posix()}"), path.stat()
-            entry.mtime = int(status.st_mtime)
-            if path.is_dir():
-                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-                tar.addfile(entry)
-            else:
-                entry.size, entry.mode = status.st_size, 0o755 if status.st_mode & stat.S_IXUSR else 0o644
-                with path.open("rb") as content:
-                    tar.addfile(entry, content)
+            _add(tar, path, f"{target}/{path.relative_to(folder).as_posix()}")
     return packed.getvalue()
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
+    entry, status = tarfile.TarInfo(name), path.stat()
+    entry.mtime = int(status.st_mtime)
+    if path.is_dir():
+        entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(entry)
+        return
+    entry.size, entry.mode = status.st_size, 0o755 if status.st_mode & stat.S_IXUSR else 0o644
+    with path.open("rb") as content:
+        tar.addfile(entry, content)
 
 
 def _inside(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:

@@ -51,6 +51,8 @@ class ServingConfig:
     """
     tensorflow: str | None = None
     """The folder that holds TensorFlow's libraries; None: the installed wheel's."""
+    op_libraries: tuple[str, ...] = ()
+    """Paths of op libraries, which every worker loads before its model."""
     known_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Measured need of archives, by fingerprint (`estimate.py`): trusted more than the estimate."""
     drain_s: float = 30.0

@@ -36,6 +36,7 @@ class ModelProcesses:
             "threads": config.cpus,
             "gpu": config.device == "gpu",
             "gpu_memory_fraction": config.gpu_memory_fraction,
+            "op_libraries": config.op_libraries,
         }
 
     async def start(self, what: What, resident: Resident) -> ChildProcess:

@@ -64,7 +64,9 @@ class Worker:
         return {"bytes": need.bytes, "fingerprint": need.fingerprint}, b""
 
     def _answer_load(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
-        """Load every version, as AWS's containers have TensorFlow Serving do."""
+        """Load every version, as AWS's containers have TensorFlow Serving do, after the op libraries."""
+        for library in self._config.op_libraries:
+            self._library.load_ops(Path(library))
         for version, directory in versions(Path(head["directory"])):
             self._versions[version] = SavedModel(self._library, directory, config=self._session_config())
         latest = max(self._versions)

@@ -49,6 +49,8 @@ class ChildConfig:
     gpu: bool = False
     """Whether a worker's model must find a GPU."""
     gpu_memory_fraction: float | None = None
+    op_libraries: tuple[str, ...] = ()
+    """Op libraries that a worker loads before its model."""
     cgroup_procs: str | None = None
     """The file that a process writes "0" to in order to join the workers' memory cgroup."""
     oom_score_adj: int | None = None

@@ -13,10 +13,9 @@ from pytest_mme.images.context import CA_BUNDLE, as_tar, context, digest, image_
 
 IMPORT_IT = """
 import importlib, pkgutil
-from pytest_mme import libtensorflow, serving
-for package in (libtensorflow, serving):
-    for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        importlib.import_module(one.name)
+from pytest_mme import serving
+for one in pkgutil.walk_packages(serving.__path__, f"{serving.__name__}."):
+    importlib.import_module(one.name)
 print(serving.__file__)
 """
 

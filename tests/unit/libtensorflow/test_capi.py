@@ -29,7 +29,8 @@ def test_a_folder_without_the_libraries(tmp_path: Path) -> None:
 
 
 def test_a_library_that_is_not_tensorflows(tmp_path: Path) -> None:
-    (tmp_path / "libtensorflow_cc.so.2").symlink_to(_ctypes.__file__)
+    for name in ("libtensorflow_cc.so.2", "libtensorflow_framework.so.2"):
+        (tmp_path / name).symlink_to(_ctypes.__file__)
     with pytest.raises(TensorFlowMissingError, match="undefined symbol: TF_Version"):
         Library(tmp_path)
 
