@@ -14,12 +14,15 @@ from types import MappingProxyType
 
 from pytest_mme.errors import shown
 from pytest_mme.models.archive import extract
-from pytest_mme.models.forging import assets, claims, files, graphs, layouts
+from pytest_mme.models.forging import assets, claims, files, graphs, layouts, mismatches
 from pytest_mme.models.forging.forgery import Forgery
 
-FORGER = 1  # goes into the keys of forged archives: raise it whenever a forgery gives another archive than before
+FORGER = 2  # goes into the keys of forged archives: raise it whenever a forgery gives another archive than before
 
-_ALL = (*claims.FORGERIES, *graphs.FORGERIES, *assets.FORGERIES, *files.FORGERIES, *layouts.FORGERIES)
+_ALL = (
+    *(*claims.FORGERIES, *graphs.FORGERIES, *assets.FORGERIES, *files.FORGERIES, *layouts.FORGERIES),
+    *mismatches.FORGERIES,
+)
 FORGERIES: Mapping[str, Forgery] = MappingProxyType({forgery.name: forgery for forgery in _ALL})
 """All forgeries by name."""
 

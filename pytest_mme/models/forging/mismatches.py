@@ -1,0 +1,148 @@
+"""What really changed between TensorFlow's releases: an operation of a later one takes part in every answer.
+
+Where the release has it, the answers are what they were; elsewhere they cannot be had, or they differ. When each came
+is in the releases' own lists (`models/registry.py`).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+from pytest_mme.errors import ArchiveError
+from pytest_mme.libtensorflow import protos
+from pytest_mme.models.forging.claims import own_signatures
+from pytest_mme.models.forging.forgery import Forgery, of_each_graph
+from pytest_mme.models.graph import Nodes, type_of
+
+_FLOAT, _INT32, _INT64 = map(type_of, ("DT_FLOAT", "DT_INT32", "DT_INT64"))
+_WEBP = base64.b64decode("UklGRiQAAABXRUJQVlA4IBgAAAAwAQCdASoBAAEAAwA0JaQAA3AA/vuUAAA=")
+"""One pixel."""
+
+_SHUFFLED = 876
+"""What 7 becomes of 1000 in 8 rounds (measured with 2.21; in 4 rounds, which 2.9 and 2.10 make, 530)."""
+
+Add = Callable[[Nodes], str]
+"""Appends nodes to a graph; the last is a scalar, a float, that is 0 where the release does what it is told."""
+
+
+def _answering_with(add: Add) -> Callable[[Any], None]:
+    def edit(meta_graph: Any) -> None:
+        nodes = Nodes(meta_graph.graph_def.node, "mismatch_")
+        zero = add(nodes)
+        answers = _floats(meta_graph)
+        if not answers:
+            seen = "no signature answers with a DT_FLOAT tensor"
+            raise ArchiveError("no answer to change", seen, "use a model that answers with floats")
+        for info in answers:
+            _change(nodes, info, zero)
+
+    return edit
+
+
+def _floats(meta_graph: Any) -> list[Any]:
+    signatures = (meta_graph.signature_def[name] for name in own_signatures(meta_graph))
+    number = protos.data_type_number("DT_FLOAT")
+    return [info for signature in signatures for info in signature.outputs.values() if info.dtype == number]
+
+
+def _change(nodes: Nodes, info: Any, zero: str) -> None:
+    info.name = f"{nodes.add('AddV2', info.name.removesuffix(':0'), zero, T=_FLOAT)}:0"
+
+
+def _less(nodes: Nodes, number: str, expected: float, dtype: str) -> str:
+    """How much more than *expected* a number of that type is, as a float."""
+    given = number if dtype == "DT_FLOAT" else nodes.add("Cast", number, SrcT=type_of(dtype), DstT=_FLOAT)
+    return nodes.add("Sub", given, nodes.constant("DT_FLOAT", expected), T=_FLOAT)
+
+
+def _total(nodes: Nodes, numbers: str, dtype: str, axes: list[int]) -> str:
+    return nodes.add("Sum", numbers, nodes.constant("DT_INT32", axes), T=type_of(dtype))
+
+
+def _shaped(nodes: Nodes, dtype: str, values: list[Any], *sizes: int) -> str:
+    return nodes.add(
+        "Reshape", nodes.constant(dtype, values), nodes.constant("DT_INT32", list(sizes)), T=type_of(dtype)
+    )
+
+
+def _decode_webp(nodes: Nodes) -> str:
+    pixels = nodes.add("DecodeWebP", nodes.constant("DT_STRING", _WEBP), channels=3, dtype=type_of("DT_UINT8"))
+    shape = nodes.add("Shape", pixels, T=type_of("DT_UINT8"))
+    return _less(nodes, _total(nodes, shape, "DT_INT32", [0]), 1 + 1 + 1 + 3, "DT_INT32")  # frames, height, …
+
+
+def _fftnd(nodes: Nodes) -> str:
+    values = nodes.add("Cast", nodes.constant("DT_FLOAT", [1.0, 2.0]), SrcT=_FLOAT, DstT=type_of("DT_COMPLEX64"))
+    lengths, axes = nodes.constant("DT_INT32", [2]), nodes.constant("DT_INT32", [0])
+    done = nodes.add("FFTND", values, lengths, axes, Tcomplex=type_of("DT_COMPLEX64"))
+    return _less(nodes, _total(nodes, nodes.add("Real", done), "DT_FLOAT", [0]), 3.0 - 1.0, "DT_FLOAT")
+
+
+def _top_k(nodes: Nodes) -> str:
+    values, k = nodes.constant("DT_FLOAT", [1.0, 9.0, 5.0]), nodes.constant("DT_INT32", 1)
+    best = nodes.add("TopKV2", values, k, T=_FLOAT, Tk=_INT32, index_type=_INT64)
+    return _less(nodes, _total(nodes, f"{best}:1", "DT_INT64", [0]), 1, "DT_INT64")
+
+
+def _gather_nd(nodes: Nodes) -> str:
+    values, indices = nodes.constant("DT_FLOAT", [1.0, 2.0]), nodes.constant("DT_INT32", [5])
+    types = {"Tparams": _FLOAT, "Tindices": _INT32}
+    found = nodes.add("GatherNd", values, indices, bad_indices_policy=b"IGNORE", **types)
+    return _less(nodes, found, 0.0, "DT_FLOAT")
+
+
+def _ctc(nodes: Nodes) -> str:
+    """Three moments of three classes: the second, the first, the third. Blank is the first, by default the last."""
+    scores = [*(0.0, 1.0, 0.0), *(1.0, 0.0, 0.0), *(0.0, 0.0, 1.0)]
+    inputs, length = _shaped(nodes, "DT_FLOAT", scores, 3, 1, 3), nodes.constant("DT_INT32", [3])
+    decoded = nodes.add("CTCGreedyDecoder", inputs, length, blank_index=0, T=_FLOAT)
+    return _less(nodes, _total(nodes, f"{decoded}:1", "DT_INT64", [0]), 1 + 2, "DT_INT64")
+
+
+def _shuffle(nodes: Nodes) -> str:
+    seed = nodes.add("Cast", nodes.constant("DT_INT32", [1, 2, 3]), SrcT=_INT32, DstT=type_of("DT_UINT32"))
+    index, most = nodes.constant("DT_INT32", 7), nodes.constant("DT_INT32", 1000)
+    types = {"dtype": _INT32, "Tseed": type_of("DT_UINT32")}
+    shuffled = nodes.add("RandomIndexShuffle", index, seed, most, rounds=8, **types)
+    return _less(nodes, shuffled, _SHUFFLED, "DT_INT32")
+
+
+FORGERIES = (
+    Forgery(
+        name="op-decode-webp",
+        about="The model reads WebP images, `tf.image.decode_webp`, which came with 2.20.",
+        change=of_each_graph(_answering_with(_decode_webp)),
+        keeps_answers=True,
+    ),
+    Forgery(
+        name="kernel-fftnd",
+        about="The model uses `tf.signal.fftnd`, which came with 2.15 and has no kernel for the CPU.",
+        change=of_each_graph(_answering_with(_fftnd)),
+    ),
+    Forgery(
+        name="type-top-k-int64",
+        about="The model asks `tf.math.top_k` for int64 indices, `index_type=`, which came with 2.13.",
+        change=of_each_graph(_answering_with(_top_k)),
+        keeps_answers=True,
+    ),
+    Forgery(
+        name="attribute-gather-nd",
+        about="The model lets `tf.gather_nd` ignore bad indices, `bad_indices_policy=`, which came with 2.17.",
+        change=of_each_graph(_answering_with(_gather_nd)),
+        keeps_answers=True,
+    ),
+    Forgery(
+        name="drift-ctc-blank",
+        about="The model decodes with `tf.nn.ctc_greedy_decoder(blank_index=0)`, which came with 2.6.",
+        change=of_each_graph(_answering_with(_ctc)),
+        keeps_answers=True,
+    ),
+    Forgery(
+        name="drift-shuffle-rounds",
+        about="The model shuffles with `RandomIndexShuffle(rounds=8)`; the number of rounds came with 2.11.",
+        change=of_each_graph(_answering_with(_shuffle)),
+        keeps_answers=True,
+    ),
+)
