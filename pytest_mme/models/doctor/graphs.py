@@ -143,6 +143,8 @@ KINDS = (
 _TYPES = frozenset(protos.data_type_numbers())
 _INFORM = {"debug_name"}
 """Attributes that change nothing, as those do whose names begin with an underscore: notes of whoever built the graph."""
+_DECLARED_ONLY = {("GatherNd", "bad_indices_policy", "2.17")}
+"""Attributes that a release has and does not heed (measured: docs/versions.md)."""
 _REFERENCES = 100
 """``DT_FLOAT_REF`` and the others of TensorFlow 1 are a hundred more than their types."""
 
@@ -236,7 +238,7 @@ def _attributes(model: SavedModelFiles, node: Node, version: str) -> Iterator[Fi
     for name, value in node.definition.attr.items():
         if name.startswith("_") or name in _INFORM:
             continue
-        if not known.has_attribute(op, name, version):
+        if not known.has_attribute(op, name, version) or (op, name, _minor(version)) in _DECLARED_ONLY:
             if _serialised(value) not in (known.default(op, name), model.default(op, name)):
                 since = known.attribute_since(op, name)
                 fact = f"{name} of {op}, at {node.where}: " + (
@@ -264,6 +266,10 @@ def _once(findings: Iterator[Finding]) -> Iterator[Finding]:
         if what not in seen:
             seen.add(what)
             yield finding
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
 
 
 def _is_later(exporter: str, version: str) -> bool:

@@ -1,0 +1,61 @@
+"""What each release does with each forgery: the data are what is measured, and the doctor says what they say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_mme import Models, versions
+from pytest_mme.errors import ArchiveError
+from pytest_mme.models.doctor import examine
+from pytest_mme.models.forge import FORGERIES
+from pytest_mme.models.registry import registry
+from pytest_mme.models.verdicts import Verdict, releases, verdict
+
+TOOL = Path(__file__).parents[2] / "tools" / "make_versions.py"
+FAILS = ("not loaded", "not answered")
+
+
+@pytest.mark.parametrize("version", ["2.5.3", "2.12.1", "2.15.1", versions.installed()])
+def test_the_data_are_what_is_measured(version: str) -> None:
+    done = subprocess.run([sys.executable, str(TOOL), "--measure", version], capture_output=True, text=True, check=True)
+    measured = {name: Verdict(**said) for name, said in json.loads(done.stdout).items()}
+    assert measured == {name: verdict(name, version) for name in measured}
+    assert len(measured) > len(FORGERIES) / 2
+
+
+def test_every_release_that_is_known_was_measured() -> None:
+    assert tuple(releases()) == registry().releases
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_the_doctor_says_of_every_release_what_that_does(mme_models: Models, forgery: str) -> None:
+    try:
+        archive = mme_models.forge(mme_models.linear(), forgery).archive
+    except ArchiveError:
+        archive = mme_models.forge(mme_models.keras(), forgery).archive
+    for release in releases():
+        known = verdict(forgery, release)
+        worst = [finding.severity for finding in examine(archive, [release]) if finding.severity != "info"]
+        if known is None:
+            continue
+        if known.outcome in FAILS:
+            assert worst, f"{release}: it is {known.outcome}, and nothing is found"
+        if known.outcome == "answers":
+            assert "error" not in worst, f"{release}: it answers"
+        if known.outcome == "differs":
+            assert worst, f"{release}: it answers otherwise, and nothing is found"
+
+
+def test_what_was_not_measured_is_none() -> None:
+    assert verdict("missing-variables", "2.5.3") is None
+    assert verdict("unknown-op", "9.1.0") is None
+    assert verdict("no-such-forgery", "2.12.1") is None
+
+
+def test_a_patch_release_counts_as_the_last_of_its_minor_version() -> None:
+    assert verdict("drift-ctc-blank", "2.5.0") == verdict("drift-ctc-blank", "2.5.3") == Verdict(outcome="differs")
