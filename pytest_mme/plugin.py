@@ -22,6 +22,7 @@ from pytest_mme.session import (
 from pytest_mme.settings import OPTIONS, Option, Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import FrameType
 
 pytest_plugins = ["pytest_mme.fixtures"]
@@ -33,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Each option in its spellings."""
     group = parser.getgroup("mme", "multi-model endpoints (pytest-mme)")
     for option in OPTIONS:
-        described = f"{option.help} (default: {option.default}; also {option.environment_name}, ini {option.ini_name})"
+        described = f"{option.help} (default: {option.default_text}; also {option.environment_name}, ini {option.ini_name})"
         how: dict[str, Any] = {"action": "store_const", "const": "yes"} if option.flag else {"metavar": option.metavar}
         if option.many:
             how["action"] = "append"
@@ -101,6 +102,18 @@ def pytest_report_header(config: pytest.Config) -> str:
     from pytest_mme.report.header import header
 
     return header(config.stash[SETTINGS])
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """With `--mme-doctor`, an archive is a test."""
+    if not parent.config.stash[SETTINGS].doctor.value or not file_path.name.endswith(".tar.gz"):
+        return None
+    from pytest_mme.models.registry import registry
+    from pytest_mme.report.doctor import ArchiveFile
+
+    collected: ArchiveFile = ArchiveFile.from_parent(parent, path=file_path)
+    collected.versions = asked_versions(parent.config) or (registry().nearest_installed(),)
+    return collected
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

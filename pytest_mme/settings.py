@@ -40,6 +40,11 @@ class Option:
     """May be given several times there; elsewhere its values are separated by spaces."""
 
     @property
+    def default_text(self) -> str:
+        """The default for people."""
+        return "none" if self.default in (None, ()) else str(self.default)
+
+    @property
     def flag_name(self) -> str:
         """On the command line."""
         return f"--mme-{self.name.replace('_', '-')}"
@@ -244,6 +249,14 @@ OPTIONS = (
         "550 to 1200 MiB",
     ),
     Option(
+        name="doctor",
+        parse=_yes_or_no,
+        default=False,
+        flag=True,
+        help="take each model.tar.gz that is given for a test: pytest --mme-doctor dist/*.tar.gz; it fails when "
+        "`pytest-mme doctor` finds an error or a warning for the TensorFlow of --mme-tf, or the installed one",
+    ),
+    Option(
         name="no_signal",
         parse=_yes_or_no,
         default=False,
@@ -269,6 +282,7 @@ class Settings:
     cache: Setting[Path]
     cache_mib: Setting[int]
     tf_cache_mib: Setting[int]
+    doctor: Setting[bool]
     no_signal: Setting[bool]
 
     @classmethod

@@ -61,7 +61,7 @@ def default(option: Option) -> str:
     """As the README says it: without a path of this machine."""
     if isinstance(option.default, Path):
         return "the user's cache folder"
-    return "off" if option.flag else f"`{option.default}`"
+    return "off" if option.flag else f"`{option.default_text}`"
 
 
 def expect_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:

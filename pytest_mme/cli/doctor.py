@@ -10,12 +10,12 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.text import Text
 
-from pytest_mme import versions
 from pytest_mme.cli.output import console
-from pytest_mme.errors import ArchiveError, UnavailableError
+from pytest_mme.errors import ArchiveError
 from pytest_mme.models.doctor import Finding, diagnose
 from pytest_mme.models.inspect import Inspection, SavedModelFiles, inspected
 from pytest_mme.models.registry import registry
+from pytest_mme.report.doctor import explained, heading, matters
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 _UNREADABLE = 2
@@ -54,26 +54,18 @@ def examine_archives(
         except ArchiveError as error:
             console.print(str(error), style="red", markup=False)
             raise typer.Exit(_UNREADABLE) from error
-        worst = max([worst, *(int(finding.severity != "info") for finding in findings)])
+        worst = max(worst, int(matters(findings)))
     if as_json:
         console.print_json(json.dumps({"serving": serving, "archives": found}))
     raise typer.Exit(worst)
 
 
 def _serving(asked: list[str] | None) -> list[str]:
-    if asked:
-        for version in asked:
-            if not registry().knows(version):
-                first, last = registry().releases[0], registry().releases[-1]
-                raise typer.BadParameter(
-                    f"nothing is known of {version}: there is {first} to {last}", param_hint="--tf"
-                )
-        return asked
-    try:
-        installed = versions.installed()
-    except UnavailableError:
-        return [registry().releases[-1]]
-    return [installed if registry().knows(installed) else registry().releases[-1]]
+    for version in asked or ():
+        if not registry().knows(version):
+            first, last = registry().releases[0], registry().releases[-1]
+            raise typer.BadParameter(f"nothing is known of {version}: there is {first} to {last}", param_hint="--tf")
+    return asked or [registry().nearest_installed()]
 
 
 def _contents(archive: Inspection) -> dict[str, Any]:
@@ -128,14 +120,10 @@ def _show(archive: Inspection, findings: list[Finding]) -> None:
     for number, model in archive.versions.items():
         _show_model(number, _described(model))
     for finding in findings:
-        place = f" in {finding.where}" if finding.where else ""
-        on = f" on TensorFlow {finding.tensorflow}" if finding.tensorflow else ""
-        line = Text.assemble(
-            (f"  {finding.code} {finding.severity}", _STYLES[finding.severity]), f": {finding.kind.title}{place}{on}"
-        )
-        console.print(line, soft_wrap=True)
-        for label, text in (("seen", finding.fact), ("why", finding.kind.why), ("next", finding.kind.advice)):
-            console.print(Text(f"    {label + ':':5} {text}"), soft_wrap=True)
+        what = (f"  {finding.code} {finding.severity}", _STYLES[finding.severity])
+        console.print(Text.assemble(what, f": {heading(finding)}"), soft_wrap=True)
+        for line in explained(finding):
+            console.print(Text(f"    {line}"), soft_wrap=True)
     if not findings:
         console.print("  nothing was found", style="green")
 

@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+from pytest_mme import versions
+from pytest_mme.errors import UnavailableError
+
 
 class Registry:
     """All that is known. A version counts as the last release of its minor version."""
@@ -24,6 +27,14 @@ class Registry:
     def knows(self, version: str) -> bool:
         """Whether anything is known of a TensorFlow *version*."""
         return _minor(version) in self._columns
+
+    def nearest_installed(self) -> str:
+        """The installed TensorFlow, or the last release where none is installed, or one of which nothing is known."""
+        try:
+            installed = versions.installed()
+        except UnavailableError:
+            return self.releases[-1]
+        return installed if self.knows(installed) else self.releases[-1]
 
     def graph_def(self, version: str) -> int:
         """The GraphDef version of a release: what its graphs call themselves, and the newest that it promises to run."""

@@ -22,6 +22,7 @@ VALUES = {
     "cache": ("/some/where", "/some/where"),
     "cache_mib": ("77", "77"),
     "tf_cache_mib": ("78", "78"),
+    "doctor": ("yes", "True"),
     "no_signal": ("yes", "True"),
 }
 NONSENSE = {
@@ -37,6 +38,7 @@ NONSENSE = {
     "cache": "",
     "cache_mib": "much",
     "tf_cache_mib": "more",
+    "doctor": "maybe",
     "no_signal": "perhaps",
 }
 

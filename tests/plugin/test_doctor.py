@@ -1,0 +1,62 @@
+"""`pytest --mme-doctor` takes each archive for a test."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from pytest_mme import Models
+from pytest_mme.models.builder import Model
+
+
+@pytest.fixture
+def archives(inner: pytest.Pytester, mme_models: Models) -> pytest.Pytester:
+    """A good one, and two that are not."""
+    good = mme_models.linear("good")
+    for model in (
+        good,
+        mme_models.forge(good, "unversioned", "packed-wrong"),
+        mme_models.forge(good, "op-decode-webp"),
+    ):
+        put(inner, model)
+    return inner
+
+
+def put(inner: pytest.Pytester, model: Model) -> None:
+    (inner.path / "dist").mkdir(exist_ok=True)
+    shutil.copy(model.archive, inner.path / "dist" / model.key)
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_each_archive_is_a_test(archives: pytest.Pytester, arguments: tuple[str, ...]) -> None:
+    result = archives.runpytest_subprocess("--mme-doctor", "dist", *arguments)
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*packed-wrong.tar.gz",
+            "*MME103 error: no numbered version at the top of the archive",
+            "*next: put the SavedModel*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_for_the_versions_that_will_serve(archives: pytest.Pytester) -> None:
+    result = archives.runpytest_subprocess(
+        "--mme-doctor", "--mme-tf=2.12.1", "--mme-tf=2.19.1", "dist/good-op-decode-webp.tar.gz", "dist/good.tar.gz"
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*MME303 error: * on TensorFlow 2.12.1, 2.19.1"])
+    result.stdout.no_fnmatch_line("*fetching*")
+
+
+def test_without_the_option_archives_are_no_tests(archives: pytest.Pytester) -> None:
+    assert archives.runpytest_subprocess("dist").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_what_is_no_archive_fails_its_own_test(archives: pytest.Pytester) -> None:
+    (archives.path / "dist" / "cut.tar.gz").write_bytes(b"no archive")
+    result = archives.runpytest_subprocess("--mme-doctor", "dist/cut.tar.gz", "dist/good.tar.gz")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*MME101 error: the archive cannot be unpacked*"])
