@@ -6,17 +6,18 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import importlib.metadata
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_mme import versions as tensorflow_versions
 from pytest_mme.answers import Answer
 from pytest_mme.errors import ArchiveError, UnknownAnswerError
 from pytest_mme.models.archive import is_saved_model, pack, versions
 from pytest_mme.models.code import code_in, write_code
 from pytest_mme.models.customop import Language, compile_op
+from pytest_mme.models.exporters import Exporter, Exporters
 from pytest_mme.models.process import TensorFlowProcess
 from pytest_mme.models.spec import DEFAULT_SIGNATURE, CustomOp, Kind, ModelSpec, check_name
 from pytest_mme.models.store import Store
@@ -62,14 +63,19 @@ class Model:
 class Models:
     """Builds models; equal specifications share one archive in *store*."""
 
-    def __init__(self, store: Store | None = None, helper_directory: Path | None = None) -> None:
-        """Keep archives in *store*, by default the user's.
+    def __init__(
+        self, store: Store | None = None, helper_directory: Path | None = None, exporters: Exporters | None = None
+    ) -> None:
+        """Keep archives in *store*, by default the user's, and other versions' *exporters* in the folder beside it.
 
         Builders with the same *helper_directory*, a folder that only this user can write to, share one process that
-        runs TensorFlow's Python package: give all workers of a run the same one. By default it is this builder's own.
+        runs TensorFlow's Python package, for each version of it: give all workers of a run the same one. By default it
+        is this builder's own.
         """
         self.store = store or Store()
+        self.exporters = exporters or Exporters(self.store.directory.parent)
         self._helper_directory = helper_directory
+        self._others: dict[str, TensorFlowProcess] = {}
         self._undo = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -81,6 +87,7 @@ class Models:
     def close(self) -> None:
         """End what was started to build models. Closing twice is fine, and so is building again afterwards."""
         self._undo.close()
+        self._others.clear()
         vars(self).pop("_tensorflow", None)
 
     def linear(self, name: str = "model", **spec: Any) -> Model:
@@ -104,10 +111,11 @@ class Models:
         return self.build(ModelSpec(name=name, kind="text", **spec))
 
     def keras(self, name: str = "keras", **spec: Any) -> Model:
-        """A Keras 3 model, exported by TensorFlow's own package: a dense layer, weights in a checkpoint.
+        """A Keras model, exported by TensorFlow's own package: a dense layer, weights in a checkpoint.
 
-        The first one of a run takes seconds, a cached one nothing; `fleet` with ``kind="keras"`` builds many at once.
-        Raises `BuildError` when TensorFlow does.
+        Of Keras 3, or of Keras 2 when a TensorFlow before 2.16 saves it (*saved_by*). The first one of a run takes
+        seconds, a cached one nothing; `fleet` with ``kind="keras"`` builds many at once. Raises `BuildError` when
+        TensorFlow does.
         """
         return self.build(ModelSpec(name=name, kind="keras", **spec))
 
@@ -136,31 +144,57 @@ class Models:
         return dataclasses.replace(model, op_libraries=(library,))
 
     def build(self, spec: ModelSpec) -> Model:
-        """The model of any specification."""
+        """The model of any specification; `UnavailableError` when what is to save it (`saved_by`) cannot be had."""
         return self.build_all([spec])[0]
 
     def build_all(self, specs: Sequence[ModelSpec]) -> list[Model]:
-        """The models of these specifications, those that need TensorFlow's package in one go."""
-        if missing := [spec for spec in specs if spec.kind == "keras" and _key(spec) not in self.store]:
-            self._export(missing)
-        archives = [self.store.archive(_key(spec), functools.partial(_write, spec)) for spec in specs]
+        """The models of these specifications, those that need TensorFlow's package in one go for each version of it."""
+        keys = [self._key(spec) for spec in specs]
+        missing = {key: spec for key, spec in zip(keys, specs, strict=True) if spec.exported and key not in self.store}
+        for saved_by in {_exporter(spec) for spec in missing.values()}:
+            alike = {key: spec for key, spec in missing.items() if _exporter(spec) == saved_by}
+            self._export(alike, self.exporters.exporter(saved_by))
         return [
-            Model(name=spec.name, spec=spec, archive=archive) for spec, archive in zip(specs, archives, strict=True)
+            Model(name=spec.name, spec=spec, archive=self.store.archive(key, functools.partial(_write, spec)))
+            for key, spec in zip(keys, specs, strict=True)
         ]
 
-    def _export(self, specs: Sequence[ModelSpec]) -> None:
-        with self._tensorflow.lock, self.store.drafts() as drafts:
-            missing = [spec for spec in specs if _key(spec) not in self.store]  # another worker may have been faster
+    def _key(self, spec: ModelSpec) -> str:
+        """Where the store keeps the archive of *spec*: what TensorFlow's package writes differs with its version."""
+        if not spec.exported:
+            return spec.digest
+        version = self.exporters.resolve(_exporter(spec))
+        keras = f"-keras{self.exporters.exporter(version).keras}" if spec.kind == "keras" else ""
+        return f"{spec.digest}-tensorflow{version}{keras}"
+
+    def _export(self, specs: Mapping[str, ModelSpec], exporter: Exporter) -> None:
+        """Save *specs*, each for the key that it has."""
+        process = self._process(exporter)
+        with process.lock, self.store.drafts() as drafts:
+            missing = {
+                key: spec for key, spec in specs.items() if key not in self.store
+            }  # another may have been faster
             if missing:
-                self._tensorflow.build(missing, drafts)
-            for number, spec in enumerate(missing):
+                process.build([*missing.values()], drafts)
+            for number, (key, spec) in enumerate(missing.items()):
                 write_code(spec.code, drafts / str(number))
-                self.store.archive(_key(spec), functools.partial(pack, drafts / str(number)))
+                self.store.archive(key, functools.partial(pack, drafts / str(number)))
+
+    def _process(self, exporter: Exporter) -> TensorFlowProcess:
+        if exporter.python is None:
+            return self._tensorflow
+        if exporter.tensorflow not in self._others:
+            directory = self._tensorflow.directory / f"tensorflow-{exporter.tensorflow}"
+            directory.mkdir(mode=0o700, exist_ok=True)
+            self._others[exporter.tensorflow] = self._closed_with_this(TensorFlowProcess(directory, exporter.python))
+        return self._others[exporter.tensorflow]
 
     @functools.cached_property
     def _tensorflow(self) -> TensorFlowProcess:
         directory = self._helper_directory or Path(self._undo.enter_context(tempfile.TemporaryDirectory()))
-        process = TensorFlowProcess(directory)
+        return self._closed_with_this(TensorFlowProcess(directory))
+
+    def _closed_with_this(self, process: TensorFlowProcess) -> TensorFlowProcess:
         self._undo.callback(process.close)
         return process
 
@@ -204,22 +238,8 @@ class Models:
             return self.store.archive(_sha256(draft), lambda path: path.hardlink_to(draft))
 
 
-def _key(spec: ModelSpec) -> str:
-    """Where the store keeps the archive of *spec*: what TensorFlow's package writes differs with its version."""
-    return spec.digest if spec.kind != "keras" else f"{spec.digest}-{_exporters()}"
-
-
-@functools.cache
-def _exporters() -> str:
-    return "-".join(f"{name}{_installed(name)}" for name in ("tensorflow", "keras"))
-
-
-def _installed(name: str) -> str:
-    """The version of a distribution, ``""`` if none is installed under this name (tensorflow-cpu, for example)."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+def _exporter(spec: ModelSpec) -> str:
+    return spec.saved_by or tensorflow_versions.INSTALLED
 
 
 def _write(spec: ModelSpec, archive: Path) -> None:

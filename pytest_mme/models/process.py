@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -23,14 +24,18 @@ _LOG_BYTES = 4000
 
 
 class TensorFlowProcess:
-    """The building process of a run: the first need starts it, other processes share it, and it ends with its starter.
+    """A building process of a run: the first need starts it, other processes share it, and it ends with its starter.
 
     Its socket, lock and log lie in a folder that all of them know. If it has died, the next need starts another.
     """
 
-    def __init__(self, directory: Path) -> None:
-        """Nothing is started yet. *directory* must be this user's alone: whoever can write to it can ask for models."""
+    def __init__(self, directory: Path, python: Path | None = None) -> None:
+        """Nothing is started yet. *directory* must be this user's alone: whoever can write to it can ask for models.
+
+        *python* is the interpreter of another environment that has a TensorFlow, but not this package.
+        """
         self.directory = directory
+        self.python = python
         self._started: subprocess.Popen[bytes] | None = None
 
     @cached_property
@@ -71,15 +76,27 @@ class TensorFlowProcess:
         (self.directory / "build.sock").unlink(missing_ok=True)
         with (self.directory / "build.log").open("wb") as log:
             self._started = subprocess.Popen(
-                [sys.executable, "-m", "pytest_mme.models.build", self.directory],
+                [self.python or sys.executable, "-m", "pytest_mme.models.build", self.directory],
                 cwd=self.directory,  # Python looks for modules there first: not in a folder that may hold a keras.py
-                env=_environment(self.directory),
+                env=self._environment(),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the tests; this one ends with its lifeline
             )
         return wait_for(self._connect, what="the building process", timeout_s=START_S, gone=self._ended)
+
+    def _environment(self) -> dict[str, str]:
+        environment = quiet_environment(self.directory)
+        return environment if self.python is None else {**environment, "PYTHONPATH": str(self._this_package())}
+
+    def _this_package(self) -> Path:
+        """A folder to import this package from, and nothing that is installed beside it: that is for another Python."""
+        folder = self.directory / "package"
+        folder.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            (folder / "pytest_mme").symlink_to(Path(__file__).parents[1], target_is_directory=True)
+        return folder
 
     def _ended(self) -> str | None:
         code = self._started.poll() if self._started else None
@@ -98,7 +115,8 @@ class TensorFlowProcess:
         started.communicate()
 
 
-def _environment(directory: Path) -> dict[str, str]:
+def quiet_environment(directory: Path) -> dict[str, str]:
+    """The environment variables of a process that imports TensorFlow; what it writes by itself goes to *directory*."""
     return {
         **os.environ,
         "CUDA_VISIBLE_DEVICES": "-1",  # nothing is computed, and a GPU would be taken whole

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
+from pytest_mme import versions
 from pytest_mme.answers import Answer
 from pytest_mme.errors import shown
 from pytest_mme.models.archive import MAX_VERSION
@@ -78,6 +79,13 @@ class ModelSpec:
     signatures: tuple[str, ...] = (DEFAULT_SIGNATURE,)
     custom_op: CustomOp | None = None
     """What a linear model does to its input first, by an op that TensorFlow only has once its library is loaded."""
+    saved_by: str | None = None
+    """The TensorFlow whose Python package really saves it, from 2.8 on, in an environment of its own.
+
+    A version such as ``2.12.1``, or ``2.15``, ``latest`` or ``installed``, which mean the version that `--mme-tf` takes
+    them for. By default linear, counter and text models are written without that package, and Keras models saved by the
+    installed one.
+    """
     handler: Files | Path | str = ()
     """The user's code that the archive brings along as ``code/inference.py``, which then answers the requests.
 
@@ -96,6 +104,8 @@ class ModelSpec:
             _whole_number(field, getattr(self, field), most)
         if self.kind == "keras":
             self._check_keras()
+        if self.saved_by is not None:
+            self._check_saved_by()
         if self.custom_op is not None and (self.kind != "linear" or not isinstance(self.custom_op, CustomOp)):
             seen = f"{shown(self.custom_op)} for a {self.kind} model"
             raise ValueError(f"custom_op: seen {seen}; allowed: a CustomOp for a linear model, or None")
@@ -106,6 +116,24 @@ class ModelSpec:
                 raise ValueError(f"{field}: seen {seen} for a Keras model; allowed: 0 (a linear model can do this)")
         if self.signatures != (DEFAULT_SIGNATURE,):
             raise ValueError(f"signatures: seen {self.signatures} for a Keras model; allowed: ('serving_default',)")
+
+    def _check_saved_by(self) -> None:
+        try:
+            versions.check(self.saved_by)
+        except ValueError as error:
+            allowed = "a version of TensorFlow such as 2.15.1 or 2.15, installed, latest, or None"
+            raise ValueError(f"saved_by: seen {shown(self.saved_by)}; allowed: {allowed}") from error
+        for field in (*_GRAPH_ONLY, "custom_op"):
+            if seen := getattr(self, field):
+                none = getattr(type(self), field)
+                raise ValueError(
+                    f"{field}: seen {seen} with saved_by; allowed: {none} (the kit writes such a graph itself)"
+                )
+
+    @property
+    def exported(self) -> bool:
+        """Whether TensorFlow's Python package saves it."""
+        return self.kind == "keras" or self.saved_by is not None
 
     @property
     def code(self) -> Files:

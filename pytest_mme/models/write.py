@@ -18,7 +18,7 @@ _STRINGS = ("DT_STRING", (None,))
 
 
 def write(spec: ModelSpec, directory: Path) -> None:
-    """Write *spec* as ``<directory>/<version>/saved_model.pb`` for each of its versions; ValueError for Keras models."""
+    """Write *spec* as ``<directory>/<version>/saved_model.pb`` for each of its versions; ValueError for exported ones."""
     for version in spec.versions:
         folder = directory / str(version)
         folder.mkdir(parents=True)
@@ -27,8 +27,8 @@ def write(spec: ModelSpec, directory: Path) -> None:
 
 def saved_model(spec: ModelSpec, version: int) -> Any:
     """The `SavedModel` message of one version of *spec*."""
-    if spec.kind == "keras":
-        raise ValueError(f"model {spec.name!r} is a Keras model: TensorFlow's Python package exports those (build.py)")
+    if spec.exported:
+        raise ValueError(f"model {spec.name!r} is one that TensorFlow's Python package saves (build.py)")
     writing = _Version(spec, version)
     meta_graph = protos.MetaGraphDef()
     meta_graph.meta_info_def.tags.append("serve")

@@ -72,7 +72,7 @@ def watch(model: SavedModel, watched: dict[str, Any]) -> list[tuple[float, int]]
 
 def main() -> None:
     told = json.load(sys.stdin)
-    library = Library()
+    library = Library(Path(told["tensorflow"])) if "tensorflow" in told else Library()
     before = own_bytes()
     model = SavedModel(library, Path(told["directory"]))
     seen: dict[str, Any] = {"loaded_bytes": own_bytes() - before, "signatures": sorted(model.signatures)}

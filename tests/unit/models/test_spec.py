@@ -28,6 +28,9 @@ WRONG: list[dict[str, Any]] = [
     {"kind": "keras", "signatures": ("other",)},
     *[{"custom_op": op} for op in ("MmeScale", 2.0, 0, "")],
     *[{"kind": kind, "custom_op": CustomOp()} for kind in ("counter", "text", "keras")],
+    *[{"saved_by": version} for version in ("", "2", "2.4", "3.x", "newest", "2.15.1 ", "2" * 100_000, 2.15, (2, 15))],
+    *[{"saved_by": "2.15.1", field: 1} for field in ("busy_ms", "sleep_ms", "allocate_mib")],
+    {"saved_by": "2.15.1", "custom_op": CustomOp()},
     *[{"handler": files} for files in NO_FILES],
     *[{"handler": ((name, b""),)} for name in ("", "/a", "../a", "a/../../a")],
 ]
@@ -74,6 +77,7 @@ def test_every_field_counts_in_the_digest() -> None:
     others: list[dict[str, Any]] = [
         *({"name": "n"}, {"kind": "text"}, {"weights_mib": 1}, {"busy_ms": 1}, {"sleep_ms": 1}, {"allocate_mib": 1}),
         *({"versions": (2,)}, {"signatures": ("other",)}, {"handler": "text"}, {"custom_op": CustomOp()}),
+        {"saved_by": "2.15.1"},
     ]
     assert {name for other in others for name in other} == {field.name for field in dataclasses.fields(spec)}
     digests = {dataclasses.replace(spec, **other).digest for other in others}
