@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,9 @@ from pytest_mme.cli.output import console, show_line
 from pytest_mme.errors import MMEError
 from pytest_mme.images import build as images
 from pytest_mme.images.context import image_names
+from pytest_mme.libtensorflow.toolchain import Toolchain
 from pytest_mme.runtimes.engine import connect
+from pytest_mme.settings import Settings
 
 image_app = typer.Typer(no_args_is_help=True, help="The images that --mme-runtime=docker can run.")
 
@@ -39,7 +42,10 @@ def build_image(
     ],
     tf: Annotated[
         Optional[str],  # noqa: UP045  typer reads annotations
-        typer.Option(help="Which TensorFlow, as in 2.18.1. Default: the installed one.", metavar="VERSION"),
+        typer.Option(
+            help="Which TensorFlow, from 2.12 on, as in 2.18.1 or 2.18, or latest. Default: the installed one.",
+            metavar="VERSION",
+        ),
     ] = None,
     base: Annotated[
         str, typer.Option(help="What to build on: an image of Debian 12 or later, with or without Python.")
@@ -63,14 +69,20 @@ def build_image(
         raise typer.BadParameter(f"{ca_bundle} is no file", param_hint="--ca-bundle")
     began = time.monotonic()
     try:
-        version = tf or versions.installed()
+        version = _toolchain().resolve(tf or versions.INSTALLED)
         with contextlib.closing(connect()) as engine, _progress() as progress:
             built = images.build(engine, name, tensorflow=version, base=base, ca_bundle=ca_bundle, progress=progress)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--tf") from error
     except MMEError as error:
         console.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from error
     how = f"built in {time.monotonic() - began:.0f} s" if built else "is here already, and nothing of it has changed"
     show_line(f"{images.tag(name, version)} {how}")
+
+
+def _toolchain() -> Toolchain:
+    return Toolchain(Settings.resolve(environment=os.environ).cache.value / "tensorflow")
 
 
 @contextlib.contextmanager

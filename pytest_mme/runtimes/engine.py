@@ -112,7 +112,8 @@ def _find(engine: docker.DockerClient, name: str, pull: Pull) -> Image:
 
 def _how_to_get(name: str, pull: Pull) -> str:
     if name.startswith(_OWN):
-        return f"build it: pytest-mme image build {name.removeprefix(_OWN).partition(':')[0]}"
+        image, _, version = name.removeprefix(_OWN).partition(":")
+        return f"build it: pytest-mme image build {image}" + (f" --tf {version}" if version else "")
     if pull == "never":
         return "fetch it yourself, or let --mme-pull=missing do it"
     return "check its name, log in to its registry (docker login), or load it with docker load"

@@ -25,7 +25,7 @@ Build = Callable[..., Result]
 @pytest.fixture
 def version(engine: docker.DockerClient) -> Iterator[str]:
     """A TensorFlow that no other test's image has."""
-    version = uuid.uuid4().hex[:12]
+    version = f"2.99.{uuid.uuid4().int % 10**9}"
     yield version
     for found in engine.images.list(name=images.tag("tiny", version)):
         engine.images.remove(str(found.id), force=True)
@@ -81,9 +81,8 @@ def test_a_base_that_is_nowhere_is_said(build: Build) -> None:
     assert "no registry can be reached --base" in " ".join(done.output.split())
 
 
-@pytest.mark.parametrize("options", [("--base", "NO SUCH!"), ("--tf", "a b"), ("--tf", "x" * 300)])
-def test_names_that_the_engine_refuses_are_said(build: Build, options: tuple[str, ...]) -> None:
-    done = build(options=options)
+def test_a_name_that_the_engine_refuses_is_said(build: Build) -> None:
+    done = build(options=("--base", "NO SUCH!"))
     assert done.exit_code == 1
     assert "could not be built" in done.output
 
@@ -95,13 +94,15 @@ def test_without_tensorflow_the_version_is_asked_for(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(importlib.metadata, "version", none)
     done = CliRunner().invoke(app, ["image", "build", "server"], env={"COLUMNS": "200"})
     assert done.exit_code == 1
-    assert "say which: --tf VERSION" in done.output
+    assert "--tf VERSION" in done.output
 
 
 @pytest.mark.parametrize(
     ("command", "said"),
     [
         (("image", "build", "nothing"), "there are mms, server"),
+        (("image", "build", "server", "--tf", "a b"), "is no version: give one as in 2.15.1"),
+        (("image", "build", "server", "--tf", "2.4.4"), "is too old"),
         (("image", "build", "server", "--ca-bundle", "absent.pem"), "absent.pem is no file"),
     ],
 )

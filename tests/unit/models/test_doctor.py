@@ -289,6 +289,13 @@ def test_codes_are_given_once_and_every_kind_says_all() -> None:
         assert all((kind.title, kind.why, kind.advice, kind.source))
 
 
+def test_the_page_has_every_kind() -> None:
+    page = (ROOT / "docs" / "doctor.md").read_text()
+    for kind in KINDS:
+        row = (f"`{kind.code}`", kind.severity, kind.title, kind.why, kind.advice)
+        assert f"| {' | '.join(row)} |" in page, f"put this into docs/doctor.md: | {' | '.join(row)} |"
+
+
 def test_every_error_of_an_unpacked_folder_is_that_of_its_archive(mme_models: Models, tmp_path: Path) -> None:
     for forgery in ("absent-tag", "unversioned", "unknown-op"):
         folder = tmp_path / forgery
