@@ -34,7 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Each option in its spellings."""
     group = parser.getgroup("mme", "multi-model endpoints (pytest-mme)")
     for option in OPTIONS:
-        described = f"{option.help} (default: {option.default_text}; also {option.environment_name}, ini {option.ini_name})"
+        described = (
+            f"{option.help} (default: {option.default_text}; also {option.environment_name}, ini {option.ini_name})"
+        )
         how: dict[str, Any] = {"action": "store_const", "const": "yes"} if option.flag else {"metavar": option.metavar}
         if option.many:
             how["action"] = "append"

@@ -86,8 +86,9 @@ def asked_versions(config: pytest.Config) -> tuple[str, ...]:
 
 
 def fetch_versions(config: pytest.Config) -> None:
-    """Fetch the TensorFlow versions of `--mme-tf` that are not here."""
-    if asked := asked_versions(config):
+    """Fetch the TensorFlow versions of `--mme-tf` that are not here, where they are not in images."""
+    asked = asked_versions(config)
+    if asked and config.stash[SETTINGS].runtime.value == "local":
         from pytest_mme.report.fetching import fetch_all
 
         try:

@@ -104,7 +104,7 @@ def _pip(asked: Sequence[str], requirement: str, python: str, progress: Progress
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"},
     ) as pip:
         for line in pip.stdout or ():
             if counted := _FETCHED.match(line):

@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import text_format
+
 from pytest_mme.errors import ArchiveError
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.signatures import Signature, read_signatures
@@ -21,7 +23,7 @@ from pytest_mme.models.code import INFERENCE
 
 SERVE = "serve"
 """The tag of the graph that servers load."""
-_PB = "saved_model.pb"
+_PB, _PBTXT = "saved_model.pb", "saved_model.pbtxt"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,17 +61,23 @@ class SavedModelFiles:
     @cached_property
     def damage(self) -> str:
         """Why `saved_model.pb` cannot be read; empty when it can."""
-        if not (self.folder / _PB).is_file():
-            return "" if (self.folder / "saved_model.pbtxt").is_file() else f"there is no {_PB}"
         try:
             self._message  # noqa: B018
-        except protos.DecodeError as error:
-            return f"{_PB} cannot be parsed ({(self.folder / _PB).stat().st_size} bytes): {error}"
+        except (protos.DecodeError, text_format.ParseError, UnicodeError) as error:
+            return f"{self._file.name} cannot be parsed ({self._file.stat().st_size} bytes): {error}"
         return ""
+
+    @property
+    def _file(self) -> Path:
+        """TensorFlow's loader prefers the binary one, too."""
+        binary = self.folder / _PB
+        return binary if binary.is_file() else self.folder / _PBTXT
 
     @cached_property
     def _message(self) -> Any:
-        return protos.SavedModel.FromString((self.folder / _PB).read_bytes())
+        if self._file.name == _PB:
+            return protos.SavedModel.FromString(self._file.read_bytes())
+        return text_format.Parse(self._file.read_text(), protos.SavedModel())
 
     @property
     def tags(self) -> list[list[str]]:
@@ -79,14 +87,15 @@ class SavedModelFiles:
     @cached_property
     def served(self) -> Any:
         """The `MetaGraphDef` that servers load; None where there is none, or nothing can be read."""
-        if self.damage or not (self.folder / _PB).is_file():
+        if self.damage:
             return None
         return next((graph for graph in self._message.meta_graphs if set(graph.meta_info_def.tags) == {SERVE}), None)
 
     @cached_property
     def signatures(self) -> dict[str, Signature]:
         """By name; without TensorFlow's own."""
-        found = read_signatures(memoryview(self.served.SerializeToString()))
+        alone = protos.MetaGraphDef(signature_def=self.served.signature_def)  # without the graph, which may be large
+        found = read_signatures(memoryview(alone.SerializeToString()))
         return {name: signature for name, signature in found.items() if not name.startswith("__saved_model")}
 
     def nodes(self) -> Iterator[Node]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -135,9 +136,18 @@ LATER_EXPORTER = Kind(
     advice="test it on that version: pytest --mme-tf",
     source="TensorFlow, version compatibility",
 )
+LARGE_REQUEST = Kind(
+    code="MME316",
+    severity="warning",
+    title="an input that no request can hold",
+    why="the body of a request may have 6 291 456 bytes",
+    advice="have the model read a smaller or an encoded form, such as a JPEG",
+    source='AWS, "InvokeEndpoint": the body\'s limit',
+)
 KINDS = (
     *(REFUSES_VERSION, BAD_PRODUCER, LATER_OP, CUSTOM_OP, NO_CPU_KERNEL, LATER_ATTRIBUTE, LATER_TYPE, UNKNOWN_TYPE),
     *(MISSING_FUNCTION, GPU_ONLY, NO_SIGNATURE, BROKEN_SIGNATURE, TF1_GRAPH, LATER_EXPORTER, NO_DEFAULT_SIGNATURE),
+    LARGE_REQUEST,
 )
 
 _TYPES = frozenset(protos.data_type_numbers())
@@ -145,6 +155,9 @@ _INFORM = {"debug_name"}
 """Attributes that change nothing, as those do whose names begin with an underscore: notes of whoever built the graph."""
 _DECLARED_ONLY = {("GatherNd", "bad_indices_policy", "2.17")}
 """Attributes that a release has and does not heed (measured: docs/versions.md)."""
+_BYTES_OF_A_NUMBER = 2
+"""In JSON at the least, with its comma."""
+_MAX_BODY_BYTES = 6_291_456
 _REFERENCES = 100
 """``DT_FLOAT_REF`` and the others of TensorFlow 1 are a hundred more than their types."""
 
@@ -199,6 +212,11 @@ def _signatures(model: SavedModelFiles) -> Iterator[Finding]:
     there = {node.name for node in model.served.graph_def.node}
     for name, signature in model.signatures.items():
         tensors = [spec.name for spec in (*signature.inputs.values(), *signature.outputs.values()) if spec.name]
+        for key, spec in signature.inputs.items():
+            numbers = math.prod(size or 1 for size in spec.shape or ())
+            if numbers * _BYTES_OF_A_NUMBER > _MAX_BODY_BYTES:
+                fact = f"{name}: {key}, {numbers} numbers for one instance"
+                yield Finding(kind=LARGE_REQUEST, where=model.name, fact=fact)
         if missing := [tensor for tensor in tensors if tensor.partition(":")[0] not in there]:
             yield Finding(kind=BROKEN_SIGNATURE, where=model.name, fact=f"{name}: {missing[0]}")
 

@@ -61,10 +61,20 @@ HIDDEN_FILES = Kind(
     advice="pack without them: COPYFILE_DISABLE=1 tar --exclude .DS_Store -czf model.tar.gz -C FOLDER .",
     source="what bsdtar of macOS packs",
 )
-KINDS = (UNREADABLE, LINKS, NO_VERSION, SEVERAL_VERSIONS, KERAS_FILE, HIDDEN_FILES)
+LARGE = Kind(
+    code="MME107",
+    severity="info",
+    title="a large archive",
+    why="its first request waits for download, unpacking and load: after 60 s it is a ModelNotReadyException, and the "
+    "load goes on for 360 s",
+    advice="ask for it once after the deploy; leave out what is not served",
+    source='AWS, "Invoke a Multi-Model Endpoint"',
+)
+KINDS = (UNREADABLE, LINKS, NO_VERSION, SEVERAL_VERSIONS, KERAS_FILE, HIDDEN_FILES, LARGE)
 
 _KERAS = (".keras", ".h5", ".hdf5")
 _SHOWN = 5
+_LARGE_BYTES = 1 << 30
 
 
 def look(archive: Inspection) -> Iterator[Finding]:
@@ -78,6 +88,8 @@ def look(archive: Inspection) -> Iterator[Finding]:
         yield Finding(kind=SEVERAL_VERSIONS, fact=f"there are {', '.join(map(str, archive.versions))}")
     elif not archive.versions:
         yield _none(archive)
+    if archive.unpacked_bytes > _LARGE_BYTES:
+        yield Finding(kind=LARGE, fact=f"{archive.unpacked_bytes / _LARGE_BYTES:.1f} GiB when unpacked")
     if hidden := [member.name for member in archive.members if _is_hidden(member)]:
         yield Finding(kind=HIDDEN_FILES, fact=_some(hidden))
 

@@ -213,6 +213,40 @@ def test_a_type_of_a_later_release(changed: Callable[..., list[Finding]], versio
     assert codes(changed(version, "GatherNd", **types)) == found
 
 
+def test_a_graph_in_the_text_format_is_read(mme_models: Models, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    extract(mme_models.forge(mme_models.linear(), "unknown-op").archive, folder)
+    binary, text = (folder / "1" / name for name in ("saved_model.pb", "saved_model.pbtxt"))
+    text.write_text(str(protos.SavedModel.FromString(binary.read_bytes())))
+    binary.unlink()
+    assert codes(examine(folder, [LAST])) == ["MME304"]
+    text.write_text("this is no graph")
+    assert codes(examine(folder, [LAST])) == ["MME201"]
+
+
+def test_an_input_that_no_request_can_hold(mme_models: Models, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    extract(mme_models.linear().archive, folder)
+    path = folder / "1" / "saved_model.pb"
+    saved = protos.SavedModel.FromString(path.read_bytes())
+    shape = saved.meta_graphs[0].signature_def["serving_default"].inputs["x"].tensor_shape
+    shape.dim[1].size = 3_145_728
+    path.write_bytes(saved.SerializeToString())
+    assert examine(folder, [LAST]) == []
+    shape.dim[1].size += 1
+    path.write_bytes(saved.SerializeToString())
+    (finding,) = examine(folder, [LAST])
+    assert (finding.code, finding.fact) == ("MME316", "serving_default: x, 3145729 numbers for one instance")
+
+
+def test_a_large_archive(mme_models: Models, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    extract(mme_models.linear().archive, folder)
+    with (folder / "1" / "weights").open("wb") as weights:
+        weights.truncate(1 << 30)
+    assert codes(examine(folder, [LAST])) == ["MME107"]
+
+
 # Code
 
 
