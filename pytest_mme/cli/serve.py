@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import logging
+import os
 import threading
 import time
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Annotated, Any, Optional
 import typer
 
 from pytest_mme.cli.output import console, show_line
+from pytest_mme.cli.tensorflow import fetching
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import MMEError
 from pytest_mme.events import Event
+from pytest_mme.libtensorflow.toolchain import Toolchain
 from pytest_mme.models.archive import extract, is_saved_model, versions
 from pytest_mme.models.code import INFERENCE, code_in
 from pytest_mme.report.sections import line
@@ -25,6 +28,7 @@ from pytest_mme.runtimes import leases
 from pytest_mme.serving import gpu
 from pytest_mme.serving.config import Admission, DeviceAsked, HowEnforced, OutOfMemory, ServingConfig
 from pytest_mme.serving.server import EventStream, serve
+from pytest_mme.settings import Settings
 
 
 def serve_models(
@@ -52,6 +56,10 @@ def serve_models(
         Optional[Path],  # noqa: UP045  typer reads annotations
         typer.Option(help="A folder whose `inference.py` answers for all models without code of their own."),
     ] = None,
+    tf: Annotated[
+        Optional[str],  # noqa: UP045  typer reads annotations
+        typer.Option(help="Which TensorFlow serves, as in 2.15.1, 2.15 or latest. Default: the installed one."),
+    ] = None,
     device: Annotated[
         DeviceAsked, typer.Option(help="Where the models run: `cpu`, `gpu`, or `auto`: on a GPU where there is one.")
     ] = "cpu",
@@ -75,6 +83,7 @@ def serve_models(
         oom=oom,
         enforcement=enforcement,
         code=None if code is None else str(code.absolute()),
+        tensorflow=None if tf is None else str(_directory(tf)),
         device=gpu.settle(device),
     )
     leases.sweep()
@@ -85,6 +94,18 @@ def serve_models(
     finally:
         owned.release()
     raise typer.Exit(status)
+
+
+def _directory(tf: str) -> Path:
+    toolchain = Toolchain(Settings.resolve(environment=os.environ).cache.value / "tensorflow")
+    try:
+        with fetching() as tell:
+            return toolchain.directory(tf, tell)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--tf") from error
+    except MMEError as error:
+        console.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from error
 
 
 def _serve(config: ServingConfig, directory: Path, folder: Path) -> int:

@@ -58,7 +58,7 @@ def fetch_versions(
     """
     toolchain = _toolchain(cache)
     for one in asked:
-        with _explained(), _bar() as tell:
+        with _explained(), fetching() as tell:
             directory = toolchain.directory(one, tell)
         show_line(f"TensorFlow {toolchain.resolve(one)} is in {directory}")
 
@@ -89,7 +89,8 @@ def _explained() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _bar() -> Iterator[Told]:
+def fetching() -> Iterator[Told]:
+    """A bar for as long as something is being fetched."""
     columns = (TextColumn("fetching {task.description}"), BarColumn(), TaskProgressColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0, visible=False)

@@ -111,3 +111,9 @@ def test_help_teaches() -> None:
     )
     assert "curl localhost:8080/models/NAME/invoke" in done.stdout
     assert "--memory-mib" in done.stdout
+
+
+def test_another_tensorflow_serves(models: Path) -> None:
+    with serving(models, "--tf", "2.12.1") as (client, shown, _):
+        assert "TensorFlow 2.12.1 at http" in shown.read_text()
+        assert client.ping().ok

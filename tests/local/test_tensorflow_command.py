@@ -1,0 +1,68 @@
+"""`pytest-mme tensorflow`, and `pytest-mme serve --tf`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pytest_mme import versions
+from pytest_mme.cli import app
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """With a version, of which nothing but its name is real."""
+    directory = tmp_path / "tensorflow" / "2.14.1"
+    directory.mkdir(parents=True)
+    (directory / "used").touch()
+    return tmp_path
+
+
+def tensorflow(*arguments: object) -> Result:
+    command = ["tensorflow", *map(str, arguments)]
+    return CliRunner().invoke(app, command, env={"COLUMNS": "300"}, catch_exceptions=False)
+
+
+def test_what_is_here_is_listed(cache: Path) -> None:
+    done = tensorflow("list", "--cache", cache)
+    assert done.exit_code == 0
+    for seen in (versions.installed(), "installed", "2.14.1", str(cache / "tensorflow" / "2.14.1")):
+        assert seen in done.output
+
+
+def test_what_is_here_is_not_fetched_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
+    done = tensorflow("fetch", "2.14", "2.14.1", "installed", "--cache", cache)
+    assert done.exit_code == 0
+    assert done.output.count(f"TensorFlow 2.14.1 is in {cache / 'tensorflow' / '2.14.1'}") == 2
+    assert f"TensorFlow {versions.installed()} is in " in done.output
+
+
+def test_one_is_removed(cache: Path) -> None:
+    assert "removed TensorFlow 2.14.1" in tensorflow("remove", "2.14.1", "--cache", cache).output
+    assert not (cache / "tensorflow" / "2.14.1").exists()
+    again = tensorflow("remove", "2.14.1", "--cache", cache)
+    assert again.exit_code == 1
+    assert "TensorFlow 2.14.1 in the cache cannot be had here" in again.output
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"), [("2.4.4", "is too old"), ("newest", "is no version"), ("2.13.1", "pip says: ")]
+)
+def test_what_cannot_be_had_is_said(cache: Path, monkeypatch: pytest.MonkeyPatch, asked: str, said: str) -> None:
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
+    done = tensorflow("fetch", asked, "--cache", cache)
+    assert done.exit_code == 1
+    assert said in done.output
+
+
+def test_serve_refuses_what_is_no_version(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["serve", str(tmp_path), "--tf", "2.4.4"], env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert "is too old" in done.output
