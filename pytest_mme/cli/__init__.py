@@ -6,6 +6,7 @@ import typer
 
 from pytest_mme.cli.conformance import judge_server
 from pytest_mme.cli.doctor import examine_archives
+from pytest_mme.cli.fit import fit_archives
 from pytest_mme.cli.image import image_app
 from pytest_mme.cli.serve import serve_models
 from pytest_mme.cli.sweep import sweep_left
@@ -15,6 +16,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="
 app.command("serve")(serve_models)
 app.command("conformance")(judge_server)
 app.command("doctor")(examine_archives)
+app.command("fit")(fit_archives)
 app.command("sweep")(sweep_left)
 app.add_typer(image_app, name="image")
 app.add_typer(tensorflow_app, name="tensorflow")

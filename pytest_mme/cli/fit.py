@@ -1,0 +1,291 @@
+"""`pytest-mme fit`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pytest_mme import versions
+from pytest_mme.cli.output import console, show_line
+from pytest_mme.errors import ArchiveError, MMEError
+from pytest_mme.models.builder import Models
+from pytest_mme.run import Run
+from pytest_mme.runtimes.capacity import (
+    Candidate,
+    Capacity,
+    Measured,
+    Need,
+    Verdict,
+    first_line,
+    judge,
+    measured_alone,
+)
+from pytest_mme.runtimes.zero_request import NoRequestError, zero_request
+from pytest_mme.settings import Settings
+
+_FIT, _TOO_MANY, _NOT_LOADED = 0, 1, 2
+_MIB = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Found:
+    tensorflow: str
+    concurrency: int
+    broken: dict[str, str]
+    """Why an archive could not be loaded, by what it is called."""
+    measured: list[Measured]
+    """The others."""
+    together: Need | str | None
+    """The reason where it was not measured; None: there was nothing to measure."""
+    verdict: Verdict | None
+
+
+def fit_archives(
+    archives: Annotated[
+        list[Path],
+        typer.Argument(metavar="ARCHIVE...", help="A `model.tar.gz`, or a folder that holds what one would."),
+    ],
+    memory: Annotated[
+        float, typer.Option(help="What there is for all models together, in MiB, such as 4096.", metavar="MIB", min=1)
+    ],
+    tf: Annotated[
+        Optional[str],  # noqa: UP045  typer reads annotations
+        typer.Option(
+            help="The TensorFlow that serves: `2.15.1`, `2.15`, `latest`. Default: the installed one.",
+            metavar="VERSION",
+        ),
+    ] = None,
+    request: Annotated[
+        Optional[Path],  # noqa: UP045  typer reads annotations
+        typer.Option(
+            help="A file with the JSON body to ask every archive. Default: zeros, as `serving_default` takes them.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option(help="How many requests each model gets at once.", metavar="N", min=1, max=64)
+    ] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead: all that was measured.")] = False,
+) -> None:
+    """Say how many of these archives fit into a memory, by loading them.
+
+    Each is loaded alone, asked once and then by several at once; then all are, together. What counts is the private
+    memory of the models' processes, at its most. What a container's own processes take comes on top: give less memory.
+
+        pytest-mme fit dist/*.tar.gz --memory 4096
+
+    Zeros may take a model less memory than real requests do: longer texts, larger batches. So give one:
+
+        pytest-mme fit dist/*.tar.gz --memory 4096 --request largest.json --concurrency 8
+
+    Exit status: 0 when all fit, 1 when not, 2 when an archive could not be loaded.
+    """
+    _check(tf)
+    body = None if request is None else request.read_bytes()
+    try:
+        with Run(Settings.resolve(environment={**os.environ, "PYTEST_MME_RUNTIME": "local"})) as run, _told() as told:
+            found = _found(run, archives, int(memory * _MIB), tf, body, concurrency, told)
+    except (MMEError, OSError) as error:
+        Console(stderr=True, highlight=False).print(f"Nothing could be measured: {error}", style="red", markup=False)
+        raise typer.Exit(_NOT_LOADED) from error
+    if as_json:
+        typer.echo(json.dumps(_document(found), indent=2))
+    else:
+        _show(found)
+    raise typer.Exit(_status(found))
+
+
+def _check(tf: str | None) -> None:
+    try:
+        versions.check(versions.INSTALLED if tf is None else tf)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--tf") from error
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[Callable[[str], None]]:
+    """Shows what is done now: in place on a terminal, else line by line."""
+    progress = Console(stderr=True, highlight=False)
+    if not progress.is_terminal:
+        yield lambda text: progress.print(text, markup=False, soft_wrap=True)
+        return
+    with progress.status("") as status:
+        yield status.update
+
+
+def _found(
+    run: Run,
+    archives: Sequence[Path],
+    memory_bytes: int,
+    tf: str | None,
+    body: bytes | None,
+    concurrency: int,
+    told: Callable[[str], None],
+) -> _Found:
+    candidates, broken = _candidates(run.models, archives, body)
+    measured: list[Measured] = []
+    together: Need | str | None = None
+    with run.server(name="fit", tf=tf) as server:
+        capacity = Capacity(server, concurrency=concurrency)
+        seen = measured_alone(capacity, candidates, told)
+        broken |= {one.candidate.label: one.failure for one in seen if one.need is None}
+        measured = [one for one in seen if one.need is not None]
+        needs = [one.need.most_bytes for one in measured if one.need is not None]
+        if measured:
+            told(f"all {len(measured)} together")
+            together = capacity.together(measured)
+        tensorflow = str(server.running.facts["tensorflow"])
+    most = together.most_bytes if isinstance(together, Need) else None
+    return _Found(
+        tensorflow=tensorflow,
+        concurrency=concurrency,
+        broken=broken,
+        measured=measured,
+        together=together,
+        verdict=judge(needs, memory_bytes, most) if needs else None,
+    )
+
+
+def _candidates(models: Models, archives: Sequence[Path], body: bytes | None) -> tuple[list[Candidate], dict[str, str]]:
+    """What can be tried, and why others cannot. The same archive twice is two models."""
+    candidates: list[Candidate] = []
+    broken: dict[str, str] = {}
+    for label, path in zip(_labels(archives), archives, strict=True):
+        try:
+            model = models.archive(path, name=f"archive-{len(candidates)}")
+            asked, unasked = (body, "") if body is not None else _zeros(model.archive)
+        except ArchiveError as error:
+            broken[label] = first_line(error.seen)
+        except OSError as error:
+            broken[label] = str(error)
+        else:
+            candidates.append(Candidate(label=label, model=model, request=asked, unasked=unasked))
+    return candidates, broken
+
+
+def _labels(archives: Sequence[Path]) -> list[str]:
+    """The names alone where they differ, else the paths; numbered where these do not differ either."""
+    names = [path.name for path in archives]
+    labels = names if len(set(names)) == len(names) else [str(path) for path in archives]
+    return [
+        label if labels.count(label) == 1 else f"{label} ({labels[:place].count(label) + 1})"
+        for place, label in enumerate(labels)
+    ]
+
+
+def _zeros(archive: Path) -> tuple[bytes | None, str]:
+    try:
+        return zero_request(archive), ""
+    except NoRequestError as error:
+        return None, f"nothing to ask it: {error}; give --request FILE"
+
+
+def _status(found: _Found) -> int:
+    if found.broken or found.verdict is None:
+        return _NOT_LOADED
+    return _FIT if found.verdict.all_fit else _TOO_MANY
+
+
+def _document(found: _Found) -> dict[str, Any]:
+    verdict = found.verdict
+    return {
+        "tensorflow": found.tensorflow,
+        "concurrency": found.concurrency,
+        "archives": [
+            {
+                "archive": one.candidate.label,
+                **_fields(one.need),
+                "request": None if one.candidate.request is None else one.candidate.request.decode(errors="replace"),
+                "refused": one.refused or None,
+            }
+            for one in found.measured
+        ],
+        "not_loaded": found.broken,
+        "together": _fields(found.together) if isinstance(found.together, Need) else None,
+        "together_not_measured": found.together if isinstance(found.together, str) else None,
+        "verdict": verdict
+        and {
+            **dataclasses.asdict(verdict),
+            **{name: getattr(verdict, name) for name in ("all_fit", "needed_bytes", "margin_bytes", "error")},
+        },
+    }
+
+
+def _fields(need: Need | None) -> dict[str, int | None]:
+    return {} if need is None else {**dataclasses.asdict(need), "most_bytes": need.most_bytes}
+
+
+def _show(found: _Found) -> None:
+    if found.measured:
+        console.print(_table(found))
+    for one in found.measured:
+        if one.refused:
+            show_line(f"{one.candidate.label} was not measured at every request: {one.refused}")
+    for label, why in found.broken.items():
+        show_line(f"{label} could not be loaded: {why}")
+    if isinstance(found.together, str):
+        show_line(f"Not measured together: {found.together}")
+    if found.verdict is not None:
+        for line in _said(found.verdict, " that load" if found.broken else ""):
+            show_line(line)
+
+
+def _table(found: _Found) -> Table:
+    table = Table(title=f"MiB of private memory, TensorFlow {found.tensorflow}", title_justify="left")
+    table.add_column("archive", overflow="fold")
+    for heading in ("loaded", "first request", f"{found.concurrency} at once"):
+        table.add_column(heading, justify="right")
+    for one in found.measured:
+        table.add_row(one.candidate.label, *_row(one.need))
+    if isinstance(found.together, Need):
+        table.add_section()
+        table.add_row("all together", *_row(found.together))
+    return table
+
+
+def _row(need: Need | None) -> list[str]:
+    if need is None:
+        return []
+    return ["-" if seen is None else _mib(seen) for seen in (need.loaded_bytes, need.asked_bytes, need.busy_bytes)]
+
+
+def _said(verdict: Verdict, which: str) -> Iterator[str]:
+    """The judgement, in sentences; *which* of the archives it is on, empty for all."""
+    n, memory = f"{verdict.archives}{which}", f"{verdict.memory_bytes / _MIB:g} MiB"
+    needed = f"they need {_mib(verdict.needed_bytes)} MiB"
+    if verdict.all_fit:
+        share = verdict.margin_bytes / verdict.memory_bytes
+        yield f"All {n} fit into {memory}: {needed}, and {_mib(verdict.margin_bytes)} MiB ({share:.0%}) are left."
+    else:
+        yield f"Not all {n} fit into {memory}: {needed}, {_mib(-verdict.margin_bytes)} MiB more."
+        yield _said_of_any(verdict)
+        yield _said_of_some(verdict)
+    if verdict.together_bytes is not None and verdict.error is not None:
+        predicted, together = _mib(verdict.predicted_bytes), _mib(verdict.together_bytes)
+        yield f"Predicted, the sum of each alone: {predicted} MiB; measured together: {together} MiB ({verdict.error:+.1%})."
+
+
+def _said_of_any(verdict: Verdict) -> str:
+    if verdict.any_of == 0:
+        return f"  any 0: the dearest does not fit even alone, it needs {_mib(verdict.dearest_bytes)} MiB"
+    return f"  any {verdict.any_of}: so many fit, whichever they are; {_mib(verdict.any_bytes)} MiB if the dearest"
+
+
+def _said_of_some(verdict: Verdict) -> str:
+    if verdict.some_of == 0:
+        return f"  some 0: not even the cheapest fits alone, it needs {_mib(verdict.cheapest_bytes)} MiB"
+    return f"  some {verdict.some_of}: so many fit if they are the cheapest, which need {_mib(verdict.some_bytes)} MiB"
+
+
+def _mib(seen_bytes: int) -> str:
+    return f"{seen_bytes / _MIB:.1f}"
