@@ -14,10 +14,15 @@ from pytest_mme.errors import SettingError
 from pytest_mme.session import (
     SETTINGS,
     asked_versions,
+    begin_report,
     directory_of,
     evidence_so_far,
     fetch_versions,
+    finish_report,
+    hear_reports,
     keep_what_failed,
+    matrix,
+    said_of_archives,
 )
 from pytest_mme.settings import OPTIONS, Option, Settings
 
@@ -57,6 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     except SettingError as error:
         raise pytest.UsageError(str(error)) from error
+    hear_reports(config)
     _end_like_ctrl_c_on_sigterm(config)
 
 
@@ -97,6 +103,7 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Look up the versions that are asked for, before tests are collected for each of them."""
     asked_versions(session.config)
+    begin_report(session.config)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -171,6 +178,8 @@ def pytest_runtest_makereport(
         as_property = ("mme_timeline", evidence.timeline.to_jsonl())
         report.user_properties.append(as_property)
         item.user_properties.append(as_property)  # the report of the tear-down is the one that JUnit reads
+    if call.when == "teardown":
+        report.user_properties.extend(said_of_archives(item))
     return report
 
 
@@ -178,3 +187,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """The controller, which has heard of every failure, decides what is kept."""
     if session.testsfailed:
         keep_what_failed(session.config)
+    finish_report(session.config)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Which archive runs on which TensorFlow."""
+    if tried := matrix(config):
+        from pytest_mme.report.matrix import show
+
+        terminalreporter.section("mme: which archive runs on which TensorFlow")
+        show(tried, config.get_terminal_writer())

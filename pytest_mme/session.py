@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from pytest_mme.settings import Settings
 if TYPE_CHECKING:
     from pytest_mme.events import Timeline
     from pytest_mme.hosting.endpoint import Endpoint
+    from pytest_mme.report.matrix import Matrix
     from pytest_mme.run import Run
     from pytest_mme.runtimes.leases import RunDirectory
     from pytest_mme.runtimes.server import Server
@@ -22,6 +24,9 @@ _DIRECTORY: pytest.StashKey[RunDirectory] = pytest.StashKey()
 _RUN: pytest.StashKey[Run] = pytest.StashKey()
 _VERSIONS: pytest.StashKey[tuple[str, ...]] = pytest.StashKey()
 _EVIDENCE: pytest.StashKey[Evidence] = pytest.StashKey()
+_HEARD: pytest.StashKey[Reports] = pytest.StashKey()
+
+_MATRIX = "mme_matrix"
 
 
 class Evidence:
@@ -95,6 +100,70 @@ def fetch_versions(config: pytest.Config) -> None:
             fetch_all(run_of(config).toolchain, asked, config.pluginmanager.get_plugin("terminalreporter"))
         except UnavailableError as error:
             raise pytest.UsageError(str(error)) from error
+
+
+def said_of_archives(item: pytest.Item) -> list[tuple[str, str]]:
+    """What a test says of its archives on a TensorFlow that was asked for, as properties of its report."""
+    evidence, asked = evidence_so_far(item), getattr(item, "callspec", None)
+    if evidence is None or asked is None or "mme_tf" not in asked.params:
+        return []
+    from pytest_mme.report.matrix import judged
+
+    facts = {server.name: server.running.facts.get("tensorflow") for server in evidence.servers}
+    entries = judged(evidence.timeline, {name: version for name, version in facts.items() if version is not None})
+    return [(_MATRIX, entry.to_json()) for entry in entries]
+
+
+class Reports:
+    """Hears the tests' reports, those from xdist's workers too, and keeps what they say of archives."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Only the report of a tear-down says something: it comes once, and last."""
+        if report.when == "teardown":
+            self.said += [str(value) for name, value in report.user_properties if name == _MATRIX]
+
+
+def hear_reports(config: pytest.Config) -> None:
+    """From now on."""
+    config.stash[_HEARD] = Reports()
+    config.pluginmanager.register(config.stash[_HEARD], "mme-reports")
+
+
+def matrix(config: pytest.Config) -> Matrix | None:
+    """Which archive runs on which TensorFlow, when that was asked for, or tests ran on more than one."""
+    if not (said := config.stash[_HEARD].said):
+        return None
+    from pytest_mme.report.matrix import Entry, merged
+
+    found = merged(map(Entry.from_json, said), asked := asked_versions(config))
+    return found if asked or len(found.versions) > 1 else None
+
+
+def begin_report(config: pytest.Config) -> None:
+    """Make the file of `--mme-report`, empty: what is not written now cannot be written after an hour of tests."""
+    _write_report(config, {})
+
+
+def finish_report(config: pytest.Config) -> None:
+    """Write what the run found."""
+    if config.stash[SETTINGS].report.value and (found := matrix(config)):
+        from pytest_mme.report.matrix import document
+
+        _write_report(config, {"matrix": document(found)})
+
+
+def _write_report(config: pytest.Config, found: dict[str, Any]) -> None:
+    path: Path | None = config.stash[SETTINGS].report.value
+    if path is None or hasattr(config, "workerinput"):
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=2) + "\n")
+    except OSError as error:
+        raise pytest.UsageError(f"--mme-report={path} cannot be written: {error.strerror}") from error
 
 
 def keep_what_failed(config: pytest.Config) -> None:

@@ -104,6 +104,12 @@ def _folder(raw: str) -> Path:
     return Path(raw).expanduser().absolute()
 
 
+def _file(raw: str) -> Path:
+    if not raw or Path(raw).expanduser().is_dir():
+        raise ValueError("give a file")
+    return Path(raw).expanduser().absolute()
+
+
 def _image(raw: str) -> str:
     if not raw or raw != raw.strip() or raw.startswith("-"):
         raise ValueError("give an image's name, such as pytest-mme-server:2.21.0")
@@ -227,6 +233,14 @@ OPTIONS = (
         help="keep the run's directory (server logs, extracted archives): never, failed or always",
     ),
     Option(
+        name="report",
+        parse=_file,
+        default=None,
+        metavar="FILE",
+        help="write what the run found into this file, as JSON: which archive runs on which TensorFlow, when tests ran "
+        "on versions that were asked for",
+    ),
+    Option(
         name="cache",
         parse=_folder,
         default=platformdirs.user_cache_path("pytest-mme"),
@@ -279,6 +293,7 @@ class Settings:
     enforcement: Setting[str]
     device: Setting[Literal["cpu", "gpu", "auto"]]
     keep: Setting[str]
+    report: Setting[Path | None]
     cache: Setting[Path]
     cache_mib: Setting[int]
     tf_cache_mib: Setting[int]

@@ -136,12 +136,15 @@ class Endpoint(Checked):
 
     def answer(self, request: wire.WireRequest) -> Reply:
         """Answer one HTTP try of a client, for the front door; raises `WireError`."""
-        start, outcome = time.monotonic(), "500 InternalFailure"
+        start, outcome, detail = time.monotonic(), "500 InternalFailure", {}
         try:
             reply = self._answer(request)
             outcome = "ok"
         except wire.WireError as error:
-            outcome = f"{error.status} {error.code}"
+            outcome, detail = (
+                f"{error.status} {error.code}",
+                {"error": error.members.get("OriginalMessage", error.message)},
+            )
             raise
         finally:
             self._timeline.record(
@@ -151,7 +154,7 @@ class Endpoint(Checked):
                 model=request.target and request.target.removesuffix(".tar.gz"),
                 outcome=outcome,
                 seconds=time.monotonic() - start,
-                detail={"request": request.request_id, "attempt": request.attempt},
+                detail={"request": request.request_id, "attempt": request.attempt, **detail},
             )
         return reply
 

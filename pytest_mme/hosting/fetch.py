@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_mme.errors import ArchiveError
 from pytest_mme.hosting import wire
-from pytest_mme.models.archive import extract
+from pytest_mme.models.archive import checksum, extract
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """An archive that was downloaded."""
+
+    bytes: int
+    checksum: str
+    """`models.archive.checksum`."""
 
 
 class S3Folder:
@@ -30,8 +40,8 @@ class S3Folder:
         """Upload an archive as *target*."""
         self._client.upload_file(str(archive), self.bucket, self.prefix + target)
 
-    def fetch(self, target: str, folder: Path) -> int:
-        """Download the archive *target* and unpack it into the new *folder*, in a new folder of its own; its bytes.
+    def fetch(self, target: str, folder: Path) -> Fetched:
+        """Download the archive *target* and unpack it into the new *folder*, in a new folder of its own.
 
         Raises `WireError` when there is none, or when it is no archive that may be unpacked; then nothing is left.
         """
@@ -42,20 +52,20 @@ class S3Folder:
             folder.parent.mkdir()
             undo.callback(shutil.rmtree, folder.parent)
             try:
-                size = self._fetch(key, folder)
+                fetched = self._fetch(key, folder)
             except ClientError as error:
                 raise wire.download_failed(self.bucket, key) from error
             except ArchiveError as error:
                 raise wire.extract_failed(self.bucket, key, error.seen) from error
             undo.pop_all()
-        return size
+        return fetched
 
-    def _fetch(self, key: str, folder: Path) -> int:
+    def _fetch(self, key: str, folder: Path) -> Fetched:
         archive = folder.with_name(f"{folder.name}.tar.gz")
         reply = self._client.get_object(Bucket=self.bucket, Key=key)
         with archive.open("wb") as file:
             shutil.copyfileobj(reply["Body"], file)
-        size = archive.stat().st_size
+        fetched = Fetched(bytes=archive.stat().st_size, checksum=checksum(archive))
         extract(archive, folder)
         archive.unlink()
-        return size
+        return fetched

@@ -17,7 +17,7 @@ from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
 from pytest_mme.contract.deviations import Witness
 from pytest_mme.contract.dialects import Loading
-from pytest_mme.errors import NoAnswerError
+from pytest_mme.errors import ArchiveError, NoAnswerError
 from pytest_mme.events import Kind, Timeline
 from pytest_mme.hosting import lifecycle, wire
 from pytest_mme.hosting.eviction import Policy
@@ -140,11 +140,11 @@ class Instance:
     def _download(self, model: str) -> lifecycle.Event:
         record = self._recorder("download", model)
         try:
-            size = self._source.fetch(model, self._folder(model))
+            fetched = self._source.fetch(model, self._folder(model))
         except wire.WireError as error:
-            record(outcome=error.code, detail={"error": error.message})
+            record(outcome=error.code, detail={"error": error.message, **_why_refused(error)})
             return lifecycle.Downloaded(model, lifecycle.Failure(error.status, error.body(), cause=error))
-        record(detail={"bytes": size})
+        record(detail={"bytes": fetched.bytes, "archive": fetched.checksum})
         return lifecycle.Downloaded(model)
 
     def _load(self, model: str) -> lifecycle.Event:
@@ -228,6 +228,11 @@ class Instance:
     def close(self) -> None:
         """Start nothing more; what is under way ends with the server."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _why_refused(error: wire.WireError) -> dict[str, str]:
+    """Why an archive is not unpacked; nothing when there is none."""
+    return {"refused": error.__cause__.seen} if isinstance(error.__cause__, ArchiveError) else {}
 
 
 def _unloaded(reply: Reply) -> str:

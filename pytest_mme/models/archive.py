@@ -42,6 +42,7 @@ _KINDS = {
 }
 _TAKEN = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
 _UNNAMEABLE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
+_GZIP_TAIL_BYTES = 8  # RFC 1952
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _PACK_AGAIN = "pack it again: tar --dereference --hard-dereference -czf model.tar.gz -C <folder> ."
 _BOUNDS = (
@@ -206,6 +207,13 @@ def _unsafe(archive: Path, seen: str, advice: str = _PACK_AGAIN) -> ArchiveError
 
 def _too_large(archive: Path, seen: str) -> ArchiveError:
     return _unsafe(archive, seen, _BOUNDS)
+
+
+def checksum(archive: Path) -> str:
+    """What tells an archive from another of its name: CRC-32 and length of what is packed, as gzip notes them last."""
+    with archive.open("rb") as file:
+        file.seek(max(0, archive.stat().st_size - _GZIP_TAIL_BYTES))
+        return file.read().hex()
 
 
 def versions(directory: Path) -> list[tuple[int, Path]]:

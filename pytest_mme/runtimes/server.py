@@ -6,6 +6,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pytest_mme.checks.bound import Checked
@@ -13,7 +14,7 @@ from pytest_mme.contract.client import ContractClient, Reply
 from pytest_mme.contract.deviations import Witness
 from pytest_mme.errors import ArchiveError, ContractError
 from pytest_mme.events import Event, Timeline
-from pytest_mme.models.archive import extract
+from pytest_mme.models.archive import checksum, extract
 from pytest_mme.models.builder import Model
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
 from pytest_mme.runtimes.asking import instance_body, known_answer, prediction
@@ -72,14 +73,25 @@ class Server(Checked):
         identifier = uuid.uuid4().hex
         folder = self.running.models / identifier / "model"
         try:
-            extract(model.archive, folder)
+            self._unpack(model, folder)
             self._timeline.name_model(identifier, model.name)
             self._identifiers[model.name] = identifier
-            self._call("load", model, lambda: self.client.load(identifier, self.running.place(folder)))
+            said = {"archive": checksum(model.archive)}
+            self._call("load", model, lambda: self.client.load(identifier, self.running.place(folder)), said=said)
         except (ArchiveError, ContractError, OSError):
             shutil.rmtree(folder.parent, ignore_errors=True)
             raise
         return identifier
+
+    def _unpack(self, model: Model, folder: Path) -> None:
+        try:
+            extract(model.archive, folder)
+        except ArchiveError as error:
+            detail = {"error": error.seen} | ({"archive": checksum(model.archive)} if model.archive.is_file() else {})
+            self._timeline.record(
+                "load", source="client", server=self.name, model=model.name, outcome="not unpacked", detail=detail
+            )
+            raise
 
     def list(self) -> list[dict[str, str]]:
         """`GET /models`, all pages: ``modelName`` (the id) and ``modelUrl`` of each.
@@ -122,15 +134,18 @@ class Server(Checked):
         model: Model,
         call: Callable[[], Reply],
         known: Mapping[str, Any] | None = None,
+        said: Mapping[str, Any] | None = None,
     ) -> Reply:
-        """Make a call of the contract and record it as the client saw it."""
-        start, outcome, detail = time.monotonic(), "no answer", {}
+        """Make a call of the contract and record it as the client saw it: *said*, and a good answer beside the *known*."""
+        start, outcome, detail = time.monotonic(), "no answer", dict(said or {})
         try:
             reply = self._witness.hear(kind, call())
             good = self.running.dialect.answered(reply) if kind == "invoke" else reply.ok
             outcome = "ok" if good else str(reply.status)
-            if known and good:
-                detail = {**known, "got": prediction(reply)}
+            if not good:
+                detail["error"] = reply.text
+            elif known:
+                detail |= {**known, "got": prediction(reply)}
         finally:
             self._timeline.record(
                 kind,

@@ -16,6 +16,7 @@ from pytest_mme.contract.dialects import CONTRACT, TENSORFLOW_A, Dialect
 from pytest_mme.events import Event, Timeline
 from pytest_mme.hosting import wire
 from pytest_mme.hosting.eviction import least_recently_used
+from pytest_mme.hosting.fetch import Fetched
 from pytest_mme.hosting.instance import Instance
 from tests.unit.contract.replay import (
     Container,
@@ -48,10 +49,10 @@ class Here:
 class Source:
     """Every archive is there, and holds its name."""
 
-    def fetch(self, target: str, folder: Path) -> int:
+    def fetch(self, target: str, folder: Path) -> Fetched:
         folder.mkdir(parents=True)
         (folder / "name").write_text(target)
-        return 1
+        return Fetched(bytes=1, checksum=target)
 
 
 class Hosted:

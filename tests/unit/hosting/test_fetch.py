@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from pytest_mme.hosting.fetch import S3Folder
+from pytest_mme.hosting.fetch import Fetched, S3Folder
 from pytest_mme.hosting.wire import WireError
 from tests import hostile
 
@@ -32,7 +32,8 @@ def source(body: Callable[[], Any]) -> S3Folder:
 
 def test_an_archive_is_unpacked_and_not_kept(tmp_path: Path) -> None:
     content = hostile.tar_of(hostile.member("1/saved_model.pb"))
-    assert source(lambda: io.BytesIO(content)).fetch("m.tar.gz", tmp_path / "id" / "model") == len(content)
+    fetched = source(lambda: io.BytesIO(content)).fetch("m.tar.gz", tmp_path / "id" / "model")
+    assert fetched == Fetched(bytes=len(content), checksum=content[-8:].hex())
     assert [path.name for path in (tmp_path / "id").iterdir()] == ["model"]
     assert (tmp_path / "id/model/1/saved_model.pb").is_file()
 

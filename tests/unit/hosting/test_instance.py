@@ -15,6 +15,7 @@ from pytest_mme.contract.dialects import CONTRACT
 from pytest_mme.events import Timeline
 from pytest_mme.hosting import wire
 from pytest_mme.hosting.eviction import least_recently_used
+from pytest_mme.hosting.fetch import Fetched
 from pytest_mme.hosting.instance import Instance
 from pytest_mme.hosting.lifecycle import Phase
 from pytest_mme.waiting import wait_for
@@ -60,8 +61,8 @@ class StoryServer:
 class StorySource:
     """Every archive is there."""
 
-    def fetch(self, target: str, folder: Path) -> int:
-        return 1
+    def fetch(self, target: str, folder: Path) -> Fetched:
+        return Fetched(bytes=1, checksum=target)
 
 
 class Story:

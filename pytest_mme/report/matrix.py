@@ -1,0 +1,271 @@
+"""Which archive runs on which TensorFlow: what events of many tests say together, as a table and as a document."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol, get_args
+
+from packaging.version import Version
+
+from pytest_mme.answers import Answer
+from pytest_mme.events import Event
+
+Verdict = Literal["differs", "answers", "request fails", "loads", "does not load"]
+"""*differs*: an answer was not the expected one; *request fails*: it was loaded, and no request was answered."""
+_WEIGHT = {verdict: -place for place, verdict in enumerate(get_args(Verdict))}
+_COLOURS: Mapping[Verdict, str] = {"differs": "yellow", "answers": "green", "loads": "green"}
+
+_ALREADY = "409"
+_NOISE = (
+    (r"\b[0-9a-f]{32} cannot be loaded: ", ""),
+    (r"Converting GraphDef to Graph has failed with an error: '", ""),
+    (r" in binary running on .*", ""),
+    (r"/[^\s'\"]*/(?=[\w.-]+)", "…/"),
+)
+_MOST_TOLD, _WIDEST, _NARROWEST, _GAP = 1000, 32, 12, 2  # characters
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What became of one archive on one version."""
+
+    verdict: Verdict
+    why: str | None = None
+    """The first line of why not; of *differs*, what was answered. None where there is nothing to explain."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What one test says of an archive on a version of TensorFlow."""
+
+    model: str
+    archive: str | None
+    """Tells two archives of one name apart: `models.archive.checksum`; None where it was not seen."""
+    tensorflow: str
+    cell: Cell
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        named = {"model": self.model, "archive": self.archive, "tensorflow": self.tensorflow}
+        return json.dumps(named | dataclasses.asdict(self.cell))
+
+    @classmethod
+    def from_json(cls, line: str) -> Entry:
+        """The entry that `to_json` wrote."""
+        fields = json.loads(line)
+        return cls(cell=Cell(verdict=fields.pop("verdict"), why=fields.pop("why")), **fields)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One archive."""
+
+    model: str
+    archive: str | None
+    label: str
+    """The model's name, and which of the archives of that name it is, where there are several."""
+    cells: Mapping[str, Cell]
+    """By version; none for a version that no test has tried it on."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """Archives by name, versions ascending."""
+
+    versions: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def better(one: Cell | None, other: Cell) -> Cell:
+    """Which of two cells tells more: a wrong answer, then a right one, …; the first of two that tell as much."""
+    return one if one is not None and _WEIGHT[one.verdict] >= _WEIGHT[other.verdict] else other
+
+
+def judged(events: Iterable[Event], versions: Mapping[str, str]) -> list[Entry]:
+    """What the events of one test say; *versions*: which TensorFlow each of its servers runs, by the server's name."""
+    stories: dict[tuple[str, str], _Story] = {}
+    cells: dict[tuple[str, str | None, str], Cell] = {}
+    for event in events:
+        version = versions.get(event.server or "")
+        if event.model is None or version is None:
+            continue
+        story = stories.setdefault((event.server or "", event.model), _Story())
+        if cell := story.hear(event):
+            place = (event.model, story.archive, version)
+            cells[place] = better(cells.get(place), cell)
+    return [
+        Entry(model=model, archive=archive, tensorflow=on, cell=cell) for (model, archive, on), cell in cells.items()
+    ]
+
+
+class _Story:
+    """One model on one server."""
+
+    def __init__(self) -> None:
+        self.archive: str | None = None
+        self._loaded = False
+
+    def hear(self, event: Event) -> Cell | None:
+        """What an event says of the archive; what the server saw itself of a load, its client saw, too."""
+        if event.kind in ("download", "load") and event.source in ("client", "hosting"):
+            self.archive = event.detail.get("archive", self.archive)
+            return self._downloaded(event) if event.kind == "download" else self._load(event)
+        if event.kind in ("invoke", "attempt") and self._loaded:
+            return _asked(event)
+        return None
+
+    def _downloaded(self, event: Event) -> Cell | None:
+        """That there is no such archive says nothing; that it cannot be unpacked does."""
+        self._loaded = False
+        refused = event.detail.get("refused")
+        return None if refused is None else Cell(verdict="does not load", why=first_line(refused))
+
+    def _load(self, event: Event) -> Cell:
+        self._loaded = event.outcome in ("ok", _ALREADY)
+        if self._loaded:
+            return Cell(verdict="loads")
+        return Cell(verdict="does not load", why=first_line(str(event.detail.get("error", ""))) or event.outcome)
+
+
+def _asked(event: Event) -> Cell | None:
+    if event.outcome == "ok":
+        return _answered(event.detail)
+    error = event.detail.get("error")  # a test's own view of a request has none: hosting's has
+    return None if error is None else Cell(verdict="request fails", why=first_line(str(error)) or event.outcome)
+
+
+def _answered(detail: Mapping[str, Any]) -> Cell:
+    if not {"expected", "got"} <= detail.keys() or Answer(**detail["expected"]) == detail["got"]:
+        return Cell(verdict="answers")
+    told = f"answered {detail['got']!r}, not {Answer(**detail['expected'])!r}"
+    return Cell(verdict="differs", why=_cut(told, _MOST_TOLD))
+
+
+def first_line(text: str) -> str:
+    """The first line of an error, without its JSON and what changes from run to run: ids, folders, host names."""
+    said = next((line.strip() for line in _message(text).splitlines() if line.strip()), "")
+    for pattern, replacement in _NOISE:
+        said = re.sub(pattern, replacement, said)
+    return said[:_MOST_TOLD]
+
+
+def _message(text: str) -> str:
+    try:
+        said = json.loads(text)
+    except ValueError:  # no JSON, or the beginning of some
+        return re.sub(r'^\s*\{\s*"error"\s*:\s*"', "", text).partition("\\n")[0]
+    found = said.get("error", said.get("message")) if isinstance(said, dict) else None
+    return found if isinstance(found, str) else text
+
+
+def merged(entries: Iterable[Entry], versions: Iterable[str] = ()) -> Matrix:
+    """One matrix of what tests say in any order; *versions*: columns that there are in any case."""
+    found = sorted(entries, key=lambda entry: (entry.model, entry.archive or "", entry.cell.why or ""))
+    archives: dict[str, set[str]] = {}
+    for entry in found:
+        archives.setdefault(entry.model, set()).update(filter(None, [entry.archive]))
+    rows: dict[tuple[str, str | None], dict[str, Cell]] = {}
+    for entry in found:
+        alone = next(iter(archives[entry.model]), None) if len(archives[entry.model]) == 1 else None
+        cells = rows.setdefault((entry.model, entry.archive or alone), {})
+        cells[entry.tensorflow] = better(cells.get(entry.tensorflow), entry.cell)
+    columns = sorted({*versions, *(entry.tensorflow for entry in found)}, key=Version)
+    return Matrix(versions=tuple(columns), rows=tuple(_rows(rows)))
+
+
+def _rows(found: Mapping[tuple[str, str | None], Mapping[str, Cell]]) -> Iterator[Row]:
+    names = [model for model, _ in found]
+    for (model, archive), cells in found.items():
+        label = model if names.count(model) == 1 else f"{model} ({(archive or 'unknown')[:8]})"
+        yield Row(model=model, archive=archive, label=label, cells=cells)
+
+
+def document(matrix: Matrix) -> dict[str, Any]:
+    """All of it, for JSON."""
+    return {"tensorflow": list(matrix.versions), "archives": [_archive(row, matrix.versions) for row in matrix.rows]}
+
+
+def _archive(row: Row, versions: Sequence[str]) -> dict[str, Any]:
+    on = {version: dataclasses.asdict(row.cells[version]) for version in versions if version in row.cells}
+    return {"model": row.model, "archive": row.archive, "on": on}
+
+
+class Terminal(Protocol):
+    """pytest's terminal writer."""
+
+    fullwidth: int
+
+    def line(self, s: str = "", **markup: bool) -> None:
+        """Write a line."""
+
+    def write(self, msg: str, **markup: bool) -> None:
+        """Write a part of one."""
+
+
+def show(matrix: Matrix, terminal: Terminal) -> None:
+    """Write the table, and below it why not."""
+    notes = _notes(matrix)
+    for columns in _blocks(matrix, terminal.fullwidth):
+        _show(matrix, columns, notes, terminal)
+    for (verdict, why), number in notes.items():
+        terminal.line(f"[{number}] {verdict}: {why}")
+
+
+def _notes(matrix: Matrix) -> dict[tuple[str, str], int]:
+    """The number of each reason, in the order of the table."""
+    cells = (row.cells[version] for row in matrix.rows for version in matrix.versions if version in row.cells)
+    reasons = dict.fromkeys((cell.verdict, cell.why) for cell in cells if cell.why is not None)
+    return {reason: number for number, reason in enumerate(reasons, start=1)}
+
+
+def _blocks(matrix: Matrix, width: int) -> Iterator[Sequence[str]]:
+    """As many versions at once as fit side by side."""
+    fit = max(1, (width - _label_width(matrix)) // (_NARROWEST + _GAP))
+    for first in range(0, len(matrix.versions), fit):
+        yield matrix.versions[first : first + fit]
+
+
+def _label_width(matrix: Matrix) -> int:
+    return max(len(row.label) for row in matrix.rows)
+
+
+def _show(matrix: Matrix, columns: Sequence[str], notes: Mapping[tuple[str, str], int], terminal: Terminal) -> None:
+    labels = _label_width(matrix)
+    most = max(_NARROWEST, min(_WIDEST, (terminal.fullwidth - labels) // len(columns) - _GAP))
+    lines = {row.label: [_cut(_text(row.cells.get(on), notes), most) for on in columns] for row in matrix.rows}
+    widths = [_GAP + max(map(len, column)) for column in zip(columns, *lines.values(), strict=True)]
+    widths[-1] = 0  # no blanks behind the last
+    terminal.line(" " * labels + "".join(map(_behind, columns, widths)))
+    for row in matrix.rows:
+        terminal.write(row.label.ljust(labels))
+        for on, text, width in zip(columns, lines[row.label], widths, strict=True):
+            terminal.write(_behind(text, width), **_colour(row.cells.get(on)))
+        terminal.line()
+
+
+def _behind(text: str, width: int) -> str:
+    """*text* with a gap before it."""
+    return " " * _GAP + text.ljust(width - _GAP)
+
+
+def _text(cell: Cell | None, notes: Mapping[tuple[str, str], int]) -> str:
+    """What stands in a cell: the verdict, or the number and beginning of why not."""
+    if cell is None:
+        return "-"
+    if cell.why is None:
+        return cell.verdict
+    number = notes[cell.verdict, cell.why]
+    if cell.verdict == "differs":
+        return f"[{number}] differs"
+    return f"[{number}] {re.sub(r'^[A-Z_]+: ', '', cell.why)}"
+
+
+def _colour(cell: Cell | None) -> dict[str, bool]:
+    return {} if cell is None else {_COLOURS.get(cell.verdict, "red"): True}
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
