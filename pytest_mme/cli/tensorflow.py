@@ -37,13 +37,14 @@ def about_versions() -> None:
 @tensorflow_app.command("list")
 def list_versions(cache: _Cache = _CACHE) -> None:
     """Show the versions that are here, with their sizes, and when they were last used."""
-    table = Table("version", "MiB", "last used", "where")
+    table = Table("version", "MiB", "last used")
     with contextlib.suppress(MMEError):
-        table.add_row(versions.installed(), "", "", "installed")
+        table.add_row(versions.installed(), "", "installed")
     for kept in _toolchain(cache).kept():
         used = datetime.fromtimestamp(kept.used).astimezone()
-        table.add_row(kept.version, f"{kept.size_bytes / _MIB:.0f}", f"{used:%Y-%m-%d %H:%M}", str(kept.directory))
+        table.add_row(kept.version, f"{kept.size_bytes / _MIB:.0f}", f"{used:%Y-%m-%d %H:%M}")
     console.print(table)
+    show_line(f"in {_folder(cache)}")
 
 
 @tensorflow_app.command("fetch")
@@ -75,8 +76,12 @@ def remove_versions(
         show_line(f"removed TensorFlow {version}")
 
 
+def _folder(cache: Path) -> Path:
+    return cache.absolute() / "tensorflow"
+
+
 def _toolchain(cache: Path) -> Toolchain:
-    return Toolchain(cache.absolute() / "tensorflow")
+    return Toolchain(_folder(cache))
 
 
 @contextlib.contextmanager

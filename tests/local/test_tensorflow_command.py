@@ -29,7 +29,7 @@ def tensorflow(*arguments: object) -> Result:
 def test_what_is_here_is_listed(cache: Path) -> None:
     done = tensorflow("list", "--cache", cache)
     assert done.exit_code == 0
-    for seen in (versions.installed(), "installed", "2.14.1", str(cache / "tensorflow" / "2.14.1")):
+    for seen in (versions.installed(), "installed", "2.14.1", f"in {cache / 'tensorflow'}\n"):
         assert seen in done.output
 
 
