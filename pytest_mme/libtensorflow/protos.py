@@ -29,8 +29,10 @@ def _message(name: str) -> Any:
     return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"tensorflow.{name}"))
 
 
+AssetFileDef = _message("AssetFileDef")
 AttrValue = _message("AttrValue")
 BundleEntryProto = _message("BundleEntryProto")
+CollectionDef = _message("CollectionDef")
 ConfigProto = _message("ConfigProto")
 Example = _message("Example")
 FunctionDef = _message("FunctionDef")

@@ -25,7 +25,7 @@ _BLOCK = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One variable."""
+    """One variable, or a slice of one."""
 
     key: str
     size: int
@@ -42,18 +42,22 @@ class DamagedError(Exception):
 
 
 def entries(index: Path) -> list[Entry]:
-    """The variables that an index lists; raises `DamagedError` when it is none."""
+    """The variables that an index lists; raises `DamagedError` when it is none.
+
+    Of one that is saved in slices, which `tf.compat.v1`'s partitioners make, each slice is an entry, and the whole is
+    none: it has no data of its own.
+    """
     table = index.read_bytes()
     if len(table) < _FOOTER_BYTES or table[-8:] != _MAGIC:
         raise DamagedError(f"{index.name} is cut or damaged: it does not end as an index does")
     try:
-        return [_entry(key, value) for key, value in _rows(table) if key]
+        read = ((key, protos.BundleEntryProto.FromString(value)) for key, value in _rows(table) if key)
+        return [_entry(key, entry) for key, entry in read if not entry.slices]
     except (ValueError, IndexError, struct.error, protos.DecodeError, cramjam.DecompressionError) as error:
         raise DamagedError(f"{index.name} is damaged: {error}") from error
 
 
-def _entry(key: bytes, value: bytes) -> Entry:
-    read = protos.BundleEntryProto.FromString(value)
+def _entry(key: bytes, read: Any) -> Entry:
     data_type = protos.data_type_name(read.dtype)
     return Entry(key.decode(errors="replace"), read.size, read.shard_id, read.offset, read.crc32c, data_type)
 

@@ -20,9 +20,11 @@ from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.signatures import Signature, read_signatures
 from pytest_mme.models import archive
 from pytest_mme.models.code import INFERENCE
+from pytest_mme.models.reached import answered, loaded, reached_functions, reached_nodes
 
 SERVE = "serve"
 """The tag of the graph that servers load."""
+_ASSETS = "saved_model_assets"  # tensorflow/cc/saved_model/constants.h
 _PB, _PBTXT = "saved_model.pb", "saved_model.pbtxt"
 
 
@@ -44,6 +46,15 @@ class Node:
     """Its `NodeDef`."""
     function: str
     """The function of the library that it is in; empty for the graph itself."""
+    is_read: bool
+    """Whether a loader has to understand it: it does not look into functions that nothing in the graph calls."""
+    runs: bool
+    """Whether it runs when the model is loaded or asked, as far as can be told without running it."""
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether a loader needs a device and a kernel for it: for all of the graph itself, of functions for what runs."""
+        return self.runs or not self.function
 
     @property
     def where(self) -> str:
@@ -102,10 +113,37 @@ class SavedModelFiles:
         """All operations of the served graph and of its functions."""
         graph = self.served.graph_def
         for node in graph.node:
-            yield Node(definition=node, function="")
+            yield Node(definition=node, function="", is_read=True, runs=node.name in self.running)
+        read, running = self._functions_read
         for function in graph.library.function:
+            name = function.signature.name
             for node in function.node_def:
-                yield Node(definition=node, function=function.signature.name)
+                yield Node(definition=node, function=name, is_read=name in read, runs=name in running)
+
+    @cached_property
+    def _functions_read(self) -> tuple[set[str], set[str]]:
+        """The functions that the graph calls anywhere, and those of them that run."""
+        nodes = self.served.graph_def.node
+        running = [node for node in nodes if node.name in self.running]
+        return reached_functions(self.served, nodes), reached_functions(self.served, running)
+
+    @cached_property
+    def running(self) -> set[str]:
+        """The names of the nodes of the graph itself that run."""
+        return self.filling | reached_nodes(self.served, answered(self.served))
+
+    @cached_property
+    def filling(self) -> set[str]:
+        """Those of them that run when it is loaded: they fill the variables and the tables."""
+        return reached_nodes(self.served, loaded(self.served))
+
+    @cached_property
+    def assets(self) -> list[Any]:
+        """The `AssetFileDef` of each file that the loader gives the graph's path to; TensorFlow 1 has a collection."""
+        if self.served.asset_file_def:
+            return list(self.served.asset_file_def)
+        packed = self.served.collection_def.get(_ASSETS, protos.CollectionDef()).any_list.value
+        return [protos.AssetFileDef.FromString(one.value) for one in packed]
 
     @cached_property
     def functions(self) -> set[str]:

@@ -22,11 +22,19 @@ class Registry:
 
     def __init__(self, releases: list[str], graph_def: list[int], ops: Mapping[str, Any]) -> None:
         self.releases, self._graph_def, self._ops = tuple(releases), graph_def, ops
-        self._columns = {_minor(release): number for number, release in enumerate(releases)}
+        self._columns = {versions.minor(release): number for number, release in enumerate(releases)}
 
-    def knows(self, version: str) -> bool:
-        """Whether anything is known of a TensorFlow *version*."""
-        return _minor(version) in self._columns
+    def serving(self, asked: str) -> str:
+        """The version that is asked for as servers' are; ``latest`` is the last that is known.
+
+        Raises ValueError for one that nothing is known of, and `UnavailableError` for ``installed`` where none is.
+        """
+        version = versions.installed() if asked == versions.INSTALLED else asked
+        return self.releases[-1] if asked == versions.LATEST else self._known(version)
+
+    def _known(self, version: str) -> str:
+        self._column(version)
+        return version
 
     def nearest_installed(self) -> str:
         """The installed TensorFlow, or the last release where none is installed, or one of which nothing is known."""
@@ -34,7 +42,7 @@ class Registry:
             installed = versions.installed()
         except UnavailableError:
             return self.releases[-1]
-        return installed if self.knows(installed) else self.releases[-1]
+        return installed if versions.minor(installed) in self._columns else self.releases[-1]
 
     def graph_def(self, version: str) -> int:
         """The GraphDef version of a release: what its graphs call themselves, and the newest that it promises to run."""
@@ -42,7 +50,7 @@ class Registry:
 
     def _column(self, version: str) -> int:
         try:
-            return self._columns[_minor(version)]
+            return self._columns[versions.minor(version)]
         except KeyError:
             first, last = self.releases[0], self.releases[-1]
             raise ValueError(f"nothing is known of TensorFlow {version}: there is {first} to {last}") from None
@@ -85,10 +93,6 @@ class Registry:
 
 def _within(span: list[int], column: int) -> bool:
     return span[0] <= column <= span[1]
-
-
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])
 
 
 @functools.cache

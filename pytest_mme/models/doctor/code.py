@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,62 +45,89 @@ MODULE_STATE = Kind(
 KINDS = (REQUIREMENTS, NO_PYTHON, IMPORTS_TENSORFLOW, MODULE_STATE)
 
 _TENSORFLOW = {"tensorflow", "keras", "tf_keras"}
-_MUTABLE = (ast.Dict, ast.List, ast.Set, ast.DictComp, ast.ListComp, ast.SetComp)
-_MAKES_MUTABLE = {"dict", "list", "set", "defaultdict", "deque", "OrderedDict", "Counter"}
+_CHANGING = {
+    *("add", "append", "appendleft", "clear", "difference_update", "discard", "extend", "extendleft", "insert"),
+    *("intersection_update", "pop", "popitem", "popleft", "remove", "reverse", "rotate", "setdefault", "sort"),
+    *("symmetric_difference_update", "update"),
+}
+"""The methods of collections that change them."""
 
 
 def look(archive: Inspection) -> Iterator[Finding]:
     """What is wrong with the code."""
-    if archive.root is None:
-        return
-    requirements = archive.root / "code" / "requirements.txt"
-    if requirements.is_file() and (lines := _lines(requirements)):
-        yield Finding(kind=REQUIREMENTS, where="code/requirements.txt", fact=", ".join(lines[:5]))
+    if wanted := requirements(archive):
+        yield Finding(kind=REQUIREMENTS, where="code/requirements.txt", fact=", ".join(wanted[:5]))
     if archive.code:
         yield from _inference(archive.code)
 
 
-def _lines(requirements: Path) -> list[str]:
-    lines = (line.partition("#")[0].strip() for line in requirements.read_text(errors="replace").splitlines())
+def requirements(archive: Inspection) -> list[str]:
+    """The lines of ``code/requirements.txt``, without comments."""
+    path = archive.root and archive.root / "code" / "requirements.txt"
+    if not path or not path.is_file():
+        return []
+    lines = (line.partition("#")[0].strip() for line in path.read_text(errors="replace").splitlines())
     return [line for line in lines if line]
+
+
+def imports(archive: Inspection) -> list[str]:
+    """The packages that ``code/inference.py`` imports, wherever in it; nothing of one that is no Python."""
+    try:
+        tree = _parsed(archive.code) if archive.code else ast.Module([], [])
+    except (SyntaxError, ValueError):
+        return []
+    return sorted({name for node in ast.walk(tree) for name in _imported(node)})
+
+
+def _parsed(code: Path) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an odd escape is none of the doctor's business, nor of `-W error`
+        return ast.parse(code.read_bytes())
 
 
 def _inference(code: Path) -> Iterator[Finding]:
     where = f"code/{code.name}"
     try:
-        tree = ast.parse(code.read_bytes())
+        tree = _parsed(code)
     except (SyntaxError, ValueError) as error:
         yield Finding(kind=NO_PYTHON, where=where, fact=str(error))
         return
     for node in tree.body:
         if found := _TENSORFLOW.intersection(_imported(node)):
             yield Finding(kind=IMPORTS_TENSORFLOW, where=where, fact=f"line {node.lineno}: {', '.join(sorted(found))}")
-    changed = {name.id for name in ast.walk(tree) if isinstance(name, ast.Name)} & set(_state(tree))
-    if changed:
-        yield Finding(kind=MODULE_STATE, where=where, fact=", ".join(sorted(changed)))
+    if state := _rebound(tree) | (_at_the_top(tree) & _changed(tree)):
+        yield Finding(kind=MODULE_STATE, where=where, fact=", ".join(sorted(state)))
 
 
-def _imported(node: ast.stmt) -> set[str]:
+def _imported(node: ast.AST) -> set[str]:
     if isinstance(node, ast.Import):
         return {alias.name.partition(".")[0] for alias in node.names}
     return {str(node.module).partition(".")[0]} if isinstance(node, ast.ImportFrom) and not node.level else set()
 
 
-def _state(tree: ast.Module) -> Iterator[str]:
-    """Names at the top that functions rebind, or that hold what can be changed; constants by name are left out."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Global):
-            yield from node.names
-    for node in tree.body:
-        targets = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        )
-        value = getattr(node, "value", None)
-        for target in targets:
-            if isinstance(target, ast.Name) and not target.id.isupper() and _is_mutable(value):
-                yield target.id
+def _rebound(tree: ast.Module) -> set[str]:
+    """Names of the module that functions give another value."""
+    return {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
 
 
-def _is_mutable(value: ast.expr | None) -> bool:
-    made = isinstance(value, ast.Call) and getattr(value.func, "id", getattr(value.func, "attr", "")) in _MAKES_MUTABLE
-    return made or isinstance(value, _MUTABLE)
+def _at_the_top(tree: ast.Module) -> set[str]:
+    """Names of the module that are given a value as it is imported."""
+    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    targets += [node.target for node in tree.body if isinstance(node, ast.AnnAssign)]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def _changed(tree: ast.Module) -> set[str]:
+    """What functions put something into, or take something out of."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    changed = (_changes(node) for function in functions for node in ast.walk(function))
+    return {value.id for value in changed if isinstance(value, ast.Name)}
+
+
+def _changes(node: ast.AST) -> ast.expr | None:
+    """What a piece of code changes in place: ``x`` of ``x[1] = 2``, ``del x[1]`` and ``x.append(2)``."""
+    if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
+        return node.value
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CHANGING:
+        return node.func.value
+    return None

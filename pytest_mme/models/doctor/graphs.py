@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from pytest_mme import versions
 from pytest_mme.libtensorflow import protos
 from pytest_mme.models.doctor.finding import Finding, Kind
 from pytest_mme.models.inspect import Node, SavedModelFiles
+from pytest_mme.models.reached import calls
 from pytest_mme.models.registry import registry
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
 
@@ -44,15 +46,16 @@ CUSTOM_OP = Kind(
     code="MME304",
     severity="error",
     title="a custom operation",
-    why="it does not load unless its library is loaded first: Op type not registered",
+    why="it does not load unless its library is loaded first: Op type not registered. TensorFlow Serving brings some "
+    "of TensorFlow Text's along, and from 2.11 on those of TensorFlow Decision Forests",
     advice="serve it in an image that loads the library; test it with op_libraries=",
-    source=_REGISTRY,
+    source=_REGISTRY + "; TensorFlow Serving, release notes of 2.0; TensorFlow Decision Forests, its page on Serving",
 )
 NO_CPU_KERNEL = Kind(
     code="MME305",
     severity="warning",
     title="an operation without a kernel for the CPU",
-    why="it loads, and fails when it is asked: No OpKernel was registered",
+    why="it does not load, or fails when it is asked: No OpKernel was registered",
     advice="serve it on a GPU, or export the model without it",
     source=_REGISTRY,
 )
@@ -155,6 +158,8 @@ _INFORM = {"debug_name"}
 """Attributes that change nothing, as those do whose names begin with an underscore: notes of whoever built the graph."""
 _DECLARED_ONLY = {("GatherNd", "bad_indices_policy", "2.17")}
 """Attributes that a release has and does not heed (measured: docs/versions.md)."""
+_REWRITTEN = {"AccumulateNV2"}
+"""Operations that need no kernel: the runtime rewrites them (core/common_runtime/accumulate_n_optimizer.cc; measured)."""
 _BYTES_OF_A_NUMBER = 2
 """In JSON at the least, with its comma."""
 _MAX_BODY_BYTES = 6_291_456
@@ -173,30 +178,24 @@ def look(model: SavedModelFiles) -> Iterator[Finding]:
 
 
 def _of_nodes(model: SavedModelFiles) -> Iterator[Finding]:
-    for node in model.nodes():
+    for node in filter(lambda node: node.is_read, model.nodes()):
         op = node.definition.op
         if op not in model.functions and registry().span(op) is None:
             yield Finding(kind=CUSTOM_OP, where=model.name, fact=f"{op}, at {node.where}")
-        if "GPU" in node.definition.device.upper():
-            yield Finding(kind=GPU_ONLY, where=model.name, fact=f"{node.where} on {node.definition.device}")
-        yield from _of_attributes(model, node)
+        for name, value in node.definition.attr.items():
+            for number in _types_in(value):
+                if number % _REFERENCES not in _TYPES:
+                    yield Finding(kind=UNKNOWN_TYPE, where=model.name, fact=f"{name}={number} of {node.where}")
+        if node.is_placed:
+            yield from _of_placed(model, node)
 
 
-def _of_attributes(model: SavedModelFiles, node: Node) -> Iterator[Finding]:
-    for name, value in node.definition.attr.items():
-        for called in _functions_in(value):
-            if called not in model.functions:
-                yield Finding(kind=MISSING_FUNCTION, where=model.name, fact=f"{called}, called by {node.where}")
-        for number in _types_in(value):
-            if number % _REFERENCES not in _TYPES:
-                yield Finding(kind=UNKNOWN_TYPE, where=model.name, fact=f"{name}={number} of {node.where}")
-
-
-def _functions_in(value: Any) -> list[str]:
-    """What an attribute calls; what only informs, such as of a function's gradient, is none."""
-    if value.HasField("func"):
-        return [value.func.name] if value.func.name else []
-    return [function.name for function in value.list.func if function.name]
+def _of_placed(model: SavedModelFiles, node: Node) -> Iterator[Finding]:
+    if "GPU" in node.definition.device.upper():
+        yield Finding(kind=GPU_ONLY, where=model.name, fact=f"{node.where} on {node.definition.device}")
+    for called in calls(node.definition):
+        if called not in model.functions:
+            yield Finding(kind=MISSING_FUNCTION, where=model.name, fact=f"{called}, called by {node.where}")
 
 
 def _types_in(value: Any) -> list[int]:
@@ -215,7 +214,7 @@ def _signatures(model: SavedModelFiles) -> Iterator[Finding]:
         for key, spec in signature.inputs.items():
             numbers = math.prod(size or 1 for size in spec.shape or ())
             if numbers * _BYTES_OF_A_NUMBER > _MAX_BODY_BYTES:
-                fact = f"{name}: {key}, {numbers} numbers for one instance"
+                fact = f"{name}: {key}, {numbers} numbers at the least"
                 yield Finding(kind=LARGE_REQUEST, where=model.name, fact=fact)
         if missing := [tensor for tensor in tensors if tensor.partition(":")[0] not in there]:
             yield Finding(kind=BROKEN_SIGNATURE, where=model.name, fact=f"{name}: {missing[0]}")
@@ -237,7 +236,7 @@ def look_for(model: SavedModelFiles, version: str) -> Iterator[Finding]:
 
 
 def _of_nodes_for(model: SavedModelFiles, version: str) -> Iterator[Finding]:
-    for node in model.nodes():
+    for node in filter(lambda node: node.is_read, model.nodes()):
         op = node.definition.op
         span = registry().span(op)
         if span is None or op in model.functions:
@@ -246,7 +245,7 @@ def _of_nodes_for(model: SavedModelFiles, version: str) -> Iterator[Finding]:
             fact = f"{op}, at {node.where}: it is in {span[0]} to {span[1]}"
             yield Finding(kind=LATER_OP, where=model.name, tensorflow=version, fact=fact)
             continue
-        if not registry().runs_on_cpu(op, version):
+        if node.is_placed and op not in _REWRITTEN and not registry().runs_on_cpu(op, version):
             yield Finding(kind=NO_CPU_KERNEL, where=model.name, tensorflow=version, fact=f"{op}, at {node.where}")
         yield from _attributes(model, node, version)
 
@@ -256,8 +255,8 @@ def _attributes(model: SavedModelFiles, node: Node, version: str) -> Iterator[Fi
     for name, value in node.definition.attr.items():
         if name.startswith("_") or name in _INFORM:
             continue
-        if not known.has_attribute(op, name, version) or (op, name, _minor(version)) in _DECLARED_ONLY:
-            if _serialised(value) not in (known.default(op, name), model.default(op, name)):
+        if not known.has_attribute(op, name, version) or (op, name, versions.minor(version)) in _DECLARED_ONLY:
+            if node.runs and _serialised(value) not in (known.default(op, name), model.default(op, name)):
                 since = known.attribute_since(op, name)
                 fact = f"{name} of {op}, at {node.where}: " + (
                     f"known since {since}" if since else "known to no release"
@@ -284,10 +283,6 @@ def _once(findings: Iterator[Finding]) -> Iterator[Finding]:
         if what not in seen:
             seen.add(what)
             yield finding
-
-
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])
 
 
 def _is_later(exporter: str, version: str) -> bool:

@@ -18,7 +18,16 @@ _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 
 
 def _read_absent_asset(meta_graph: Any) -> None:
-    path = _read_at_load(meta_graph, "asset", f"assets/{_VOCABULARY}")
+    _track(meta_graph, _read_at_load(meta_graph, "asset", f"assets/{_VOCABULARY}"))
+
+
+def _track_absent_asset(meta_graph: Any) -> None:
+    nodes = Nodes(meta_graph.graph_def.node, "forged_unread_")
+    _track(meta_graph, nodes.constant("DT_STRING", f"assets/{_VOCABULARY}".encode()))
+
+
+def _track(meta_graph: Any, path: str) -> None:
+    """Tell the loader that the constant *path* is to hold the vocabulary's true path."""
     asset = meta_graph.asset_file_def.add(filename=_VOCABULARY)
     asset.tensor_info.name, asset.tensor_info.dtype = f"{path}:0", protos.data_type_number("DT_STRING")
     asset.tensor_info.tensor_shape.SetInParent()
@@ -70,6 +79,12 @@ FORGERIES = (
         about="A lookup table reads an asset that is not in `assets/`: only `saved_model.pb` and `variables/` were "
         "copied.",
         change=of_each_graph(_read_absent_asset),
+    ),
+    Forgery(
+        name="missing-asset-unread",
+        about="An asset that is tracked, and that nothing reads, is not in `assets/`.",
+        change=of_each_graph(_track_absent_asset),
+        keeps_answers=True,
     ),
     Forgery(
         name="absolute-asset-path",

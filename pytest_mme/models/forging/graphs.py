@@ -1,10 +1,12 @@
 """What the graph does: nodes that this TensorFlow cannot read, place or run, ahead of every answer of the model.
 
-The nodes are added, and the answers wait for them: so each forgery is the same in every model.
+The nodes are added, and the answers wait for them unless they are to be unused: so each forgery is the same in every
+model.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,10 +21,10 @@ _UNKNOWN_TYPE = 99  # tensorflow/core/framework/types.proto of 2.21 ends at 33; 
 _NEW_ATTRIBUTE = "attribute_from_the_future"
 
 
-def _add(meta_graph: Any, op: str, *, name: str, **attributes: Any) -> Any:
-    """Append a node that every answer waits for, and return it."""
+def _add(meta_graph: Any, op: str, *, name: str, used: bool = True, **attributes: Any) -> Any:
+    """Append a node that every answer waits for, or none if it is not *used*, and return it."""
     graph = meta_graph.graph_def
-    answering = _answering(meta_graph)
+    answering = _answering(meta_graph) if used else []
     added = Nodes(graph.node, "forged_").add(op, name=name, **attributes)
     for node in answering:
         node.input.append(f"^{added}")
@@ -41,16 +43,20 @@ def _answering(meta_graph: Any) -> list[Any]:
     )
 
 
-def _add_unknown_op(meta_graph: Any) -> None:
-    _add(meta_graph, _UNKNOWN_OP, name="unknown_op")
+def _add_unknown_op(meta_graph: Any, *, used: bool = True) -> None:
+    _add(meta_graph, _UNKNOWN_OP, name="unknown_op", used=used)
 
 
-def _add_unknown_op_in_function(meta_graph: Any) -> None:
-    _call(meta_graph, _add_function(meta_graph, "forged_unknown", _UNKNOWN_OP))
+def _add_unknown_op_in_function(meta_graph: Any, *, used: bool = True) -> None:
+    _call(meta_graph, _add_function(meta_graph, "forged_unknown", _UNKNOWN_OP), used=used)
 
 
-def _call_missing_function(meta_graph: Any) -> None:
-    _call(meta_graph, "forged_missing")
+def _add_unknown_op_in_uncalled_function(meta_graph: Any) -> None:
+    _add_function(meta_graph, "forged_unknown", _UNKNOWN_OP)
+
+
+def _call_missing_function(meta_graph: Any, *, used: bool = True) -> None:
+    _call(meta_graph, "forged_missing", used=used)
 
 
 def _call_function_that_calls_missing_one(meta_graph: Any) -> None:
@@ -58,8 +64,8 @@ def _call_function_that_calls_missing_one(meta_graph: Any) -> None:
     _call(meta_graph, _add_function(meta_graph, "forged_caller", "StatefulPartitionedCall", **calling))
 
 
-def _call(meta_graph: Any, function: str) -> None:
-    _add(meta_graph, "StatefulPartitionedCall", name=f"calls_{function}", **_calling(function))
+def _call(meta_graph: Any, function: str, *, used: bool = True) -> None:
+    _add(meta_graph, "StatefulPartitionedCall", name=f"calls_{function}", used=used, **_calling(function))
 
 
 def _calling(function: str) -> dict[str, Any]:
@@ -94,9 +100,10 @@ def _add_unknown_type(meta_graph: Any) -> None:
     _add(meta_graph, "Placeholder", name="unknown_dtype", dtype=protos.AttrValue(type=_UNKNOWN_TYPE), shape=shape())
 
 
-def _place_on_gpu(meta_graph: Any) -> None:
+def _place_on_gpu(meta_graph: Any, *, used: bool = True) -> None:
     zero = protos.AttrValue(tensor=protos.TensorProto(dtype=1, tensor_shape=shape(), float_val=[0.0]))
-    _add(meta_graph, "Const", name="on_gpu", dtype=type_of("DT_FLOAT"), value=zero).device = "/device:GPU:0"
+    on_gpu = _add(meta_graph, "Const", name="on_gpu", used=used, dtype=type_of("DT_FLOAT"), value=zero)
+    on_gpu.device = "/device:GPU:0"
 
 
 FORGERIES = (
@@ -110,6 +117,23 @@ FORGERIES = (
         name="unknown-op-in-function",
         about="A function of the graph uses an op that TensorFlow does not know; what `tf.function` traced lies there.",
         change=of_each_graph(_add_unknown_op_in_function),
+    ),
+    Forgery(
+        name="unknown-op-unused",
+        about="The graph has an op that TensorFlow does not know, and no answer needs it: what was there for training.",
+        change=of_each_graph(functools.partial(_add_unknown_op, used=False)),
+    ),
+    Forgery(
+        name="unknown-op-in-function-unused",
+        about="A function of the graph uses an op that TensorFlow does not know, and no answer needs the function.",
+        change=of_each_graph(functools.partial(_add_unknown_op_in_function, used=False)),
+    ),
+    Forgery(
+        name="unknown-op-in-uncalled-function",
+        about="A function that nothing calls uses an op that TensorFlow does not know: what `tf.function` traced for "
+        "training, or for another device.",
+        change=of_each_graph(_add_unknown_op_in_uncalled_function),
+        keeps_answers=True,
     ),
     Forgery(
         name="attribute-from-the-future-default",
@@ -136,6 +160,11 @@ FORGERIES = (
         change=of_each_graph(_call_missing_function),
     ),
     Forgery(
+        name="missing-function-unused",
+        about="The graph calls a function that its library does not have, and no answer needs it.",
+        change=of_each_graph(functools.partial(_call_missing_function, used=False)),
+    ),
+    Forgery(
         name="missing-nested-function",
         about="A function of the graph calls one that the library does not have: a tool that edits graphs dropped it.",
         change=of_each_graph(_call_function_that_calls_missing_one),
@@ -145,6 +174,12 @@ FORGERIES = (
         about="A node is placed on a GPU by name: saved from within `tf.device('/GPU:0')` of TensorFlow 1, served on "
         "a CPU.",
         change=of_each_graph(_place_on_gpu),
+        keeps_answers=True,
+    ),
+    Forgery(
+        name="gpu-only-placement-unused",
+        about="A node is placed on a GPU by name, and no answer needs it: an optimizer's, of TensorFlow 1.",
+        change=of_each_graph(functools.partial(_place_on_gpu, used=False)),
         keeps_answers=True,
     ),
 )

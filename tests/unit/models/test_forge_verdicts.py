@@ -37,6 +37,9 @@ ANSWERS = Verdict("answer")
 NOT_THERE = Verdict("load", "NOT_FOUND", "Could not find SavedModel .pb or .pbtxt at supplied export directory path")
 GARBAGE = Verdict("load", "DATA_LOSS", "saved_model.pb as binary proto")
 NO_VARIABLE = Verdict("predict", "FAILED_PRECONDITION", "Could not find variable w")
+UNKNOWN_OP = Verdict("load", "NOT_FOUND", "Op type not registered 'OpFromTheFuture' in binary running on")
+NO_FUNCTION = Verdict("load", "INVALID_ARGUMENT", 'Failed to find function "forged_missing"')
+NO_GPU = Verdict("load", "INVALID_ARGUMENT", "was explicitly assigned to /device:GPU:0 but available devices are")
 
 # TensorFlow 2.21, on a CPU.
 VERDICTS = {
@@ -51,19 +54,21 @@ VERDICTS = {
     "absent-tag": Verdict("load", "NOT_FOUND", "Could not find meta graph def matching supplied tags: { serve }"),
     "wrong-signature": Verdict("predict", "KIT", "the graph has no tensor 'tensor_that_is_not_there:0'"),
     "missing-signature": Verdict("predict", "KIT", "no signature 'serving_default'"),
-    "unknown-op": Verdict("load", "NOT_FOUND", "Op type not registered 'OpFromTheFuture' in binary running on"),
-    "unknown-op-in-function": Verdict(
-        "load", "NOT_FOUND", "Op type not registered 'OpFromTheFuture' in binary running on"
-    ),
+    "unknown-op": UNKNOWN_OP,
+    "unknown-op-in-function": UNKNOWN_OP,
+    "unknown-op-unused": UNKNOWN_OP,
+    "unknown-op-in-function-unused": UNKNOWN_OP,
+    "unknown-op-in-uncalled-function": ANSWERS,
     "attribute-from-the-future-default": ANSWERS,
     "attribute-from-the-future": ANSWERS,
     "unknown-dtype": Verdict("load", "INVALID_ARGUMENT", "AttrValue has invalid DataType enum: 99"),
-    "missing-function": Verdict("load", "INVALID_ARGUMENT", 'Failed to find function "forged_missing"'),
+    "missing-function": NO_FUNCTION,
+    "missing-function-unused": NO_FUNCTION,
     "missing-nested-function": Verdict("predict", "NOT_FOUND", "Function forged_missing_within is not defined"),
-    "gpu-only-placement": Verdict(
-        "load", "INVALID_ARGUMENT", "was explicitly assigned to /device:GPU:0 but available devices are"
-    ),
+    "gpu-only-placement": NO_GPU,
+    "gpu-only-placement-unused": NO_GPU,
     "missing-asset": Verdict("load", "NOT_FOUND", "assets/vocabulary.txt; No such file or directory"),
+    "missing-asset-unread": ANSWERS,
     "absolute-asset-path": Verdict("load", "NOT_FOUND", "/home/nobody/training/vocabulary.txt; No such file"),
     "cut-pb": Verdict("load", "OUT_OF_RANGE", "Read less bytes than requested"),
     "empty-pb": Verdict("load", "NOT_FOUND", "Could not find meta graph def matching supplied tags: { serve }"),

@@ -55,6 +55,14 @@ def test_a_patch_release_counts_as_the_last_of_its_minor_version() -> None:
 
 @pytest.mark.parametrize("version", ["2.4.4", "1.15", "9.1.0", "nightly"])
 def test_what_nothing_is_known_of(version: str) -> None:
-    assert not registry().knows(version)
-    with pytest.raises(ValueError, match=f"nothing is known of TensorFlow {version}"):
-        registry().graph_def(version)
+    for ask in (registry().graph_def, registry().serving):
+        with pytest.raises(ValueError, match=f"nothing is known of TensorFlow {version}"):
+            ask(version)
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [("2.15.1", "2.15.1"), ("2.15", "2.15"), ("latest", registry().releases[-1]), ("installed", versions.installed())],
+)
+def test_the_version_that_is_meant(asked: str, meant: str) -> None:
+    assert registry().serving(asked) == meant

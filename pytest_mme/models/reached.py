@@ -1,0 +1,87 @@
+"""What of a graph runs when a server loads the model and asks it: a graph holds much that only training needed.
+
+What the loader looks at beyond that was measured: docs/versions.md, the forgeries that end in ``-unused``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+# What the C++ loader runs by itself: `RunRestore` of tensorflow/cc/saved_model/loader.cc for the variables, `GetInitOp` of
+# loader_util.cc for a signature of its own, or else a collection.
+_INTERNAL = "__saved_model_"
+_INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
+
+
+def reached_nodes(meta_graph: Any, wanted: Iterable[str]) -> set[str]:
+    """The names of the graph's nodes that must run for the *wanted* tensors and operations; those are among them."""
+    nodes = {node.name: node for node in meta_graph.graph_def.node}
+    reached: set[str] = set()
+    left = list(wanted)
+    while left:
+        name = _node(left.pop())
+        if name in nodes and name not in reached:
+            reached.add(name)
+            left += nodes[name].input
+    return reached
+
+
+def answered(meta_graph: Any) -> Iterator[str]:
+    """The tensors that the signatures answer with."""
+    for name, signature in meta_graph.signature_def.items():
+        if not name.startswith(_INTERNAL):
+            yield from _outputs(signature)
+
+
+def _outputs(signature: Any) -> Iterator[str]:
+    for tensor in signature.outputs.values():
+        sparse = tensor.coo_sparse
+        yield tensor.name
+        yield from (sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name)
+        yield from (part.name for part in tensor.composite_tensor.components)
+
+
+def loaded(meta_graph: Any) -> Iterator[str]:
+    """What the loader runs by itself: it restores the variables, then initialises."""
+    yield meta_graph.saver_def.restore_op_name
+    for name, signature in meta_graph.signature_def.items():
+        if name.startswith(_INTERNAL):
+            yield from _outputs(signature)
+    for key in _INIT_COLLECTIONS:
+        if key in meta_graph.collection_def:
+            yield from meta_graph.collection_def[key].node_list.value
+
+
+def _node(reference: str) -> str:
+    """Of ``name``, ``name:0`` and ``^name``."""
+    return reference.removeprefix("^").partition(":")[0]
+
+
+def reached_functions(meta_graph: Any, nodes: Iterable[Any]) -> set[str]:
+    """The names of the library's functions that these nodes call, and those that they call in their turn.
+
+    What a function needs not for its results is counted, too: a loader leaves out less of that.
+    """
+    library = {function.signature.name: function for function in meta_graph.graph_def.library.function}
+    reached: set[str] = set()
+    left = [name for node in nodes for name in _may_call(node)]
+    while left:
+        name = left.pop()
+        if name in library and name not in reached:
+            reached.add(name)
+            left += (called for node in library[name].node_def for called in _may_call(node))
+    return reached
+
+
+def _may_call(node: Any) -> Iterator[str]:
+    """A function may be called as if it were an operation."""
+    yield node.op
+    yield from calls(node)
+
+
+def calls(node: Any) -> Iterator[str]:
+    """The functions that a node's attributes name; what only informs, such as of its gradient, is none of them."""
+    for value in node.attr.values():
+        functions: Iterable[Any] = [value.func] if value.HasField("func") else value.list.func
+        yield from (function.name for function in functions if function.name)
