@@ -117,11 +117,10 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     """With `--mme-doctor`, an archive is a test."""
     if not parent.config.stash[SETTINGS].doctor.value or not file_path.name.endswith(".tar.gz"):
         return None
-    from pytest_mme.models.registry import registry
     from pytest_mme.report.doctor import ArchiveFile
 
     collected: ArchiveFile = ArchiveFile.from_parent(parent, path=file_path)
-    collected.versions = asked_versions(parent.config) or (registry().nearest_installed(),)
+    collected.asked = parent.config.stash[SETTINGS].tf.value
     return collected
 
 
@@ -146,9 +145,10 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 
 def _may_start_servers(session: pytest.Session) -> bool:
-    """Under xdist only the workers know."""
+    """Under xdist only the workers know; archives that are tests start none."""
     wants = any("mme_tf" in getattr(item, "fixturenames", ()) for item in session.items)
-    return wants or session.config.pluginmanager.has_plugin("dsession")
+    under_xdist = session.config.pluginmanager.has_plugin("dsession")
+    return wants or (under_xdist and not session.config.stash[SETTINGS].doctor.value)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

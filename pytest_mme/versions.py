@@ -31,6 +31,11 @@ def is_exact(asked: str) -> bool:
     return asked.count(".") >= 2
 
 
+def minor(version: str) -> str:
+    """``2.15`` of ``2.15.1``."""
+    return ".".join(version.split(".")[:2])
+
+
 def installed() -> str:
     """The version of the installed TensorFlow, whichever wheel it came in; raises `UnavailableError`."""
     for wheel in ("tensorflow", "tensorflow-cpu"):

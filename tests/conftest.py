@@ -54,18 +54,18 @@ def _found(engine: docker.DockerClient, name: str) -> str:
 
 @pytest.fixture(scope="session")
 def derived(engine: docker.DockerClient, server_image: str) -> Iterator[Callable[..., str]]:
-    """Makes an image of the embedded server's by more lines of a Dockerfile; its name. All go with the session."""
+    """Makes an image, of the embedded server's, by more lines of a Dockerfile; its name. All go with the session."""
     names: dict[tuple[str, ...], str] = {}
     with contextlib.ExitStack() as undo:
 
-        def derive(*lines: str) -> str:
-            if lines not in names:
+        def derive(*lines: str, base: str = server_image) -> str:
+            written = (f"FROM {base}", *lines)
+            if written not in names:
                 name = f"mme-test:{uuid.uuid4().hex[:12]}"
-                dockerfile = io.BytesIO("\n".join((f"FROM {server_image}", *lines)).encode())
-                engine.images.build(fileobj=dockerfile, tag=name, rm=True)
+                engine.images.build(fileobj=io.BytesIO("\n".join(written).encode()), tag=name, rm=True)
                 undo.callback(engine.images.remove, name, force=True)
-                names[lines] = name
-            return names[lines]
+                names[written] = name
+            return names[written]
 
         yield derive
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 from rich.text import Text
 
-from pytest_mme.cli.output import console
+from pytest_mme.cli.output import checked, console, explained, show_error
 from pytest_mme.errors import ArchiveError
 from pytest_mme.models.doctor import Finding, diagnose
+from pytest_mme.models.doctor.code import imports, requirements
 from pytest_mme.models.inspect import Inspection, SavedModelFiles, inspected
 from pytest_mme.models.registry import registry
-from pytest_mme.report.doctor import explained, heading, matters
+from pytest_mme.report.doctor import heading, lines, matters
+from pytest_mme.runtimes.engine import connect, find_image
+from pytest_mme.runtimes.image_tensorflow import tensorflow_in
+from pytest_mme.settings import Settings
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 _UNREADABLE = 2
@@ -30,42 +36,72 @@ def examine_archives(
     ],
     tf: Annotated[
         Optional[list[str]],  # noqa: UP045  typer reads annotations
-        typer.Option(help="The TensorFlow that will serve it; several times for several.", metavar="VERSION"),
+        typer.Option(
+            help="The TensorFlow that will serve it: `2.15.1`, `2.15`, `installed`, or `latest`, the last that is known. "
+            "Several times for several.",
+            metavar="VERSION",
+        ),
+    ] = None,
+    image: Annotated[
+        Optional[list[str]],  # noqa: UP045  typer reads annotations
+        typer.Option(
+            help="The image that will serve it: its TensorFlow is looked up in it, by a container that runs for a "
+            "moment. Several times for several.",
+            metavar="IMAGE",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
     """Say what is in archives and what will go wrong with them on a multi-model endpoint. No TensorFlow is needed.
 
-    Exit status: 0 when there is no error and no warning, 1 when there is, 2 when an archive is none. Without --tf it is
-    examined for the installed TensorFlow, or else for the last release that is known.
+    Exit status: 0 when there is no error and no warning, 1 when there is, 2 when an archive is none or cannot be read.
+    Without --tf and --image it is examined for the installed TensorFlow, or else for the last release that is known.
 
         pytest-mme doctor dist/*.tar.gz --tf 2.12.1 --tf 2.20
+
+        pytest-mme doctor dist/*.tar.gz --image my-multi-model-server:latest
     """
-    serving = _serving(tf)
-    found: dict[str, Any] = {}
-    worst = 0
-    for path in archives:
-        try:
-            with inspected(path) as archive:
-                findings = diagnose(archive, serving)
-                found[str(path)] = {**_contents(archive), "findings": [_fields(finding) for finding in findings]}
-                if not as_json:
-                    _show(archive, findings)
-        except ArchiveError as error:
-            console.print(str(error), style="red", markup=False)
-            raise typer.Exit(_UNREADABLE) from error
-        worst = max(worst, int(matters(findings)))
+    serving = _serving(tf or [], image or [])
+    examined = {str(path): _examine(path, serving, show=not as_json) for path in archives}
     if as_json:
-        console.print_json(json.dumps({"serving": serving, "archives": found}))
-    raise typer.Exit(worst)
+        console.print_json(
+            json.dumps({"serving": serving, "archives": {path: told for path, (_, told) in examined.items()}})
+        )
+    raise typer.Exit(max(status for status, _ in examined.values()))
 
 
-def _serving(asked: list[str] | None) -> list[str]:
-    for version in asked or ():
-        if not registry().knows(version):
-            first, last = registry().releases[0], registry().releases[-1]
-            raise typer.BadParameter(f"nothing is known of {version}: there is {first} to {last}", param_hint="--tf")
-    return asked or [registry().nearest_installed()]
+def _serving(tf: list[str], images: list[str]) -> list[str]:
+    """The versions that are asked for, each once."""
+    known = registry()
+    with explained():
+        with checked("--tf"):
+            serving = [known.serving(one) for one in tf]
+        with checked("--image"):
+            serving += [known.serving(version) for version in _in_images(images)]
+    return list(dict.fromkeys(serving)) or [known.nearest_installed()]
+
+
+def _in_images(names: list[str]) -> list[str]:
+    if not names:
+        return []
+    pull = Settings.resolve(environment=os.environ).pull.value
+    with contextlib.closing(connect()) as engine:
+        return [tensorflow_in(engine, find_image(engine, name, pull)) for name in names]
+
+
+def _examine(path: Path, serving: list[str], *, show: bool) -> tuple[int, dict[str, Any]]:
+    """The exit status that it is worth, and what there is to say of it."""
+    try:
+        with inspected(path) as archive:
+            findings = diagnose(archive, serving)
+            if show:
+                _show(archive, findings)
+            told = {**_contents(archive), "findings": [_fields(finding) for finding in findings]}
+    except (ArchiveError, OSError) as error:
+        if show:
+            show_error(error)
+        return _UNREADABLE, {"error": str(error)}
+    return int(matters(findings)), told
 
 
 def _contents(archive: Inspection) -> dict[str, Any]:
@@ -76,6 +112,8 @@ def _contents(archive: Inspection) -> dict[str, Any]:
         "code": [
             member.name for member in archive.members if member.name.startswith("code/") and member.kind == "file"
         ],
+        "imports": imports(archive),
+        "requirements": requirements(archive),
     }
 
 
@@ -96,7 +134,7 @@ def _described(model: SavedModelFiles) -> dict[str, Any]:
         },
         "ops": dict(model.ops.most_common()),
         "functions": len(model.functions),
-        "assets": [asset.filename for asset in model.served.asset_file_def],
+        "assets": [asset.filename for asset in model.assets],
     }
 
 
@@ -122,7 +160,7 @@ def _show(archive: Inspection, findings: list[Finding]) -> None:
     for finding in findings:
         what = (f"  {finding.code} {finding.severity}", _STYLES[finding.severity])
         console.print(Text.assemble(what, f": {heading(finding)}"), soft_wrap=True)
-        for line in explained(finding):
+        for line in lines(finding):
             console.print(Text(f"    {line}"), soft_wrap=True)
     if not findings:
         console.print("  nothing was found", style="green")

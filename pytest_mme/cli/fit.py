@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pytest_mme import versions
-from pytest_mme.cli.output import console, show_line
+from pytest_mme.cli.output import checked, console, show_line
 from pytest_mme.errors import ArchiveError, MMEError
 from pytest_mme.models.builder import Models
 from pytest_mme.run import Run
@@ -90,7 +90,8 @@ def fit_archives(
 
     Exit status: 0 when all fit, 1 when not, 2 when an archive could not be loaded.
     """
-    _check(tf)
+    with checked("--tf"):
+        versions.check(versions.INSTALLED if tf is None else tf)
     body = None if request is None else request.read_bytes()
     try:
         with Run(Settings.resolve(environment={**os.environ, "PYTEST_MME_RUNTIME": "local"})) as run, _told() as told:
@@ -103,13 +104,6 @@ def fit_archives(
     else:
         _show(found)
     raise typer.Exit(_status(found))
-
-
-def _check(tf: str | None) -> None:
-    try:
-        versions.check(versions.INSTALLED if tf is None else tf)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--tf") from error
 
 
 @contextlib.contextmanager

@@ -13,8 +13,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pytest_mme import versions
-from pytest_mme.cli.output import console, show_line
-from pytest_mme.errors import MMEError
+from pytest_mme.cli.output import checked, console, explained, show_line
 from pytest_mme.images import build as images
 from pytest_mme.images.context import image_names
 from pytest_mme.libtensorflow.toolchain import Toolchain
@@ -68,15 +67,11 @@ def build_image(
     if ca_bundle is not None and not ca_bundle.is_file():
         raise typer.BadParameter(f"{ca_bundle} is no file", param_hint="--ca-bundle")
     began = time.monotonic()
-    try:
-        version = _toolchain().resolve(tf or versions.INSTALLED)
+    with explained():
+        with checked("--tf"):
+            version = _toolchain().resolve(tf or versions.INSTALLED)
         with contextlib.closing(connect()) as engine, _progress() as progress:
             built = images.build(engine, name, tensorflow=version, base=base, ca_bundle=ca_bundle, progress=progress)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--tf") from error
-    except MMEError as error:
-        console.print(str(error), style="red", markup=False)
-        raise typer.Exit(1) from error
     how = f"built in {time.monotonic() - began:.0f} s" if built else "is here already, and nothing of it has changed"
     show_line(f"{images.tag(name, version)} {how}")
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from pytest_mme.cli.output import console, show_line
+from pytest_mme.cli.output import checked, console, explained, show_line
 from pytest_mme.cli.tensorflow import fetching
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
@@ -98,14 +98,8 @@ def serve_models(
 
 def _directory(tf: str) -> Path:
     toolchain = Toolchain(Settings.resolve(environment=os.environ).cache.value / "tensorflow")
-    try:
-        with fetching() as tell:
-            return toolchain.directory(tf, tell)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--tf") from error
-    except MMEError as error:
-        console.print(str(error), style="red", markup=False)
-        raise typer.Exit(1) from error
+    with explained(), checked("--tf"), fetching() as tell:
+        return toolchain.directory(tf, tell)
 
 
 def _serve(config: ServingConfig, directory: Path, folder: Path) -> int:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from pytest_mme import versions
-from pytest_mme.cli.output import console, show_line
+from pytest_mme.cli.output import checked, console, explained, show_line
 from pytest_mme.errors import MMEError
 from pytest_mme.libtensorflow.toolchain import Progress as Told
 from pytest_mme.libtensorflow.toolchain import Toolchain
@@ -59,7 +59,7 @@ def fetch_versions(
     """
     toolchain = _toolchain(cache)
     for one in asked:
-        with _explained(), fetching() as tell:
+        with explained(), checked("VERSION"), fetching() as tell:
             directory = toolchain.directory(one, tell)
         show_line(f"TensorFlow {toolchain.resolve(one)} is in {directory}")
 
@@ -71,7 +71,7 @@ def remove_versions(
 ) -> None:
     """Remove versions from the cache."""
     for version in gone:
-        with _explained():
+        with explained():
             _toolchain(cache).remove(version)
         show_line(f"removed TensorFlow {version}")
 
@@ -82,15 +82,6 @@ def _folder(cache: Path) -> Path:
 
 def _toolchain(cache: Path) -> Toolchain:
     return Toolchain(_folder(cache))
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except (MMEError, ValueError) as error:
-        console.print(str(error), style="red", markup=False)
-        raise typer.Exit(1) from error
 
 
 @contextlib.contextmanager

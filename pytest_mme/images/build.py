@@ -22,6 +22,8 @@ CONTENT = "pytest-mme.content"
 """The label that says what an image was built from."""
 CODE = "pytest-mme.code"
 """The label that says which code of this package an image holds, and those that are built on it."""
+TENSORFLOW = "pytest-mme.tensorflow"
+"""The label that says which TensorFlow an image has."""
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _STEP = re.compile(r"step (\d+)/(\d+) ?: (.*)", re.IGNORECASE)  # Docker's word, or Podman's
 _SHOWN_LINES = 30
@@ -69,7 +71,7 @@ def build(
             forcerm=True,
             decode=True,
             buildargs=arguments | _proxies(os.environ),
-            labels={CONTENT: wanted, CODE: code_digest()},
+            labels={CONTENT: wanted, CODE: code_digest(), TENSORFLOW: tensorflow},
         )
     for message in _messages(steps, name, said):
         if found := _STEP.match(message):

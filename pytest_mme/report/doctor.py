@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from pytest_mme.errors import ArchiveError
+from pytest_mme.errors import ArchiveError, UnavailableError
 from pytest_mme.models.doctor import Finding, examine
-
-SUFFIX = ".tar.gz"
+from pytest_mme.models.registry import registry
 
 
 def heading(finding: Finding) -> str:
@@ -21,7 +20,7 @@ def heading(finding: Finding) -> str:
     return f"{finding.kind.title}{place}{on}"
 
 
-def explained(finding: Finding) -> list[str]:
+def lines(finding: Finding) -> list[str]:
     """What was seen, why it matters, what to do: a line each."""
     said = (("seen", finding.fact), ("why", finding.kind.why), ("next", finding.kind.advice))
     return [f"{label + ':':5} {text}" for label, text in said]
@@ -40,31 +39,39 @@ class FoundError(Exception):
         self.archive, self.findings = archive, findings
 
     def __str__(self) -> str:
-        lines = [str(self.archive)]
+        said = [str(self.archive)]
         for finding in self.findings:
-            lines.append(f"  {finding.code} {finding.severity}: {heading(finding)}")
-            lines += [f"    {line}" for line in explained(finding)]
-        return "\n".join(lines)
+            said.append(f"  {finding.code} {finding.severity}: {heading(finding)}")
+            said += [f"    {line}" for line in lines(finding)]
+        return "\n".join(said)
 
 
 class ArchiveFile(pytest.File):
     """An archive that is collected."""
 
-    versions: Sequence[str]
+    asked: Sequence[str]
+    """The TensorFlow versions that will serve it; none: the installed one."""
 
     def collect(self) -> Iterable[ArchiveItem]:
-        """The one test of it."""
+        """The one test of it; an error for a version that nothing is known of."""
+        known = registry()
+        try:
+            versions = [known.serving(one) for one in self.asked] or [known.nearest_installed()]
+        except (ValueError, UnavailableError) as error:
+            raise self.CollectError(str(error)) from error
         item: ArchiveItem = ArchiveItem.from_parent(self, name="doctor")
+        item.versions = versions
         yield item
 
 
 class ArchiveItem(pytest.Item):
     """Examines an archive."""
 
+    versions: Sequence[str]
+
     def runtest(self) -> None:
         """Fail for an error or a warning."""
-        assert isinstance(self.parent, ArchiveFile)
-        findings = examine(self.path, self.parent.versions)
+        findings = examine(self.path, self.versions)
         if matters(findings):
             raise FoundError(self.path, findings)
 

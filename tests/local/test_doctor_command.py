@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from pytest_mme import Models
+from pytest_mme import Models, versions
 from pytest_mme.cli import app
+from pytest_mme.models.archive import extract
+from pytest_mme.models.registry import registry
+
+LAST = registry().releases[-1]
 
 
 def doctor(*arguments: object) -> Result:
@@ -56,14 +60,43 @@ def test_several_archives_and_json(mme_models: Models) -> None:
     assert {"title", "why", "advice", "source", "fact", "where", "tensorflow"} <= set(finding)
 
 
-@pytest.mark.parametrize("version", ["2.4.4", "latest", "nonsense"])
+def test_the_latest_that_is_known_and_the_installed_one(mme_models: Models) -> None:
+    done = doctor(mme_models.linear().archive, "--json", "--tf", "latest", "--tf", "installed", "--tf", "2.15")
+    assert json.loads(done.output)["serving"] == list(dict.fromkeys((LAST, versions.installed(), "2.15")))
+
+
+def test_what_the_handler_needs_is_in_the_json(mme_models: Models, tmp_path: Path) -> None:
+    code = "import json\nfrom os import path\ndef handler(data, context):\n    import numpy.linalg\n"
+    folder = tmp_path / "model"
+    extract(mme_models.linear(handler=code).archive, folder)
+    (folder / "code" / "requirements.txt").write_text("numpy==1.26  # pinned\n")
+    said = json.loads(doctor(folder, "--json").output)["archives"][str(folder)]
+    assert said["code"] == ["code/inference.py", "code/requirements.txt"]
+    assert said["imports"] == ["json", "numpy", "os"]
+    assert said["requirements"] == ["numpy==1.26"]
+
+
+@pytest.mark.parametrize("version", ["2.4.4", "nonsense"])
 def test_a_version_that_nothing_is_known_of(mme_models: Models, version: str) -> None:
     done = doctor(mme_models.linear().archive, "--tf", version)
     assert done.exit_code == 2
-    assert f"nothing is known of {version}" in done.output
+    assert f"nothing is known of TensorFlow {version}" in done.output
 
 
 def test_what_is_no_archive(tmp_path: Path) -> None:
     done = doctor(tmp_path / "absent.tar.gz")
     assert done.exit_code == 2
     assert "nothing of that name" in done.output
+
+
+def test_the_others_are_examined_all_the_same(mme_models: Models, tmp_path: Path) -> None:
+    absent, unreadable, good = tmp_path / "absent.tar.gz", tmp_path / ("n" * 300), mme_models.linear().archive
+    done = doctor(absent, unreadable, good)
+    assert done.exit_code == 2
+    assert "nothing of that name" in done.output
+    assert "File name too long" in done.output
+    assert "nothing was found" in done.output
+    said = json.loads(doctor(absent, unreadable, good, "--json").output)["archives"]
+    assert "nothing of that name" in said[str(absent)]["error"]
+    assert "File name too long" in said[str(unreadable)]["error"]
+    assert said[str(good)]["findings"] == []

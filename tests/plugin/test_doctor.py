@@ -60,3 +60,19 @@ def test_what_is_no_archive_fails_its_own_test(archives: pytest.Pytester) -> Non
     result = archives.runpytest_subprocess("--mme-doctor", "dist/cut.tar.gz", "dist/good.tar.gz")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*MME101 error: the archive cannot be unpacked*"])
+
+
+def test_a_version_that_nothing_is_known_of(archives: pytest.Pytester) -> None:
+    result = archives.runpytest_subprocess("--mme-doctor", "--mme-tf=99.1.0", "dist/good.tar.gz")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*nothing is known of TensorFlow 99.1.0: there is 2.5.3 to *"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_version_is_not_fetched_for_it(archives: pytest.Pytester) -> None:
+    """The cache is empty, and stays so."""
+    result = archives.runpytest_subprocess(
+        "--mme-doctor", "--mme-tf=2.16.1", "-n1", "dist/good.tar.gz", "--mme-cache=empty"
+    )
+    result.assert_outcomes(passed=1)
+    assert not (archives.path / "empty" / "tensorflow").exists()
