@@ -80,10 +80,12 @@ class Toolchain:
         if version in self._installed():
             return installed_directory()
         directory = self._folder / version
-        if not directory.is_dir():
-            self._fetch(version, progress)
-        (directory / _USED).touch()
-        return directory
+        while True:  # somebody else may remove it in between
+            if not directory.is_dir():
+                self._fetch(version, progress)
+            with contextlib.suppress(FileNotFoundError):
+                (directory / _USED).touch()
+                return directory
 
     @staticmethod
     def _installed() -> list[str]:
@@ -92,13 +94,17 @@ class Toolchain:
         return []
 
     def _fetch(self, version: str, progress: Progress) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(self._folder / "fetching.lock"):
+        with self._changing():
             if version in self._names():  # somebody else has fetched it meanwhile
                 return
             with wheels.fetched(version, lambda share: progress(version, share)) as wheel:
                 self._keep(version, wheel)
-        self.prune()
+            self._prune()
+
+    def _changing(self) -> filelock.BaseFileLock:
+        """Held by whoever adds or drops versions; reading waits for nobody."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return filelock.FileLock(self._folder / "fetching.lock")
 
     def _keep(self, version: str, wheel: Path) -> None:
         draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._folder))
@@ -118,7 +124,11 @@ class Toolchain:
 
     def kept(self) -> list[Kept]:
         """What is here, the oldest version first."""
-        return [self._facts(name) for name in sorted(self._names(), key=Version)]
+        found = []
+        for name in sorted(self._names(), key=Version):
+            with contextlib.suppress(FileNotFoundError):  # somebody else drops it
+                found.append(self._facts(name))
+        return found
 
     def _facts(self, version: str) -> Kept:
         directory = self._folder / version
@@ -127,20 +137,28 @@ class Toolchain:
 
     def remove(self, version: str) -> None:
         """Drop a version; raises `UnavailableError` when it is not here."""
-        if version not in self._names():
-            here = ", ".join(self._names()) or "nothing"
-            raise UnavailableError(f"TensorFlow {version} in the cache", f"there is {here}", "name one of them")
+        with self._changing():
+            if version not in self._names():
+                here = ", ".join(self._names()) or "nothing"
+                raise UnavailableError(f"TensorFlow {version} in the cache", f"there is {here}", "name one of them")
+            self._drop(version)
+
+    def _drop(self, version: str) -> None:
         going = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._folder))
         (self._folder / version).rename(going / version)
         shutil.rmtree(going, ignore_errors=True)
 
     def prune(self) -> None:
         """Drop the least recently used until the rest fits the cap; leave those used within `IN_USE_S`."""
+        with self._changing():
+            self._prune()
+
+    def _prune(self) -> None:
         room, now = self._cap_mib << 20, time.time()
         for kept in sorted(self.kept(), key=lambda kept: kept.used, reverse=True):
             room -= kept.size_bytes
             if room < 0 and now - kept.used > IN_USE_S:
-                self.remove(kept.version)
+                self._drop(kept.version)
         for draft in self._folder.glob(f"{_DRAFT}*"):
             if now - draft.stat().st_mtime > _ABANDONED_S:
                 shutil.rmtree(draft, ignore_errors=True)
@@ -161,4 +179,9 @@ def _check(directory: Path, version: str) -> None:
             f"TensorFlow {version}",
             f"its libraries cannot be opened here: {' / '.join(seen)}",
             "up to 2.11 they need Python 3.12 or older; choose another version, or run the tests with another Python",
+        )
+    said = done.stdout.strip()
+    if Version(said).base_version != Version(version).base_version:
+        raise UnavailableError(
+            f"TensorFlow {version}", f"the wheel's libraries call themselves {said}", "see where pip has it from"
         )

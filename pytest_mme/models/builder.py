@@ -152,24 +152,30 @@ class Models:
         keys = [self._key(spec) for spec in specs]
         missing = {key: spec for key, spec in zip(keys, specs, strict=True) if spec.exported and key not in self.store}
         for saved_by in {_exporter(spec) for spec in missing.values()}:
-            alike = {key: spec for key, spec in missing.items() if _exporter(spec) == saved_by}
-            self._export(alike, self.exporters.exporter(saved_by))
+            self._export({key: spec for key, spec in missing.items() if _exporter(spec) == saved_by}, saved_by)
         return [
-            Model(name=spec.name, spec=spec, archive=self.store.archive(key, functools.partial(_write, spec)))
+            Model(name=spec.name, spec=spec, archive=self._archive(key, spec))
             for key, spec in zip(keys, specs, strict=True)
         ]
+
+    def _archive(self, key: str, spec: ModelSpec) -> Path:
+        if not spec.exported:
+            return self.store.archive(key, functools.partial(_write, spec))
+        while True:
+            try:
+                return self.store.archive(key, _must_be_there)
+            except _GoneError:  # another process has pruned it since it was seen there
+                self._export({key: spec}, _exporter(spec))
 
     def _key(self, spec: ModelSpec) -> str:
         """Where the store keeps the archive of *spec*: what TensorFlow's package writes differs with its version."""
         if not spec.exported:
             return spec.digest
-        version = self.exporters.resolve(_exporter(spec))
-        keras = f"-keras{self.exporters.exporter(version).keras}" if spec.kind == "keras" else ""
-        return f"{spec.digest}-tensorflow{version}{keras}"
+        return f"{spec.digest}-{self.exporters.identity(_exporter(spec))}"
 
-    def _export(self, specs: Mapping[str, ModelSpec], exporter: Exporter) -> None:
+    def _export(self, specs: Mapping[str, ModelSpec], saved_by: str) -> None:
         """Save *specs*, each for the key that it has."""
-        process = self._process(exporter)
+        process = self._process(self.exporters.exporter(saved_by))
         with process.lock, self.store.drafts() as drafts:
             missing = {
                 key: spec for key, spec in specs.items() if key not in self.store
@@ -236,6 +242,14 @@ class Models:
             draft = drafts / "model.tar.gz"
             pack(folder, draft, inside=inside)
             return self.store.archive(_sha256(draft), lambda path: path.hardlink_to(draft))
+
+
+class _GoneError(Exception):
+    """An archive is not in the store."""
+
+
+def _must_be_there(_: Path) -> None:
+    raise _GoneError
 
 
 def _exporter(spec: ModelSpec) -> str:

@@ -73,6 +73,11 @@ class Exporters:
         """The exact version that is meant, as `Toolchain.resolve` has it: what servers mean by it, exporters mean, too."""
         return self._toolchain.resolve(asked)
 
+    def identity(self, asked: str) -> str:
+        """Names what would save a model, without making its environment. The Keras of an environment stays what it is."""
+        version = self.resolve(asked)
+        return f"tensorflow{version}" + (f"-keras{_installed_keras()}" if _is_installed(version) else "")
+
     def exporter(self, asked: str) -> Exporter:
         """The exporter of a version; its environment is made if there is none, which takes a minute.
 
@@ -85,9 +90,8 @@ class Exporters:
         return self._known[version]
 
     def _exporter(self, version: str) -> Exporter:
-        with contextlib.suppress(UnavailableError):
-            if version == versions.installed():
-                return Exporter(tensorflow=version, keras=_installed_keras(), python=None)
+        if _is_installed(version):
+            return Exporter(tensorflow=version, keras=_installed_keras(), python=None)
         return self._finished(version) or self._made(version)
 
     def _finished(self, version: str) -> Exporter | None:
@@ -235,6 +239,12 @@ def _asked(version: str) -> str:
 
 def _python_in(folder: Path) -> Path:
     return folder / "bin" / "python"
+
+
+def _is_installed(version: str) -> bool:
+    with contextlib.suppress(UnavailableError):
+        return version == versions.installed()
+    return False
 
 
 def _installed_keras() -> str:

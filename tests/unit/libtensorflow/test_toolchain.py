@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -123,6 +124,41 @@ def test_one_is_removed_by_name(toolchain: Toolchain, keep: Keep) -> None:
         toolchain.remove("2.12.0")
 
 
+def test_several_may_drop_versions_at_once(tmp_path: Path, keep: Keep) -> None:
+    for number in range(40):
+        keep(f"2.12.{number}", used=LONG_AGO)
+
+    def drop(_: int) -> list[str]:
+        crowded = Toolchain(tmp_path, cap_mib=1)
+        crowded.prune()
+        return names(crowded)
+
+    with ThreadPoolExecutor(8) as pool:
+        listed = [pool.submit(names, Toolchain(tmp_path)) for _ in range(40)]
+        assert set(map(tuple, pool.map(drop, range(8)))) == {tuple(names(Toolchain(tmp_path)))}
+        assert all(len(one.result()) <= 40 for one in listed)
+    assert len(names(Toolchain(tmp_path))) == 1
+
+
+def test_one_that_is_dropped_while_it_is_asked_for_is_fetched_again(
+    toolchain: Toolchain, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look whether it is there and the note that it is used."""
+    directory, touch = keep("2.12.1"), Path.touch
+    kept: list[str] = []
+
+    def gone_before(path: Path) -> None:
+        if not kept:
+            Toolchain(directory.parent).remove("2.12.1")
+            kept.append("dropped")
+        touch(path)
+
+    monkeypatch.setattr(Path, "touch", gone_before)
+    monkeypatch.setattr(toolchain, "_fetch", lambda *_: keep("2.12.1"))
+    assert toolchain.directory("2.12.1") == directory
+    assert kept == ["dropped"]
+
+
 def test_versions_are_listed_from_the_oldest_on(toolchain: Toolchain, keep: Keep) -> None:
     for version in ("2.9.3", "2.10.1", "2.21.0"):
         keep(version)
@@ -152,6 +188,18 @@ def test_one_is_fetched_once_by_all_who_want_it_at_the_same_time(tmp_path: Path)
     assert {path.name for path in directory.iterdir()} == {wheels.CC, wheels.FRAMEWORK, "include", "used"}
     assert (directory / "include" / "tensorflow" / "c" / "c_api.h").is_file()
     Toolchain(tmp_path).remove("2.12.1")  # it is large
+
+
+def test_libraries_of_another_version_are_not_kept(toolchain: Toolchain, monkeypatch: pytest.MonkeyPatch) -> None:
+    def installed(_: Path, target: Path) -> None:
+        for name in (wheels.CC, wheels.FRAMEWORK):
+            (target / name).symlink_to(installed_directory() / name)
+
+    monkeypatch.setattr(wheels, "fetched", lambda *_: contextlib.nullcontext(Path("wheel")))
+    monkeypatch.setattr(wheels, "unpack", installed)
+    with pytest.raises(UnavailableError, match=f"the wheel's libraries call themselves {versions.installed()}"):
+        toolchain.directory("2.12.1")
+    assert toolchain.kept() == []
 
 
 def test_what_cannot_be_opened_here_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,29 @@ def test_what_was_saved_is_not_saved_again(builder: Models, exporter: Exporter) 
         assert (again._others, "_tensorflow" in vars(again)) == ({}, False)
 
 
+def test_a_cached_one_needs_no_environment(builder: Models, exporter: Exporter, tmp_path: Path) -> None:
+    before = builder.keras(saved_by=exporter.tensorflow)
+    with Models(builder.store, exporters=Exporters(tmp_path)) as elsewhere:
+        assert elsewhere.keras(saved_by=exporter.tensorflow) == before
+    assert not (tmp_path / "exporters").exists()
+
+
+class SweptStore(Store):
+    """Another process drops what it has, after somebody has seen that it is there."""
+
+    swept = False
+
+    def __contains__(self, key: str) -> bool:
+        there, self.swept = not self.swept or super().__contains__(key), True
+        return there
+
+
+def test_one_that_is_dropped_at_the_wrong_moment_is_saved_again(tmp_path: Path, exporters: Exporters) -> None:
+    with Models(SweptStore(tmp_path / "models"), exporters=exporters) as models:
+        (saved,) = saved_models(models.linear(saved_by="installed"), tmp_path / "m")
+    assert saved.meta_graphs[0].meta_info_def.tensorflow_version == versions.installed()
+
+
 def test_who_saved_it_shows_in_the_identity(builder: Models, exporter: Exporter) -> None:
     saved, written = builder.fleet(2, saved_by=exporter.tensorflow)[0], builder.linear("model-0")
     assert saved.key == written.key
