@@ -8,6 +8,7 @@ from pytest_mme.cli.conformance import judge_server
 from pytest_mme.cli.doctor import examine_archives
 from pytest_mme.cli.fit import fit_archives
 from pytest_mme.cli.image import image_app
+from pytest_mme.cli.optimise import optimise_archive
 from pytest_mme.cli.serve import serve_models
 from pytest_mme.cli.sweep import sweep_left
 from pytest_mme.cli.tensorflow import tensorflow_app
@@ -17,6 +18,7 @@ app.command("serve")(serve_models)
 app.command("conformance")(judge_server)
 app.command("doctor")(examine_archives)
 app.command("fit")(fit_archives)
+app.command("optimise")(optimise_archive)
 app.command("sweep")(sweep_left)
 app.add_typer(image_app, name="image")
 app.add_typer(tensorflow_app, name="tensorflow")

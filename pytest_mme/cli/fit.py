@@ -29,7 +29,7 @@ from pytest_mme.runtimes.capacity import (
     judge,
     measured_alone,
 )
-from pytest_mme.runtimes.zero_request import NoRequestError, zero_request
+from pytest_mme.runtimes.zero_request import request_of
 from pytest_mme.settings import Settings
 
 _FIT, _TOO_MANY, _NOT_LOADED = 0, 1, 2
@@ -157,7 +157,7 @@ def _candidates(models: Models, archives: Sequence[Path], body: bytes | None) ->
     for label, path in zip(_labels(archives), archives, strict=True):
         try:
             model = models.archive(path, name=f"archive-{len(candidates)}")
-            asked, unasked = (body, "") if body is not None else _zeros(model.archive)
+            asked, unasked = (body, "") if body is not None else request_of(model.archive)
         except ArchiveError as error:
             broken[label] = first_line(error.seen)
         except OSError as error:
@@ -175,13 +175,6 @@ def _labels(archives: Sequence[Path]) -> list[str]:
         label if labels.count(label) == 1 else f"{label} ({labels[:place].count(label) + 1})"
         for place, label in enumerate(labels)
     ]
-
-
-def _zeros(archive: Path) -> tuple[bytes | None, str]:
-    try:
-        return zero_request(archive), ""
-    except NoRequestError as error:
-        return None, f"nothing to ask it: {error}; give --request FILE"
 
 
 def _status(found: _Found) -> int:
@@ -224,7 +217,8 @@ def _show(found: _Found) -> None:
         console.print(_table(found))
     for one in found.measured:
         if one.refused:
-            show_line(f"{one.candidate.label} was not measured at every request: {one.refused}")
+            advice = "; give --request FILE" if one.candidate.request is None else ""
+            show_line(f"{one.candidate.label} was not measured at every request: {one.refused}{advice}")
     for label, why in found.broken.items():
         show_line(f"{label} could not be loaded: {why}")
     if isinstance(found.together, str):

@@ -16,18 +16,20 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_mme.models.freeze import RefusedError, freeze
 from pytest_mme.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+REFUSED = "refused: "
 _WAITING = 64  # clients that may queue; the default of 1 refuses the workers of a large run
 
 
@@ -48,6 +50,12 @@ def request(specs: list[ModelSpec], target: Path) -> bytes:
     """What to send: build each of *specs* into ``<target>/<its index>/<version>/``."""
     fields = [dataclasses.asdict(spec) for spec in specs]
     return json.dumps({"specs": fields, "target": str(target)}, default=bytes.hex).encode()
+
+
+def freezing(source: Path, target: Path, inputs: Mapping[str, Any] | None, tolerance: float) -> bytes:
+    """What to send: freeze the SavedModel *source* into the folder *target*, as `freeze.freeze` does."""
+    fields = {"source": str(source), "target": str(target), "inputs": inputs, "tolerance": tolerance}
+    return json.dumps({"freeze": fields}).encode()
 
 
 def main(directory: Path) -> None:
@@ -74,10 +82,15 @@ def _serve(connection: Connection) -> None:
 
 
 def _attempt(asked: dict[str, Any]) -> str:
-    """Build what was asked for; "" or the traceback of what went wrong."""
+    """Build what was asked for; "", the traceback of what went wrong, or after `REFUSED` why it cannot be done."""
     try:
+        if "freeze" in asked:
+            freeze(**asked["freeze"])
+            return ""
         for number, fields in enumerate(asked["specs"]):
             build(_spec(fields), Path(asked["target"], str(number)))
+    except RefusedError as error:
+        return f"{REFUSED}{error}"
     except Exception:  # noqa: BLE001 - whatever it is, the one who asked must hear of it, and the next request be served
         return traceback.format_exc()
     return ""

@@ -18,6 +18,7 @@ from pytest_mme.models.archive import is_saved_model, pack, versions
 from pytest_mme.models.code import code_in, write_code
 from pytest_mme.models.customop import Language, compile_op
 from pytest_mme.models.exporters import Exporter, Exporters
+from pytest_mme.models.optimise import OPTIMISER, optimise, plain
 from pytest_mme.models.process import TensorFlowProcess
 from pytest_mme.models.spec import DEFAULT_SIGNATURE, CustomOp, Kind, ModelSpec, check_name
 from pytest_mme.models.store import Store
@@ -233,6 +234,38 @@ class Models:
         key = hashlib.sha256(f"{FORGER}/{forgery}/{_sha256(model.archive)}".encode()).hexdigest()
         forged = self.store.archive(key, lambda path: forge_archive(model.archive, path, forgery))
         return dataclasses.replace(model, name=name or f"{model.name}-{forgery}", archive=forged, spec=spec)
+
+    def optimised(
+        self,
+        model: Model,
+        name: str | None = None,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        tolerance: float = 1e-5,
+        saved_by: str | None = None,
+    ) -> Model:
+        """*model* with its variables frozen into constants and its graph rewritten by Grappler, by TensorFlow's package.
+
+        It answers as before, which is looked into: floats may differ by *tolerance*, of themselves or absolutely, all
+        else not at all. What is asked: *inputs*, values by the names of the inputs, as in ``{"x": [[1.0], [2.0]]}``, or
+        else two rows of made-up numbers. Named ``<model>-optimised`` unless *name* is given. The TensorFlow is
+        *saved_by*, by default the one that saved *model* if that is known, else the installed one.
+
+        Raises `ArchiveError` for a model that cannot be optimised: with lookup tables, with assets, that writes its
+        variables, or whose answers then differ; docs/optimised.md says what it does to memory, load time and latency.
+        """
+        exporter = saved_by or (model.spec and model.spec.saved_by) or tensorflow_versions.INSTALLED
+        asked = plain(inputs)
+        made_by = f"{OPTIMISER}/{self.exporters.identity(exporter)}/{tolerance}/{asked}"
+        key = hashlib.sha256(f"{made_by}/{_sha256(model.archive)}".encode()).hexdigest()
+        while key not in self.store:
+            process = self._process(self.exporters.exporter(exporter))
+            freeze = functools.partial(process.freeze, name=model.name, inputs=asked, tolerance=tolerance)
+            with process.lock, self.store.drafts() as drafts:
+                optimise(model.archive, drafts / "optimised", freeze)
+                self.store.archive(key, functools.partial(pack, drafts / "optimised"))
+        archive = self.store.archive(key, _must_be_there)
+        return dataclasses.replace(model, name=name or f"{model.name}-optimised", archive=archive)
 
     def _packed(self, folder: Path) -> Path:
         inside = "1" if is_saved_model(folder) else ""

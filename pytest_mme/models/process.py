@@ -6,15 +6,16 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
+from typing import Any
 
 import filelock
 
-from pytest_mme.errors import BuildError, NotReadyError
-from pytest_mme.models.build import request, socket_in
+from pytest_mme.errors import ArchiveError, BuildError, NotReadyError
+from pytest_mme.models.build import REFUSED, freezing, request, socket_in
 from pytest_mme.models.spec import ModelSpec
 from pytest_mme.waiting import wait_for
 
@@ -50,6 +51,21 @@ class TensorFlowProcess:
             answer = self._ask(request(list(specs), target), names, timeout_s)
         if answer:
             raise BuildError(names, answer.strip().splitlines()[-1], answer)
+
+    def freeze(
+        self, source: Path, target: Path, *, name: str, inputs: Mapping[str, Any] | None, tolerance: float
+    ) -> None:
+        """Freeze and rewrite the SavedModel *source* of the model *name* into *target*: `freeze.freeze`.
+
+        Raises `ArchiveError` for one that cannot be, `BuildError` for what went wrong.
+        """
+        with self.lock:
+            answer = self._ask(freezing(source, target, inputs, tolerance), (name,), BUILD_S)
+        if answer.startswith(REFUSED):
+            seen = answer.removeprefix(REFUSED)
+            raise ArchiveError(f"{name} cannot be optimised", seen, "serve it as it is, or see docs/optimised.md")
+        if answer:
+            raise BuildError((name,), answer.strip().splitlines()[-1], answer)
 
     def _ask(self, message: bytes, names: tuple[str, ...], timeout_s: float) -> str:
         seen = ""

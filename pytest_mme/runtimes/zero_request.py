@@ -23,6 +23,16 @@ class NoRequestError(Exception):
     """There is no such request for this model; says why."""
 
 
+def request_of(path: Path, inputs: Mapping[str, Any] | None = None) -> tuple[bytes | None, str]:
+    """The request with these *inputs*, or else of zeros; None where there is none, and why."""
+    if inputs is not None:
+        return json.dumps({"inputs": inputs}).encode(), ""
+    try:
+        return zero_request(path), ""
+    except NoRequestError as error:
+        return None, f"nothing to ask it: {error}"
+
+
 def zero_request(path: Path) -> bytes:
     """The request in TensorFlow Serving's column format for the highest version in the archive at *path*.
 

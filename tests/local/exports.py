@@ -18,7 +18,7 @@ v1 = tf.compat.v1
 WORDS = ["red", "green", "blue"]
 SEQUENCE = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
 COLUMNS = (tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER)
-VECTOR = tf.TensorSpec([None], tf.float32)
+VECTOR, STRINGS = tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.string)
 Asked = tuple[Any, Any]
 """An instance and its answer."""
 
@@ -48,6 +48,13 @@ def save_lstm(folder: str, *, export: bool) -> Asked:
     return SEQUENCE, model(np.array([SEQUENCE], np.float32))[0]
 
 
+def save_wide(folder: str) -> Asked:
+    """A Keras model with one MiB of weights."""
+    model = tf.keras.Sequential([tf.keras.Input((512,)), tf.keras.layers.Dense(512, use_bias=False)])
+    model.export(folder)
+    return [1.0] * 512, model(np.ones([1, 512], np.float32))[0]
+
+
 def save_lookup(folder: str, vocabulary: str) -> Asked:
     """A layer that reads a vocabulary."""
     layer = tf.keras.layers.StringLookup(vocabulary=vocabulary)
@@ -66,13 +73,15 @@ def save_asset(folder: str, vocabulary: str, *, read: bool) -> Asked:
     return save_function(folder, lambda x: x + (length() if read else 0), asset=asset)
 
 
-def save_function(folder: str, function: Any, *, compiled: bool = False, asset: Any = None) -> Asked:
+def save_function(
+    folder: str, function: Any, *, compiled: bool = False, asset: Any = None, of: Any = VECTOR, instance: Any = 1.0
+) -> Asked:
     """A module with a function of a vector."""
     module = tf.Module()
     module.asset = asset
-    module.f = tf.function(lambda x: {"y": function(x)}, input_signature=[VECTOR], jit_compile=compiled or None)
+    module.f = tf.function(lambda x: {"y": function(x)}, input_signature=[of], jit_compile=compiled or None)
     tf.saved_model.save(module, folder, signatures=module.f)
-    return 1.0, module.f(tf.constant([1.0]))["y"][0]
+    return instance, module.f(tf.constant([instance]))["y"][0]
 
 
 def rewritten(x: Any) -> Any:
@@ -85,10 +94,13 @@ SAVED: dict[str, Callable[[str, str], Asked]] = {
     "tables_that_nothing_fills": lambda folder, words: save_tensorflow_1(folder, words, initialised=False),
     "lstm_exported": lambda folder, _: save_lstm(folder, export=True),
     "lstm_saved": lambda folder, _: save_lstm(folder, export=False),
+    "wide": lambda folder, _: save_wide(folder),
     "lookup": save_lookup,
     "unread_asset": lambda folder, words: save_asset(folder, words, read=False),
     "read_asset": lambda folder, words: save_asset(folder, words, read=True),
     "rewritten": lambda folder, _: save_function(folder, rewritten),
+    "dice": lambda folder, _: save_function(folder, lambda x: x + tf.random.uniform(tf.shape(x))),
+    "numbers": lambda folder, _: save_function(folder, tf.strings.to_number, of=STRINGS, instance="1.5"),
     "compiled": lambda folder, _: save_function(folder, lambda x: tf.math.cumsum(x) * 2, compiled=True),
 }
 

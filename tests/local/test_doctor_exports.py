@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pytest_mme import Models, Server, Settings
-from pytest_mme.errors import ContractError, UnavailableError
+from pytest_mme import Models, Server
+from pytest_mme.errors import ContractError
 from pytest_mme.models.doctor import examine
-from pytest_mme.models.exporters import Exporters
 
 Answer = Callable[[str, Path], object]
-SCRIPT = Path(__file__).with_name("exports.py")
 GOOD = ("tables_of_tensorflow_1", "lstm_exported", "lookup", "unread_asset", "read_asset", "rewritten", "compiled")
-
-
-@pytest.fixture(scope="module", params=["2.15.1", "installed"])
-def exported(request: pytest.FixtureRequest, mme_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Holds a folder of each model, saved by Keras 2's TensorFlow and by Keras 3's."""
-    try:
-        exporter = Exporters(mme_settings.cache.value).exporter(request.param)
-    except UnavailableError as error:
-        pytest.skip(str(error))
-    folder = tmp_path_factory.mktemp(f"exported-by-{exporter.tensorflow}")
-    command = [exporter.python or sys.executable, SCRIPT, folder]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert not done.returncode, done.stderr
-    (folder / "serving").write_text(exporter.tensorflow)
-    return folder
 
 
 def found(model: Path, version: str) -> list[str]:
@@ -73,6 +52,12 @@ def test_a_keras_model_that_was_not_saved_by_its_own_export(answer: Answer, expo
         with pytest.raises(ContractError, match="Could not find variable"):
             answer(version, model)
         assert found(model, version) == ["MME208"]
+
+
+def test_keras_3_stores_weights_twice(exported: Path) -> None:
+    version = (exported / "serving").read_text()
+    twice = [finding for finding in examine(exported / "wide" / "model", [version]) if finding.code == "MME209"]
+    assert [finding.fact.partition(",")[0] for finding in twice] == ([] if version == "2.15.1" else ["1.0 MiB"])
 
 
 def test_a_table_that_nothing_fills(answer: Answer, exported: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pytest_mme.models import checkpoint
@@ -76,14 +76,24 @@ UNFILLED = Kind(
     advice="Keras 3: model.export(path); TensorFlow 1: give the builder main_op=tf.compat.v1.tables_initializer()",
     source=_LOADER,
 )
+STORED_TWICE = Kind(
+    code="MME209",
+    severity="info",
+    title="weights that are stored twice",
+    why="each copy is restored when it is loaded, and takes its memory on the endpoint",
+    advice="Keras 3's model.export does that: save a tf.Module that holds [one.value for one in model.variables] and a "
+    "tf.function that calls the model",
+    source="measured: docs/facts.md",
+)
 KINDS = (
     *(DAMAGED_GRAPH, NO_SERVED_GRAPH, NO_VARIABLES, DAMAGED_VARIABLES, MISSING_ASSET, ABSOLUTE_PATH),
-    *(MISSING_UNREAD_ASSET, UNFILLED),
+    *(MISSING_UNREAD_ASSET, UNFILLED, STORED_TWICE),
 )
 
 _RESTORES = {"RestoreV2", "Restore", "RestoreSlice"}
 _FILLED = {"VarHandleOp", "VariableV2", "Variable", "HashTableV2", "HashTable"}
 _FILLS = {"AssignVariableOp", "Assign"}
+_LARGE_BYTES = 1 << 20
 _OBJECT_GRAPH = b"_CHECKPOINTABLE_OBJECT_GRAPH"  # tensorflow/python/checkpoint/trackable/base.py
 _READS = {"InitializeTableFromTextFileV2", "InitializeTableFromTextFile"}
 
@@ -114,8 +124,24 @@ def _variables(model: SavedModelFiles) -> Iterator[Finding]:
         wrong = checkpoint.check(folder)
     except checkpoint.DamagedError as error:
         wrong = [str(error)]
-    for fact in wrong[:1]:
-        yield Finding(kind=DAMAGED_VARIABLES, where=f"{model.name}/variables", fact=fact)
+    for fact in wrong[:1] or _stored_twice(folder):
+        kind = DAMAGED_VARIABLES if wrong else STORED_TWICE
+        yield Finding(kind=kind, where=f"{model.name}/variables", fact=fact)
+
+
+def _stored_twice(folder: Path) -> Iterator[str]:
+    """What is equal and large: the sum of all but the first of each kind."""
+    kept: dict[tuple[int, int, str], str] = {}
+    copies = {}
+    for entry in checkpoint.entries(folder / "variables.index"):
+        if entry.size >= _LARGE_BYTES:
+            first = kept.setdefault((entry.size, entry.checksum, entry.data_type), entry.key)
+            if first != entry.key:
+                copies[entry] = first
+    if copies:
+        entry, first = next(iter(copies.items()))
+        mib = sum(copy.size for copy in copies) / _LARGE_BYTES
+        yield f"{mib:.1f} MiB, such as {entry.key}, which is {first}"
 
 
 def _restored(model: SavedModelFiles) -> list[str]:

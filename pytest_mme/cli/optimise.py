@@ -1,0 +1,126 @@
+"""`pytest-mme optimise`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.table import Table
+
+from pytest_mme import versions
+from pytest_mme.cli.output import checked, console, explained, show_line
+from pytest_mme.models.builder import Model
+from pytest_mme.run import Run
+from pytest_mme.runtimes.capacity import Candidate
+from pytest_mme.runtimes.effect import Effect, effect
+from pytest_mme.runtimes.zero_request import request_of
+from pytest_mme.settings import Settings
+
+_CONCURRENCY = 4
+_MIB = 1 << 20
+
+
+def optimise_archive(
+    archive: Annotated[
+        Path, typer.Argument(metavar="ARCHIVE", help="A `model.tar.gz`, or a folder that holds what one would.")
+    ],
+    output: Annotated[
+        Optional[Path],  # noqa: UP045  typer reads annotations
+        typer.Option(help="Where to write the optimised `model.tar.gz`. Default: only measure.", dir_okay=False),
+    ] = None,
+    tf: Annotated[
+        Optional[str],  # noqa: UP045  typer reads annotations
+        typer.Option(
+            help="The TensorFlow that optimises and serves: `2.15.1`, `2.15`, `latest`. Default: the installed one.",
+            metavar="VERSION",
+        ),
+    ] = None,
+    inputs: Annotated[
+        Optional[Path],  # noqa: UP045  typer reads annotations
+        typer.Option(
+            help='A file with JSON, values by the inputs\' names, as in {"x": [[1.0], [2.0]]}, to compare the answers to '
+            "and to measure with. Default: made-up numbers, and zeros.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="What floats in the answers may differ by, of themselves or absolutely.", min=0)
+    ] = 1e-5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+) -> None:
+    """Freeze a model's variables into constants, let Grappler rewrite its graph, and show what that changes.
+
+    The answers are compared first. Then both archives are served alone by the embedded server: memory, the time of a
+    load and of a request, before and after. It may cost more than it gains: that is what this is for.
+
+        pytest-mme optimise model.tar.gz
+
+        pytest-mme optimise model.tar.gz --inputs inputs.json --output optimised.tar.gz
+
+    Exit status: 0 when it was optimised, 1 when the model cannot be.
+    """
+    with checked("--tf"):
+        versions.check(versions.INSTALLED if tf is None else tf)
+    given = None if inputs is None else _read(inputs)
+    with explained(), Run(Settings.resolve(environment={**os.environ, "PYTEST_MME_RUNTIME": "local"})) as run:
+        before = run.models.archive(archive, name="before")
+        after = run.models.optimised(before, "after", inputs=given, tolerance=tolerance, saved_by=tf)
+        effects = {model.name: _effect(run, model, tf, given) for model in (before, after)}
+        if output is not None:
+            shutil.copyfile(after.archive, output)
+    if as_json:
+        console.print_json(json.dumps({name: _document(one) for name, one in effects.items()}))
+    else:
+        _show(effects, output)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with checked("--inputs"):
+        given = json.loads(path.read_text())
+        if not isinstance(given, dict):
+            raise ValueError("it is no object of values by the inputs' names")  # noqa: TRY004  what `checked` explains
+        return given
+
+
+def _effect(run: Run, model: Model, tf: str | None, given: dict[str, Any] | None) -> Effect:
+    request, unasked = request_of(model.archive, given)
+    candidate = Candidate(label=model.name, model=model, request=request, unasked=unasked)
+    with run.server(name=model.name, tf=tf) as server:
+        return effect(server, candidate, concurrency=_CONCURRENCY)
+
+
+def _document(one: Effect) -> dict[str, Any]:
+    return {**dataclasses.asdict(one), "most_bytes": one.need.most_bytes}
+
+
+def _show(effects: dict[str, Effect], output: Path | None) -> None:
+    table = Table("", *effects)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, values in _rows(list(effects.values())).items():
+        table.add_row(name, *("-" if value is None else f"{value:.1f}" for value in values))
+    console.print(table)
+    for one in effects.values():
+        if one.refused:
+            show_line(f"not measured at every request: {one.refused}")
+            break
+    if output is not None:
+        show_line(f"the optimised archive is {output}")
+
+
+def _rows(effects: list[Effect]) -> dict[str, list[float | None]]:
+    needs = [one.need for one in effects]
+    return {
+        "archive, MiB": [one.archive_bytes / _MIB for one in effects],
+        "memory when loaded, MiB": [need.loaded_bytes / _MIB for need in needs],
+        "memory at the first request, MiB": [need.asked_bytes and need.asked_bytes / _MIB for need in needs],
+        f"memory at {_CONCURRENCY} at once, MiB": [need.busy_bytes and need.busy_bytes / _MIB for need in needs],
+        "load, ms": [one.load_s * 1e3 for one in effects],
+        "request, ms": [one.latency_s and one.latency_s * 1e3 for one in effects],
+    }
