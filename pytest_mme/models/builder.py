@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_mme import versions as tensorflow_versions
 from pytest_mme.answers import Answer
 from pytest_mme.errors import ArchiveError, UnknownAnswerError
-from pytest_mme.models.archive import is_saved_model, pack, versions
-from pytest_mme.models.code import code_in, write_code
+from pytest_mme.models.archive import extract, is_saved_model, pack, versions
+from pytest_mme.models.code import OP_LIBRARIES, code_in, write_code
 from pytest_mme.models.customop import Language, compile_op
 from pytest_mme.models.exporters import Exporter, Exporters
 from pytest_mme.models.optimise import OPTIMISER, optimise, plain
@@ -267,6 +268,19 @@ class Models:
         archive = self.store.archive(key, _must_be_there)
         return dataclasses.replace(model, name=name or f"{model.name}-optimised", archive=archive)
 
+    def bundled(self, model: Model, name: str | None = None) -> Model:
+        """*model* with its `op_libraries` in its archive, in ``code/op_libraries/``, where they are its process's alone.
+
+        Our servers load them with the model: the embedded one and ours of multi-model-server. TensorFlow Serving, and
+        with it AWS's TensorFlow containers, loads none. Raises ValueError for a model that has none, `ArchiveError`.
+        """
+        if not model.op_libraries:
+            raise ValueError(f"{model.name} has no op_libraries to bundle")
+        contents = "/".join(map(_sha256, (model.archive, *model.op_libraries)))
+        key = hashlib.sha256(f"bundled/{contents}".encode()).hexdigest()
+        archive = self.store.archive(key, functools.partial(_bundle, model))
+        return dataclasses.replace(model, name=name or model.name, archive=archive, op_libraries=())
+
     def _packed(self, folder: Path) -> Path:
         inside = "1" if is_saved_model(folder) else ""
         if not inside and code_in(folder) is None:  # such code may load the model in its own way
@@ -296,6 +310,17 @@ def _write(spec: ModelSpec, archive: Path) -> None:
         write(spec, Path(folder))
         write_code(spec.code, Path(folder))
         pack(Path(folder), archive)
+
+
+def _bundle(model: Model, archive: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+        root = Path(folder) / "model"
+        extract(model.archive, root)
+        bundled = root / "code" / OP_LIBRARIES
+        bundled.mkdir(parents=True, exist_ok=True)
+        for library in model.op_libraries:
+            shutil.copy(library, bundled)
+        pack(root, archive)
 
 
 def _sha256(path: Path) -> str:

@@ -9,6 +9,8 @@ Files = tuple[tuple[str, bytes], ...]
 """Paths below ``code/`` and their contents."""
 
 INFERENCE = "inference.py"
+OP_LIBRARIES = "op_libraries"
+"""The folder in ``code/`` that holds op libraries. Assumed: AWS says nothing of such libraries in archives."""
 _LEFT_OUT = "__pycache__"
 
 
@@ -37,6 +39,11 @@ def code_in(directory: Path) -> Path | None:
         return code if (code / INFERENCE).is_file() else None
     except OSError:  # no folder at all, such as a name that is too long: whoever looks for versions says why
         return None
+
+
+def op_libraries_in(directory: Path) -> list[Path]:
+    """The op libraries that an unpacked archive brings along, for the process of its model alone."""
+    return sorted((directory / "code" / OP_LIBRARIES).glob("*.so"))
 
 
 def digest(files: Files) -> str:

@@ -14,6 +14,7 @@ from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.capi import Library
 from pytest_mme.libtensorflow.saved_model import SavedModel
 from pytest_mme.models.archive import versions
+from pytest_mme.models.code import op_libraries_in
 from pytest_mme.serving import rest
 from pytest_mme.serving.allocator import use_slot
 from pytest_mme.serving.channel import Head, WorkerEnd
@@ -65,9 +66,10 @@ class Worker:
 
     def _answer_load(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
         """Load every version, as AWS's containers have TensorFlow Serving do, after the op libraries."""
-        for library in self._config.op_libraries:
-            self._library.load_ops(Path(library))
-        for version, directory in versions(Path(head["directory"])):
+        model = Path(head["directory"])
+        for library in (*map(Path, self._config.op_libraries), *op_libraries_in(model)):
+            self._library.load_ops(library)
+        for version, directory in versions(model):
             self._versions[version] = SavedModel(self._library, directory, config=self._session_config())
         latest = max(self._versions)
         if self._config.gpu and "GPU" not in self._versions[latest].device_types():

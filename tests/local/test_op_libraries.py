@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -78,6 +79,34 @@ def test_two_libraries_with_one_op_on_one_server_are_a_conflict_in_every_model(
         alone = mme_server(op_libraries=model.op_libraries)
         alone.load(model)
         assert alone.invoke(model, [1.0]) == model.answer([1.0])
+
+
+def test_two_models_that_bring_their_own_libraries_with_one_op_are_no_conflict(any_run: Run) -> None:
+    run = any_run
+    twice, thrice = (run.models.bundled(run.models.custom_op(f"by-{factor:g}", factor=factor)) for factor in (2.0, 3.0))
+    assert twice.op_libraries == ()
+    with run.server() as server:
+        for model in (twice, thrice):
+            server.load(model)
+        for model in (twice, thrice):
+            assert server.invoke(model, [1.0]) == model.answer([1.0])
+
+
+def test_what_has_no_libraries_cannot_be_bundled(mme_models: Models) -> None:
+    with pytest.raises(ValueError, match="model has no op_libraries to bundle"):
+        mme_models.bundled(mme_models.linear())
+
+
+def test_a_library_in_the_archive_that_is_none_is_said(mme_server: Servers, mme_models: Models, tmp_path: Path) -> None:
+    library = tmp_path / "ops.so"
+    library.write_text("no library")
+    broken = mme_models.bundled(dataclasses.replace(mme_models.linear("broken"), op_libraries=(library,)))
+    server = mme_server()
+    with pytest.raises(ContractError, match=r"give a shared library \(\.so\)"):
+        server.load(broken)
+    calm = mme_models.linear("calm")
+    server.load(calm)
+    assert server.invoke(calm, [1.0]) == calm.answer([1.0])
 
 
 def test_a_file_that_is_no_op_library_is_said(mme_server: Servers, mme_models: Models, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from pytest_mme.errors import TensorFlowError
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.signatures import Signature, read_signatures
 from pytest_mme.models.archive import versions
+from pytest_mme.models.code import op_libraries_in
 from pytest_mme.serving import cgroups, rest
 from pytest_mme.serving.estimate import estimate
 from pytest_mme.serving.statuses import STATUS
@@ -88,9 +89,11 @@ def _cgroup() -> cgroups.MemoryCgroup | None:
 class Model:
     """A SavedModel in TensorFlow's Python package, to be asked like a `pytest_mme.libtensorflow.saved_model.SavedModel`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, op_libraries: Sequence[Path] = ()) -> None:
         import tensorflow as tf
 
+        for library in op_libraries:
+            tf.load_op_library(str(library))
         self.signatures = signatures(directory)
         self._tf = tf
         self._loaded = tf.saved_model.load(str(directory), tags=[_TAG])
@@ -134,7 +137,7 @@ class Service:
         if self._model is None:
             directory = Path(context.system_properties["model_dir"])
             with room(directory, _cgroup()):
-                self._model = Model(versions(directory)[-1][1])
+                self._model = Model(versions(directory)[-1][1], op_libraries_in(directory))
         if data is None:
             return None
         return [_answered(self._model, bytes(request["body"]), number, context) for number, request in enumerate(data)]

@@ -81,7 +81,8 @@ def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spec: ModelSpec) -> 
     """What the handler loads, in a container without a limit."""
     folders: list[Path] = []
 
-    def load(directory: Path) -> Model:
+    def load(directory: Path, op_libraries: list[Path]) -> Model:
+        assert op_libraries == []
         folders.append(directory)
         return Model(spec, directory)
 
