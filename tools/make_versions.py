@@ -4,7 +4,7 @@ Every release that `pytest_mme/models/registry.py` knows serves every forgery on
 its answer compared with the right one. Takes some two minutes, and what it takes to fetch the releases.
 
     python tools/make_versions.py                       all
-    python tools/make_versions.py --measure VERSION     one, to standard output
+    python tools/make_versions.py --measure VERSION     one, to standard output, without making an environment
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from pytest_mme.runtimes.server import Server
 
 ROOT = Path(__file__).parents[1]
 DATA, PAGE = ROOT / "pytest_mme" / "models" / "verdicts.json", ROOT / "docs" / "versions.md"
+OLD_EXPORTER = "2.8.4"
+"""What it saves loads everywhere. An environment of its own is made for it."""
 SHOWN = 70
 CUT = 90
 SHORT = {"answers": "answers", "differs": "**differs**", "not loaded": "load", "not answered": "request"}
@@ -54,8 +56,8 @@ server --tf VERSION`. An image of your own has the TensorFlow that it was built 
 
 Measured on a CPU, with the embedded server: TensorFlow's own C++ loader. *load*: it is not loaded; *request*: it
 loads, and the first request fails; **differs**: it answers, and not what it should. The forgeries are described in
-[forging.md](forging.md); those of variables are made of a Keras model, which 2.5 to 2.9 do not load as it is. Made by
-`python tools/make_versions.py`; the tests hold some of the columns.
+[forging.md](forging.md); those of variables are made of a Keras model, for 2.5 to 2.9 of one that TensorFlow 2.8 saved.
+Made by `python tools/make_versions.py`; the tests hold some of the columns.
 
 """
 WORDS = """
@@ -68,21 +70,21 @@ On the newest release that refuses it.
 """
 
 
-def measure(version: str) -> dict[str, Verdict]:
+def measure(version: str, *, exporters: tuple[str, ...]) -> dict[str, Verdict]:
     """What one release does with every forgery."""
     with Run() as run, run.server(tf=version, start_s=120) as server:
-        return {name: judge(server, model) for name, model in forged(run.models, server)}
+        return {name: judge(server, model) for name, model in forged(run.models, server, exporters)}
 
 
-def forged(models: Models, server: Server) -> Iterator[tuple[str, Model]]:
-    """Every forgery, of a tiny model or, where that has no variables, of Keras's, if it is loaded at all."""
-    tiny, keras = models.linear(), models.keras()
-    has_keras = judge(server, keras).outcome == "answers"
+def forged(models: Models, server: Server, exporters: tuple[str, ...]) -> Iterator[tuple[str, Model]]:
+    """Every forgery, of a tiny model or, where that has no variables, of the first Keras model that is loaded at all."""
+    tiny, saved = models.linear(), (models.keras(saved_by=exporter) for exporter in exporters)
+    keras = next((model for model in saved if judge(server, model).outcome == "answers"), None)
     for name in FORGERIES:
         try:
             yield name, models.forge(tiny, name)
         except ArchiveError:
-            if has_keras:
+            if keras is not None:
                 yield name, models.forge(keras, name)
 
 
@@ -141,7 +143,7 @@ def fields(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
 def main() -> None:
     measured = {}
     for version in registry().releases:
-        measured[version] = measure(version)
+        measured[version] = measure(version, exporters=("installed", OLD_EXPORTER))
         print(
             version, {outcome: sum(one.outcome == outcome for one in measured[version].values()) for outcome in SHORT}
         )
@@ -153,6 +155,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
-        print(json.dumps(fields(measure(sys.argv[2]))))
+        print(json.dumps(fields(measure(sys.argv[2], exporters=("installed",)))))
     else:
         main()

@@ -52,7 +52,6 @@ def test_the_doctor_says_of_every_release_what_that_does(mme_models: Models, for
 
 
 def test_what_was_not_measured_is_none() -> None:
-    assert verdict("missing-variables", "2.5.3") is None
     assert verdict("unknown-op", "9.1.0") is None
     assert verdict("no-such-forgery", "2.12.1") is None
 

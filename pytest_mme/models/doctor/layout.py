@@ -66,9 +66,9 @@ LARGE = Kind(
     severity="info",
     title="a large archive",
     why="its first request waits for download, unpacking and load: after 60 s it is a ModelNotReadyException, and the "
-    "load goes on for 360 s",
-    advice="ask for it once after the deploy; leave out what is not served",
-    source='AWS, "Invoke a Multi-Model Endpoint"',
+    "load goes on for 360 s; on a disk that is full, models that are not in use go",
+    advice="ask for it once after the deploy; leave out what is not served; choose an instance by its storage volume",
+    source='AWS, "Invoke a Multi-Model Endpoint"; "How Multi-Model Endpoints Work"',
 )
 KINDS = (UNREADABLE, LINKS, NO_VERSION, SEVERAL_VERSIONS, KERAS_FILE, HIDDEN_FILES, LARGE)
 
