@@ -166,6 +166,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Say at the end of a test what its soft checks have found."""
+    from pytest_mme.checks.soft import soft_checks
+
+    with soft_checks() as found:
+        try:
+            result = yield
+        except BaseException:
+            if found:
+                item.add_report_section("call", "mme soft checks", "\n".join(map(str, found)))
+            raise
+    if found:
+        lines = "\n".join(map(str, found))
+        pytest.fail(f"{len(found)} soft checks failed:\n{lines}", pytrace=False)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:

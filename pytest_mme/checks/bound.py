@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Concatenate, Generic, ParamSpec
 
-from pytest_mme.checks.answers import check_answers
-from pytest_mme.checks.naming import Named
-from pytest_mme.checks.residency import check_evicted, check_resident
+from pytest_mme import checks
 from pytest_mme.events import Event
+
+P = ParamSpec("P")
+
+
+class _Bound(Generic[P]):
+    """A check that judges its owner's timeline."""
+
+    def __init__(self, check: Callable[Concatenate[Iterable[Event], P], None]) -> None:
+        self._check = check
+        self.__doc__ = check.__doc__
+
+    def __get__(self, owner: Checked, _: Any = None) -> Callable[P, None]:
+        return partial(self._check, owner.timeline)
 
 
 class Checked:
-    """Has a timeline, and the checks bound to it."""
+    """Has a timeline, and the checks bound to it: `endpoint.check_evicted(model)`."""
 
     @property
     def timeline(self) -> Sequence[Event]:
         """What happened to it, in order."""
         raise NotImplementedError
 
-    def check_evicted(self, *models: Named | str) -> None:
-        """`checks.check_evicted` of this timeline."""
-        check_evicted(self.timeline, *models)
-
-    def check_resident(self, *models: Named | str) -> None:
-        """`checks.check_resident` of this timeline."""
-        check_resident(self.timeline, *models)
-
-    def check_answers(self, *, at_least: int = 1) -> None:
-        """`checks.check_answers` of this timeline."""
-        check_answers(self.timeline, at_least=at_least)
+    check_answers = _Bound(checks.check_answers)
+    check_capacity = _Bound(checks.check_capacity)
+    check_concurrent = _Bound(checks.check_concurrent)
+    check_evicted = _Bound(checks.check_evicted)
+    check_evictions = _Bound(checks.check_evictions)
+    check_fifo = _Bound(checks.check_fifo)
+    check_lfu = _Bound(checks.check_lfu)
+    check_loads_once = _Bound(checks.check_loads_once)
+    check_lru = _Bound(checks.check_lru)
+    check_no_thrash = _Bound(checks.check_no_thrash)
+    check_resident = _Bound(checks.check_resident)

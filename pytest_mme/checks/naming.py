@@ -19,6 +19,11 @@ def name_of(model: Named | str) -> str:
     return (model if isinstance(model, str) else model.name).removesuffix(".tar.gz")
 
 
+def counted(number: int, what: str) -> str:
+    """``1 eviction``, ``2 evictions``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def listed(names: Iterable[str]) -> str:
     """Names for a message."""
     return ", ".join(dict.fromkeys(names)) or "none"

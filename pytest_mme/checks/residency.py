@@ -5,33 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_mme.checks.naming import Named, listed, name_of
+from pytest_mme.checks.soft import softly
 from pytest_mme.events import Event
 
 
-def check_evicted(events: Iterable[Event], *models: Named | str) -> None:
+def check_evicted(events: Iterable[Event], *models: Named | str, soft: bool = False) -> None:
     """Fail unless each of *models* was evicted at least once, to make room for another."""
-    if not models:
-        raise AssertionError("check_evicted was asked about no model, so it says nothing")
-    evictions = [event for event in events if event.kind == "evict" and event.outcome == "ok"]
-    evicted = {event.model for event in evictions}
-    if missing := [name for name in map(name_of, models) if name not in evicted]:
-        seen = "; ".join(
-            f"{event.model} at {event.at_s:.2f} s for {event.detail.get('room_for', '?')}" for event in evictions
-        )
-        raise AssertionError(f"{listed(missing)} was not evicted; evictions: {seen or 'none was recorded'}")
+    with softly(soft):
+        if not models:
+            raise AssertionError("check_evicted was asked about no model, so it says nothing")
+        evictions = [event for event in events if event.kind == "evict" and event.outcome == "ok"]
+        evicted = {event.model for event in evictions}
+        if missing := [name for name in map(name_of, models) if name not in evicted]:
+            seen = "; ".join(
+                f"{event.model} at {event.at_s:.2f} s for {event.detail.get('room_for', '?')}" for event in evictions
+            )
+            raise AssertionError(f"{listed(missing)} was not evicted; evictions: {seen or 'none was recorded'}")
 
 
-def check_resident(events: Iterable[Event], *models: Named | str) -> None:
+def check_resident(events: Iterable[Event], *models: Named | str, soft: bool = False) -> None:
     """Fail unless each of *models* is loaded in memory at the end of the events."""
-    if not models:
-        raise AssertionError("check_resident was asked about no model, so it says nothing")
-    last = _last_moves(events)
-    if not last:
-        raise AssertionError("no load was recorded, so nothing can be said about what is resident")
-    resident = [name for name, event in last.items() if event.kind == "load"]
-    if missing := [name for name in map(name_of, models) if name not in resident]:
-        why = "; ".join(f"{name}: {_told(last[name])}" if name in last else f"{name}: never loaded" for name in missing)
-        raise AssertionError(f"{listed(missing)} is not resident ({why}); resident: {listed(resident)}")
+    with softly(soft):
+        if not models:
+            raise AssertionError("check_resident was asked about no model, so it says nothing")
+        last = _last_moves(events)
+        if not last:
+            raise AssertionError("no load was recorded, so nothing can be said about what is resident")
+        resident = [name for name, event in last.items() if event.kind == "load"]
+        if missing := [name for name in map(name_of, models) if name not in resident]:
+            why = "; ".join(
+                f"{name}: {_told(last[name])}" if name in last else f"{name}: never loaded" for name in missing
+            )
+            raise AssertionError(f"{listed(missing)} is not resident ({why}); resident: {listed(resident)}")
 
 
 def _last_moves(events: Iterable[Event]) -> dict[str, Event]:

@@ -1,0 +1,188 @@
+"""Who had to go when another model needed the room, how often, and how many there was room for."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_mme.checks.naming import Named, counted, listed
+from pytest_mme.checks.soft import softly
+from pytest_mme.checks.views import moves, requests
+from pytest_mme.events import Event
+
+_SHOWN = 5
+_LOADED = ("ok", "409")
+
+
+def check_evictions(
+    events: Iterable[Event], *, at_most: int | None = None, at_least: int | None = None, soft: bool = False
+) -> None:
+    """Fail unless there were so many evictions. ValueError when neither bound is given."""
+    if at_most is None and at_least is None:
+        raise ValueError("check_evictions: give at_most=, at_least=, or both")
+    with softly(soft):
+        events = list(events)
+        if not requests(events):
+            raise AssertionError("no request was recorded, so nothing can be said about evictions")
+        evicted = _evictions(events)
+        if at_most is not None and len(evicted) > at_most:
+            raise AssertionError(f"{counted(len(evicted), 'eviction')}, and at most {at_most} may be: {_told(evicted)}")
+        if at_least is not None and len(evicted) < at_least:
+            raise AssertionError(
+                f"{counted(len(evicted), 'eviction')}, and at least {at_least} must be: {_told(evicted)}"
+            )
+
+
+def check_lru(events: Iterable[Event], *, soft: bool = False) -> None:
+    """Fail unless each eviction took the model whose last request began or ended longest ago: least recently used."""
+    _check_policy(events, lambda model: model.used_s, "the least recently used", soft=soft)
+
+
+def check_fifo(events: Iterable[Event], *, soft: bool = False) -> None:
+    """Fail unless each eviction took the model that was loaded first."""
+    _check_policy(events, lambda model: model.loaded_s, "the one that was loaded first", soft=soft)
+
+
+def check_lfu(events: Iterable[Event], *, soft: bool = False) -> None:
+    """Fail unless each eviction took the model with the fewest requests since its load; of several the one used before."""
+    _check_policy(events, lambda model: (model.requests, model.used_s), "the least frequently used", soft=soft)
+
+
+def check_capacity(events: Iterable[Event], n: int, *, soft: bool = False) -> None:
+    """Fail unless *n* models were in memory at once at the most, and with *n* in memory one more meant that one went."""
+    with softly(soft):
+        steps = list(_replayed(list(events)))
+        fullest = max((step.resident for step in steps), key=len, default={})
+        if not fullest:
+            raise AssertionError("no load was recorded, so nothing can be said about what fits")
+        if len(fullest) != n:
+            raise AssertionError(f"{len(fullest)} models were in memory at once, not {n}: {listed(fullest)}")
+        if not any(step.eviction and len(step.resident) == n for step in steps):
+            raise AssertionError(f"no model had to go while {n} were in memory: whether one more fits was not tried")
+
+
+def check_no_thrash(events: Iterable[Event], *models: Named | str, hit_ratio: float = 0.9, soft: bool = False) -> None:
+    """Fail unless that part of the requests, to *models* or to all, found its model in memory.
+
+    The first request to a model, which cannot find it there, counts, too.
+    """
+    with softly(soft):
+        events = list(events)
+        judged = requests(events, models)
+        if not judged:
+            raise AssertionError("no request was recorded, so nothing can be said about hits")
+        waited = Counter(event.model for event in _that_waited(judged, events))
+        ratio = 1 - waited.total() / len(judged)
+        if ratio < hit_ratio:
+            most = ", ".join(f"{name} {count}" for name, count in waited.most_common(_SHOWN))
+            raise AssertionError(
+                f"{ratio:.0%} of {len(judged)} requests found their model in memory, and {hit_ratio:.0%} must; "
+                f"requests that waited for a load: {most}"
+            )
+
+
+def _that_waited(judged: Iterable[Event], events: Sequence[Event]) -> Iterator[Event]:
+    """The requests during which their model's load ended."""
+    loaded: defaultdict[str | None, list[float]] = defaultdict(list)
+    for load in moves(events, "load"):
+        if load.outcome in _LOADED:
+            loaded[load.model].append(load.at_s)
+    for times in loaded.values():
+        times.sort()
+    for request in judged:
+        times = loaded[request.model]
+        later = bisect.bisect_left(times, request.began_s)
+        if later < len(times) and times[later] <= request.at_s:
+            yield request
+
+
+def _evictions(events: Iterable[Event]) -> list[Event]:
+    return [event for event in events if event.kind == "evict" and event.outcome == "ok"]
+
+
+def _told(evicted: Sequence[Event]) -> str:
+    shown = ", ".join(f"{event.model} at {event.at_s:.2f} s" for event in evicted[:_SHOWN])
+    return (shown or "none") + (f" and {len(evicted) - _SHOWN} more" if len(evicted) > _SHOWN else "")
+
+
+# What was in memory, and what a policy could know of it
+
+
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    """A model in memory; moments in seconds of the timeline."""
+
+    loaded_s: float
+    used_s: float
+    """When its last request began or ended."""
+    requests: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """What was in memory after a load, or when an eviction was decided."""
+
+    resident: Mapping[str, _Model]
+    eviction: Event | None = None
+    idle: frozenset[str] = frozenset()
+    """Those that could go: without a request under way."""
+
+
+def _check_policy(events: Iterable[Event], key: Callable[[_Model], Any], what: str, *, soft: bool) -> None:
+    with softly(soft):
+        judged, wrong = 0, []
+        for step in _replayed(list(events)):
+            eviction = step.eviction
+            if eviction is None or eviction.model not in step.idle or len(step.idle) == 1:
+                continue
+            judged += 1
+            right = min(step.idle, key=lambda name, step=step: key(step.resident[name]))  # type: ignore[misc]
+            if key(step.resident[right]) < key(step.resident[eviction.model]):
+                wrong.append(f"at {eviction.began_s:.2f} s {eviction.model} went, and {what} was {right}")
+        if not judged:
+            raise AssertionError("no eviction had a choice of two models or more: nothing can be said of the policy")
+        if wrong:
+            more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+            raise AssertionError(f"{len(wrong)} of {counted(judged, 'eviction')}: {'; '.join(wrong[:_SHOWN])}{more}")
+
+
+def _replayed(events: Sequence[Event]) -> Iterator[_Step]:
+    """Follow the models in and out of memory, in the order of time."""
+    resident: dict[str, _Model] = {}
+    under_way: Counter[str] = Counter()
+    for at_s, what, event in sorted(_happened(events), key=lambda one: one[0]):
+        name = event.model or ""
+        model = resident.get(name)
+        if what == "in":
+            resident[name] = _Model(loaded_s=at_s, used_s=at_s)
+            yield _Step(dict(resident))
+        elif what == "out":
+            resident.pop(name, None)
+        elif what == "decided":
+            idle = frozenset(one for one in resident if not under_way[one])
+            yield _Step(dict(resident), event, idle)
+        else:
+            under_way[name] += 1 if what == "began" else -1
+            if model is not None:
+                counts = what == "began" or event.began_s < model.loaded_s  # one that waited for the load, too
+                resident[name] = _Model(model.loaded_s, at_s, model.requests + counts)
+
+
+def _happened(events: Sequence[Event]) -> Iterator[tuple[float, str, Event]]:
+    for event in requests(events):
+        yield event.began_s, "began", event
+        yield event.at_s, "ended", event
+    for event in moves(events, "load", "unload"):
+        if event.kind == "load" and event.outcome in _LOADED:
+            yield event.at_s, "in", event
+        elif event.kind == "unload" and event.outcome in ("ok", "cut off"):
+            yield event.at_s, "out", event
+    for event in events:
+        if event.kind in ("crash", "oom"):
+            yield event.at_s, "out", event
+    for event in _evictions(events):
+        yield event.began_s, "decided", event
+        yield event.at_s, "out", event

@@ -1,0 +1,60 @@
+"""`soft=True`: a test goes on, and says at its end what its checks have found."""
+
+from __future__ import annotations
+
+import pytest
+
+EVENTS = """
+    from pytest_mme.checks import check_evicted, check_evictions
+    from pytest_mme.events import Event
+
+    EVENTS = [Event(at_s=1.0, kind="invoke", source="test", model="a", seconds=0.5)]
+"""
+
+
+def test_all_that_soft_checks_find_is_said_at_the_end(inner: pytest.Pytester) -> None:
+    inner.makepyfile(
+        EVENTS
+        + """
+    def test_it():
+        check_evicted(EVENTS, "a", soft=True)
+        check_evictions(EVENTS, at_least=1, soft=True)
+        print("went on")
+    """
+    )
+    result = inner.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*2 soft checks failed:", "*a was not evicted; *", "*0 evictions, and at least 1 must be: none", "went on"]
+    )
+
+
+def test_they_are_shown_beside_another_failure(inner: pytest.Pytester) -> None:
+    inner.makepyfile(
+        EVENTS
+        + """
+    def test_it():
+        check_evicted(EVENTS, "a", soft=True)
+        raise OSError("something else")
+    """
+    )
+    result = inner.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*OSError: something else", "*mme soft checks*", "a was not evicted; *"])
+
+
+def test_one_that_finds_nothing_and_the_next_test_pass(inner: pytest.Pytester) -> None:
+    inner.makepyfile(
+        EVENTS
+        + """
+    def test_it():
+        check_evictions(EVENTS, at_most=0, soft=True)
+
+    def test_that_fails():
+        check_evicted(EVENTS, "a", soft=True)
+
+    def test_another():
+        pass
+    """
+    )
+    inner.runpytest_subprocess().assert_outcomes(passed=2, failed=1)

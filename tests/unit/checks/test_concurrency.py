@@ -1,0 +1,94 @@
+"""What happened at the same time, by hand-written events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_mme.checks import check_concurrent, check_loads_once
+from pytest_mme.events import Event, Kind, Source
+
+
+def invoke(began_s: float, at_s: float, model: str = "a", source: Source = "test") -> Event:
+    return Event(kind="invoke", source=source, at_s=at_s, seconds=at_s - began_s, model=model)
+
+
+def move(kind: Kind, at_s: float, model: str = "a", outcome: str = "ok", source: Source = "hosting") -> Event:
+    return Event(kind=kind, source=source, at_s=at_s, model=model, outcome=outcome)
+
+
+OVERLAP = [invoke(0.0, 1.0), invoke(0.5, 1.5, "b"), invoke(0.9, 2.0)]
+
+
+def test_requests_that_overlap() -> None:
+    check_concurrent(OVERLAP, at_least=3)
+    check_concurrent(OVERLAP, "a")
+    with pytest.raises(
+        AssertionError,
+        match=r"^at most 3 of 3 requests were under way at once, at 0.90 s; at least 4 must be \(seen by: test\)$",
+    ):
+        check_concurrent(OVERLAP, at_least=4)
+    with pytest.raises(AssertionError, match="at most 1 of 1 requests"):
+        check_concurrent(OVERLAP, "b")
+
+
+def test_one_after_the_other_is_not_at_once() -> None:
+    with pytest.raises(AssertionError, match="at most 1 of 2"):
+        check_concurrent([invoke(0.0, 1.0), invoke(1.0, 2.0)])
+
+
+def test_nothing_to_judge() -> None:
+    with pytest.raises(AssertionError, match="no request to any model was recorded"):
+        check_concurrent([])
+    with pytest.raises(AssertionError, match="no request to c was recorded"):
+        check_concurrent(OVERLAP, "c")
+
+
+def test_the_server_knows_better_than_its_callers() -> None:
+    queued = [*OVERLAP, *(invoke(start, start + 0.4, source="server") for start in (0.0, 0.5, 1.0))]
+    with pytest.raises(AssertionError, match=r"at most 1 of 3 .* \(seen by: server\)"):
+        check_concurrent(queued)
+
+
+ONCE = [move("download", 0.5), move("load", 1.0)]
+TOGETHER = [invoke(0.0, 1.1), invoke(0.1, 1.2), invoke(2.0, 2.1)]
+
+
+def test_one_load_for_requests_that_come_together() -> None:
+    check_loads_once([*TOGETHER, *ONCE])
+    check_loads_once([*TOGETHER, *ONCE], "a")
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ([move("load", 1.05)], r"^a: 2 loads \(at 1.00 s, 1.05 s\) for 2 requests that came together$"),
+        ([move("download", 0.6)], r"^a: 2 downloads \(at 0.50 s, 0.60 s\) for 2 requests"),
+        ([move("load", 1.05, outcome="409"), move("download", 0.6)], r"^a: 2 downloads .* and 2 loads "),
+    ],
+)
+def test_two_loads_for_them(more: list[Event], told: str) -> None:
+    with pytest.raises(AssertionError, match=told):
+        check_loads_once([*TOGETHER, *ONCE, *more])
+
+
+def test_a_load_after_an_eviction_is_another_matter() -> None:
+    check_loads_once([*TOGETHER, *ONCE, move("evict", 3.0), move("unload", 3.0), move("load", 4.0)])
+
+
+def test_what_the_server_says_of_the_same_load_is_no_second_one() -> None:
+    check_loads_once([*TOGETHER, *ONCE, move("load", 1.0, source="server"), move("load", 1.0, source="client")])
+
+
+@pytest.mark.parametrize(
+    ("events", "models", "told"),
+    [
+        ([], (), "no model had two requests before its first load had ended"),
+        ([*ONCE, invoke(0.0, 1.1)], (), "no model had two requests"),
+        ([*ONCE, *TOGETHER], ("a", "b"), "^b did not have two requests before its first load had ended$"),
+    ],
+)
+def test_nothing_came_together(events: list[Event], models: Any, told: str) -> None:
+    with pytest.raises(AssertionError, match=told):
+        check_loads_once(events, *models)

@@ -1,0 +1,100 @@
+"""Evictions and what was in memory, by hand-written events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pytest_mme.checks import check_capacity, check_evictions, check_fifo, check_lfu, check_lru, check_no_thrash
+from pytest_mme.events import Event, Kind
+
+
+def request(model: str, began_s: float, at_s: float | None = None) -> Event:
+    at_s = began_s + 0.1 if at_s is None else at_s
+    return Event(kind="invoke", source="test", at_s=at_s, seconds=at_s - began_s, model=model)
+
+
+def move(kind: Kind, model: str, at_s: float, outcome: str = "ok") -> Event:
+    return Event(kind=kind, source="hosting", at_s=at_s, seconds=0.01, model=model, outcome=outcome)
+
+
+def evicted(model: str, at_s: float) -> list[Event]:
+    return [move("evict", model, at_s), move("unload", model, at_s)]
+
+
+# a is loaded first and used most; b is loaded later and used last; a or b has to go for c
+USED = [
+    *(request("a", 0.0, 1.1), move("load", "a", 1.0), request("b", 1.2, 2.1), move("load", "b", 2.0)),
+    *(request("a", 3.0), request("a", 4.0), request("b", 5.0)),
+]
+AFTERWARDS = [request("c", 6.0, 7.1), move("load", "c", 7.0)]
+A_GOES = [*USED, *evicted("a", 6.5), *AFTERWARDS]
+B_GOES = [*USED, *evicted("b", 6.5), *AFTERWARDS]
+
+
+@pytest.mark.parametrize(
+    ("check", "right", "wrong", "told"),
+    [
+        (check_lru, A_GOES, B_GOES, "at 6.49 s b went, and the least recently used was a"),
+        (check_fifo, A_GOES, B_GOES, "at 6.49 s b went, and the one that was loaded first was a"),
+        (check_lfu, B_GOES, A_GOES, "at 6.49 s a went, and the least frequently used was b"),
+    ],
+)
+def test_each_policy(check: Callable[..., None], right: list[Event], wrong: list[Event], told: str) -> None:
+    check(right)
+    with pytest.raises(AssertionError, match=f"^1 of 1 eviction: {told}$"):
+        check(wrong)
+
+
+@pytest.mark.parametrize("check", [check_lru, check_fifo, check_lfu])
+def test_a_policy_without_a_choice(check: Callable[..., None]) -> None:
+    for events in ([], USED, [*USED[:2], *evicted("a", 2.0)]):
+        with pytest.raises(AssertionError, match="no eviction had a choice of two models or more"):
+            check(events)
+
+
+def test_a_model_with_a_request_under_way_could_not_go() -> None:
+    busy = [*B_GOES, request("a", 6.2, 8.0)]
+    with pytest.raises(AssertionError, match="no eviction had a choice"):
+        check_lru(busy)
+
+
+def test_a_model_that_had_died_could_not_go() -> None:
+    died = Event(kind="crash", source="server", at_s=5.5, model="a", outcome="SIGKILL")
+    with pytest.raises(AssertionError, match="no eviction had a choice"):
+        check_lru([*B_GOES, died])
+
+
+def test_how_many_evictions() -> None:
+    check_evictions(A_GOES, at_most=1, at_least=1)
+    with pytest.raises(AssertionError, match=r"^1 eviction, and at most 0 may be: a at 6.50 s$"):
+        check_evictions(A_GOES, at_most=0)
+    with pytest.raises(AssertionError, match=r"^1 eviction, and at least 2 must be: a at 6.50 s$"):
+        check_evictions(A_GOES, at_least=2)
+    with pytest.raises(AssertionError, match="no request was recorded"):
+        check_evictions([], at_most=0)
+    with pytest.raises(ValueError, match="give at_most=, at_least=, or both"):
+        check_evictions(A_GOES)
+
+
+def test_how_many_fit() -> None:
+    check_capacity(A_GOES, 2)
+    with pytest.raises(AssertionError, match=r"^2 models were in memory at once, not 3: a, b$"):
+        check_capacity(A_GOES, 3)
+    with pytest.raises(AssertionError, match="whether one more fits was not tried"):
+        check_capacity(USED, 2)
+    with pytest.raises(AssertionError, match="no load was recorded"):
+        check_capacity([request("a", 0.0)], 1)
+
+
+def test_hits() -> None:
+    check_no_thrash(A_GOES, hit_ratio=0.5)
+    with pytest.raises(
+        AssertionError,
+        match=r"^50% of 6 requests found their model in memory, and 90% must; requests that waited for a load: a 1, b 1, c 1$",
+    ):
+        check_no_thrash(A_GOES)
+    check_no_thrash(A_GOES, "a", hit_ratio=0.6)
+    with pytest.raises(AssertionError, match="no request was recorded"):
+        check_no_thrash(A_GOES, "d")

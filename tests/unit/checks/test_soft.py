@@ -1,0 +1,24 @@
+"""Soft checks outside of tests."""
+
+from __future__ import annotations
+
+import contextvars
+
+import pytest
+
+from pytest_mme.checks import check_evicted, soft_checks
+
+
+def test_they_are_collected() -> None:
+    with soft_checks() as found:
+        check_evicted([], "a", soft=True)
+        check_evicted([], "b", soft=True)
+        with pytest.raises(AssertionError, match="a was not evicted"):
+            check_evicted([], "a")
+    assert [str(one).partition(";")[0] for one in found] == ["a was not evicted", "b was not evicted"]
+
+
+def test_somebody_has_to_collect_them() -> None:
+    nobody = contextvars.Context()
+    with pytest.raises(RuntimeError, match="nobody collects here"):
+        nobody.run(check_evicted, [], "a", soft=True)
