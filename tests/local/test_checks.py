@@ -31,9 +31,11 @@ def test_an_endpoint_evicts_as_it_should(mme_endpoint: Endpoints, mme_models: Mo
     endpoint.check_capacity(2)
     endpoint.check_evictions(at_most=1)
     endpoint.check_no_thrash(hit_ratio=0.25)
-    with pytest.raises(AssertionError, match="^1 of 1 eviction: .* model-1 went, and the one that was loaded first was"):
+    with pytest.raises(
+        AssertionError, match=r"^1 of 1 eviction: .* model-1 went, and the one that was loaded first was"
+    ):
         endpoint.check_fifo()
-    with pytest.raises(AssertionError, match="^2 models were in memory at once, not 3"):
+    with pytest.raises(AssertionError, match=r"^2 models were in memory at once, not 3"):
         endpoint.check_capacity(3)
 
 
@@ -42,7 +44,7 @@ def test_one_that_evicts_another(mme_endpoint: Endpoints, mme_models: Models) ->
     endpoint = mme_endpoint([a, b, c], fits=2, eviction="fifo")
     ask_in_turn(endpoint, [a, b, a, c])
     endpoint.check_fifo()
-    with pytest.raises(AssertionError, match="model-0 went, and the least recently used was model-1$"):
+    with pytest.raises(AssertionError, match=r"model-0 went, and the least recently used was model-1$"):
         endpoint.check_lru()
 
 
@@ -70,5 +72,5 @@ def test_one_after_the_other_is_not_concurrent(mme_endpoint: Endpoints, mme_mode
     ask_in_turn(endpoint, [model] * 3)
     with pytest.raises(AssertionError, match="at most 1 of 3 requests were under way at once"):
         endpoint.check_concurrent()
-    with pytest.raises(AssertionError, match="^model did not have two requests before its first load had ended$"):
+    with pytest.raises(AssertionError, match=r"^model did not have two requests before its first load had ended$"):
         endpoint.check_loads_once(model)
