@@ -24,6 +24,17 @@ if TYPE_CHECKING:
     from pytest_mme.run import Run as Run
     from pytest_mme.runtimes.server import Server as Server
     from pytest_mme.settings import Settings as Settings
+    from pytest_mme.traffic.arrivals import Stage as Stage
+    from pytest_mme.traffic.arrivals import burst as burst
+    from pytest_mme.traffic.arrivals import hold as hold
+    from pytest_mme.traffic.arrivals import ramp as ramp
+    from pytest_mme.traffic.load import Load as Load
+    from pytest_mme.traffic.mixes import Mix as Mix
+    from pytest_mme.traffic.mixes import round_robin as round_robin
+    from pytest_mme.traffic.mixes import trace as trace
+    from pytest_mme.traffic.mixes import uniform as uniform
+    from pytest_mme.traffic.mixes import zipf as zipf
+    from pytest_mme.traffic.traffic import Traffic as Traffic
 
 _HOMES = {
     "Answer": "answers",
@@ -32,6 +43,8 @@ _HOMES = {
     "Endpoint": "hosting.endpoint",
     "Event": "events",
     "Faults": "faults.faults",
+    "Load": "traffic.load",
+    "Mix": "traffic.mixes",
     "Model": "models.builder",
     "ModelSpec": "models.spec",
     "Models": "models.builder",
@@ -39,7 +52,16 @@ _HOMES = {
     "Run": "run",
     "Server": "runtimes.server",
     "Settings": "settings",
+    "Stage": "traffic.arrivals",
     "Timeline": "events",
+    "Traffic": "traffic.traffic",
+    "burst": "traffic.arrivals",
+    "hold": "traffic.arrivals",
+    "ramp": "traffic.arrivals",
+    "round_robin": "traffic.mixes",
+    "trace": "traffic.mixes",
+    "uniform": "traffic.mixes",
+    "zipf": "traffic.mixes",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605, RUF100

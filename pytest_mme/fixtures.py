@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_mme.models.builder import Model, Models
     from pytest_mme.run import Run
     from pytest_mme.runtimes.server import Server
+    from pytest_mme.traffic.traffic import Traffic
 
 
 @pytest.fixture(scope="session")
@@ -126,6 +127,16 @@ def mme_endpoint(
             return endpoint
 
         yield start
+
+
+@pytest.fixture
+def mme_traffic(_mme_run: Run, request: pytest.FixtureRequest) -> Callable[[Server | Endpoint], Traffic]:
+    """Loads on a server or an endpoint: `mme_traffic(endpoint).closed(zipf(models), clients=8, requests=200)`.
+
+    Mixes are `round_robin`, `uniform`, `zipf` and `trace`, the stages of `open` loads `hold`, `ramp` and `burst`.
+    """
+    timeline = evidence_of(request.node).timeline
+    return lambda target: _mme_run.traffic(target, timeline=timeline)
 
 
 @pytest.fixture

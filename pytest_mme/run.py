@@ -29,6 +29,7 @@ from pytest_mme.runtimes.local import LocalRuntime
 from pytest_mme.runtimes.server import Server
 from pytest_mme.serving import gpu
 from pytest_mme.settings import Settings
+from pytest_mme.traffic.traffic import Traffic
 
 
 class Run:
@@ -137,6 +138,11 @@ class Run:
     def faults(victim: Server | Endpoint, *, timeline: Timeline | None = None) -> Faults:
         """What can be done to a server or an endpoint on purpose; on *timeline*, by default one of its own."""
         return Faults(victim, Timeline() if timeline is None else timeline)
+
+    @staticmethod
+    def traffic(target: Server | Endpoint, *, timeline: Timeline | None = None) -> Traffic:
+        """Loads on a server or an endpoint; marked on *timeline*, by default one of its own."""
+        return Traffic(target, Timeline() if timeline is None else timeline)
 
     @contextlib.contextmanager
     def aws(self) -> Iterator[Aws]:

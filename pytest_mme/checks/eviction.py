@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_mme.checks.naming import Named, counted, listed
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import moves, requests
+from pytest_mme.checks.views import LOADED, Loads, moves, requests
 from pytest_mme.events import Event
 
 _SHOWN = 5
-_LOADED = ("ok", "409")
 
 
 def check_evictions(
@@ -74,7 +72,8 @@ def check_no_thrash(events: Iterable[Event], *models: Named | str, hit_ratio: fl
         judged = requests(events, models)
         if not judged:
             raise AssertionError("no request was recorded, so nothing can be said about hits")
-        waited = Counter(event.model for event in _that_waited(judged, events))
+        loads = Loads(events)
+        waited = Counter(event.model for event in judged if loads.ended(event.model, event.began_s, event.at_s))
         ratio = 1 - waited.total() / len(judged)
         if ratio < hit_ratio:
             most = ", ".join(f"{name} {count}" for name, count in waited.most_common(_SHOWN))
@@ -82,21 +81,6 @@ def check_no_thrash(events: Iterable[Event], *models: Named | str, hit_ratio: fl
                 f"{ratio:.0%} of {len(judged)} requests found their model in memory, and {hit_ratio:.0%} must; "
                 f"requests that waited for a load: {most}"
             )
-
-
-def _that_waited(judged: Iterable[Event], events: Sequence[Event]) -> Iterator[Event]:
-    """The requests during which their model's load ended."""
-    loaded: defaultdict[str | None, list[float]] = defaultdict(list)
-    for load in moves(events, "load"):
-        if load.outcome in _LOADED:
-            loaded[load.model].append(load.at_s)
-    for times in loaded.values():
-        times.sort()
-    for request in judged:
-        times = loaded[request.model]
-        later = bisect.bisect_left(times, request.began_s)
-        if later < len(times) and times[later] <= request.at_s:
-            yield request
 
 
 def _evictions(events: Iterable[Event]) -> list[Event]:
@@ -176,7 +160,7 @@ def _happened(events: Sequence[Event]) -> Iterator[tuple[float, str, Event]]:
         yield event.began_s, "began", event
         yield event.at_s, "ended", event
     for event in moves(events, "load", "unload"):
-        if event.kind == "load" and event.outcome in _LOADED:
+        if event.kind == "load" and event.outcome in LOADED:
             yield event.at_s, "in", event
         elif event.kind == "unload" and event.outcome in ("ok", "cut off"):
             yield event.at_s, "out", event

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from pytest_mme.checks.naming import Named, listed, name_of
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.views import LOADED
 from pytest_mme.events import Event
 
 
@@ -43,7 +44,7 @@ def _last_moves(events: Iterable[Event]) -> dict[str, Event]:
     """The last thing that put each model into memory or out of it."""
     moves: dict[str, Event] = {}
     for event in events:
-        moved_in = event.kind == "load" and event.outcome in ("ok", "409")
+        moved_in = event.kind == "load" and event.outcome in LOADED
         moved_out = event.kind in ("crash", "oom") or (event.kind == "unload" and event.outcome in ("ok", "cut off"))
         if event.model is not None and (moved_in or moved_out):
             moves[event.model] = event

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
 from pytest_mme.checks.naming import Named, name_of
@@ -14,6 +16,8 @@ _CALLERS: tuple[tuple[Kind, Source], ...] = (
 )
 """The observers of requests, the nearest to the caller first."""
 _SERVERS = tuple(reversed(_CALLERS))
+LOADED = ("ok", "409")
+"""The outcomes of a load after which the model is in memory."""
 _PLATFORM: tuple[Source, ...] = ("hosting", "client", "server")
 
 
@@ -32,6 +36,25 @@ def moves(events: Iterable[Event], *kinds: Kind) -> list[Event]:
     found = [event for event in events if event.kind in kinds]
     seen_by = next((source for source in _PLATFORM if any(event.source == source for event in found)), None)
     return [event for event in found if event.source == seen_by]
+
+
+class Loads:
+    """When models had been loaded."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self._ends: defaultdict[str | None, list[float]] = defaultdict(list)
+        for event in sorted(moves(events, "load"), key=lambda event: event.at_s):
+            if event.outcome in LOADED:
+                self._ends[event.model].append(event.at_s)
+
+    def __bool__(self) -> bool:
+        return bool(self._ends)
+
+    def ended(self, model: str | None, began_s: float, at_s: float) -> bool:
+        """Whether a load of *model* ended in that time: a request that took it had to wait."""
+        ends = self._ends.get(model, [])
+        first = bisect.bisect_left(ends, began_s)
+        return first < len(ends) and ends[first] <= at_s
 
 
 def _first(

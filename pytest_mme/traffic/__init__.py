@@ -1,0 +1,1 @@
+"""Loads over a mix of models."""

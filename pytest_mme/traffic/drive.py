@@ -1,0 +1,115 @@
+"""Makes the requests of one load, by threads that begin together."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pytest_mme.errors import ContractError, NoAnswerError
+from pytest_mme.models.builder import Model
+from pytest_mme.traffic.load import Load, Sent
+
+_LOG = logging.getLogger("pytest_mme")
+_TELL_EVERY_S = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Ticket:
+    """A request that is to be made."""
+
+    model: Model
+    due_s: float | None
+    """In seconds from the beginning; None: as soon as a client is free."""
+
+
+class Drive:
+    """One load, to be run once."""
+
+    def __init__(
+        self, ask: Callable[[Model], object], tickets: Iterator[Ticket], *, clients: int, longest_s: float, name: str
+    ) -> None:
+        """*ask* makes a request; *longest_s*: when no more are begun."""
+        self._ask, self._tickets, self._clients, self._longest_s, self._name = ask, tickets, clients, longest_s, name
+        self._taking = threading.Lock()
+        self._over = threading.Event()
+        self._sent: list[Sent] = []
+        self._barrier = threading.Barrier(clients, action=self._begin)
+        self.began_s = 0.0
+        """On the monotonic clock."""
+        self._told_s = 0.0
+
+    def _begin(self) -> None:
+        self.began_s = self._told_s = time.monotonic()
+
+    def run(self) -> Load:
+        """Until the tickets or the time are used up; what *ask* raises and is no answer of a server ends it."""
+        used_s = time.process_time()
+        with ThreadPoolExecutor(self._clients, "traffic") as pool:
+            clients = [pool.submit(self._client) for _ in range(self._clients)]
+            try:
+                for client in clients:
+                    client.result()
+            finally:  # Ctrl-C, or what a client could not do
+                self._over.set()
+        seconds = max((one.answered_s for one in self._sent), default=0.0)
+        share = (time.process_time() - used_s) / seconds if seconds else 0.0
+        sent = sorted(self._sent, key=lambda one: one.sent_s)
+        return Load(name=self._name, sent=sent, seconds=seconds, client_share=share)
+
+    def _client(self) -> None:
+        self._barrier.wait()
+        try:
+            while ticket := self._next():
+                self._sent.append(self._answered(*ticket))
+                self._tell()
+        except BaseException:
+            self._over.set()  # the others need not go on
+            raise
+
+    def _next(self) -> tuple[Model, float] | None:
+        """The next request and when it is due, at that time; None when it is over."""
+        with self._taking:
+            now_s = time.monotonic() - self.began_s
+            ticket = None if self._over.is_set() or now_s >= self._longest_s else next(self._tickets, None)
+        if ticket is None:
+            return None
+        due_s = now_s if ticket.due_s is None else ticket.due_s
+        return None if self._over.wait(max(0.0, due_s - now_s)) else (ticket.model, due_s)
+
+    def _answered(self, model: Model, due_s: float) -> Sent:
+        sent_s = time.monotonic() - self.began_s
+        outcome = outcome_of(self._ask, model)
+        answered_s = time.monotonic() - self.began_s
+        return Sent(model=model.name, due_s=due_s, sent_s=sent_s, answered_s=answered_s, outcome=outcome)
+
+    def _tell(self) -> None:
+        """Say on the log how far a long load is."""
+        now_s = time.monotonic()
+        if now_s - self._told_s >= _TELL_EVERY_S:
+            self._told_s = now_s
+            answered, seconds = len(self._sent), now_s - self.began_s
+            failed = sum(one.outcome != "ok" for one in self._sent)
+            _LOG.info(
+                "%s: %d answered in %.0f s, %.0f per second, %d failed",
+                *(self._name, answered, seconds, answered / seconds, failed),
+            )
+
+
+def outcome_of(ask: Callable[[Model], Any], model: Model) -> str:
+    """Ask; ``ok``, or in a word what came instead."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        ask(model)
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    except ContractError as error:
+        return str(error.status)
+    except (BotoCoreError, NoAnswerError) as error:
+        return type(error).__name__
+    return "ok"

@@ -1,0 +1,123 @@
+"""Drives loads against a server or an endpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from pytest_mme.checks.views import Loads
+from pytest_mme.events import Event, Timeline
+from pytest_mme.models.builder import Model
+from pytest_mme.traffic.arrivals import Stage, due_times
+from pytest_mme.traffic.drive import Drive, Ticket
+from pytest_mme.traffic.load import Load
+from pytest_mme.traffic.mixes import Mix
+
+_LONGEST_S = 3600.0
+
+Instance = Callable[[Model], Any]
+"""What a model is asked: the one instance of a request."""
+
+
+class Target(Protocol):
+    """A `Server` or an `Endpoint`."""
+
+    @property
+    def name(self) -> str:
+        """What events call it."""
+
+    @property
+    def timeline(self) -> Sequence[Event]:
+        """What happened to it."""
+
+    def invoke(self, model: Model, x: Any) -> Any:
+        """Ask *model* for one instance."""
+
+
+def ones(model: Model) -> Any:
+    """What the kit's models take: a text, or a number."""
+    return "a text" if model.spec is not None and model.spec.kind == "text" else [1.0]
+
+
+class Traffic:
+    """Loads on one server or endpoint. What is refused is counted, not raised; each load is a mark on the timeline."""
+
+    def __init__(self, target: Target, timeline: Timeline) -> None:
+        self._target, self._timeline = target, timeline
+
+    def closed(
+        self,
+        mix: Mix,
+        *,
+        clients: int = 8,
+        requests: int | None = None,
+        seconds: float | None = None,
+        instance: Instance = ones,
+        name: str = "closed load",
+    ) -> Load:
+        """*clients* at once, each of which asks again as soon as it is answered: it slows down as the server does.
+
+        It ends after so many *requests*, so many *seconds*, or with the mix. ValueError without a bound that ends it.
+        """
+        if requests is None and seconds is None:
+            raise ValueError("a closed load needs an end: requests=, seconds=, or both")
+        tickets = (Ticket(model, None) for model in itertools.islice(mix.start(), requests))
+        return self._drive(tickets, clients, seconds or _LONGEST_S, instance, f"{name}, {mix.name}")
+
+    def open(
+        self, mix: Mix, *stages: Stage, clients: int = 64, instance: Instance = ones, name: str = "open load"
+    ) -> Load:
+        """Requests at their own rate, whatever the server does: *stages* by `hold`, `ramp` and `burst`.
+
+        Latencies count from when a request was due; where none of *clients* is free then, it is late.
+        """
+        if not stages:
+            raise ValueError(
+                "an open load needs stages: hold(rate, seconds), ramp(rate, rate, seconds), burst(requests)"
+            )
+        tickets = (Ticket(model, due_s) for model, due_s in zip(mix.start(), due_times(stages), strict=False))
+        return self._drive(tickets, clients, _LONGEST_S, instance, f"{name}, {mix.name}")
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """A time that is marked on the timeline, for what is asked by other means."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._mark(name, time.monotonic() - began)
+
+    def _drive(self, tickets: Iterator[Ticket], clients: int, longest_s: float, instance: Instance, name: str) -> Load:
+        if clients < 1:
+            raise ValueError(f"clients={clients}: give 1 or more")
+        target = self._target
+        drive = Drive(
+            lambda model: target.invoke(model, instance(model)),
+            tickets,
+            clients=clients,
+            longest_s=longest_s,
+            name=name,
+        )
+        load = drive.run()
+        self._mark(name, load.seconds, said=str(load))
+        return self._with_hits(load, drive.began_s - self._timeline.began_monotonic_s)
+
+    def _mark(self, name: str, seconds: float, **detail: Any) -> None:
+        self._timeline.record(
+            "mark", source="test", server=self._target.name, outcome=name, seconds=seconds, detail=detail
+        )
+
+    def _with_hits(self, load: Load, began_s: float) -> Load:
+        """With what the timeline, on which the load began then, tells of models that were loaded meanwhile."""
+        loads = Loads(self._target.timeline)
+        if not loads:
+            return load
+        sent = [
+            dataclasses.replace(one, hit=not loads.ended(one.model, began_s + one.sent_s, began_s + one.answered_s))
+            for one in load
+        ]
+        return dataclasses.replace(load, sent=sent)

@@ -1,0 +1,52 @@
+"""Which models a load asks for."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pytest_mme.models.builder import Model
+from pytest_mme.traffic.mixes import Mix, round_robin, trace, uniform, zipf
+
+MODELS = [Model(name=name, archive=Path("model.tar.gz")) for name in "abc"]
+
+
+def first(mix: Mix, count: int) -> list[str]:
+    return [model.name for model in itertools.islice(mix.start(), count)]
+
+
+def test_round_robin() -> None:
+    assert first(round_robin(MODELS), 5) == ["a", "b", "c", "a", "b"]
+
+
+def test_a_trace_is_as_it_was_and_ends() -> None:
+    assert first(trace([MODELS[1], MODELS[1], MODELS[0]]), 9) == ["b", "b", "a"]
+
+
+def test_uniform_asks_all_alike() -> None:
+    asked = Counter(first(uniform(MODELS), 3000))
+    assert all(900 < asked[name] < 1100 for name in "abc")
+
+
+def test_zipf_asks_the_first_most() -> None:
+    asked = Counter(first(zipf(MODELS), 11_000))  # weights 6 : 3 : 2
+    assert [round(asked[name] / 1000) for name in "abc"] == [6, 3, 2]
+    steeper = Counter(first(zipf(MODELS, s=3), 11_000))
+    assert steeper["a"] > asked["a"]
+
+
+@pytest.mark.parametrize("mix", [uniform, zipf])
+def test_a_seed_gives_the_same_again_and_another_seed_does_not(mix: type) -> None:
+    assert first(mix(MODELS, seed=7), 50) == first(mix(MODELS, seed=7), 50)
+    assert first(mix(MODELS, seed=7), 50) != first(mix(MODELS, seed=8), 50)
+    once = mix(MODELS)
+    assert first(once, 50) == first(once, 50)
+
+
+@pytest.mark.parametrize("mix", [round_robin, uniform, zipf, trace])
+def test_no_models(mix: type) -> None:
+    with pytest.raises(ValueError, match="a mix needs at least one model"):
+        mix([])
