@@ -10,6 +10,9 @@ from pytest_mme.checks.eviction import (
     check_lru,
     check_no_thrash,
 )
+from pytest_mme.checks.latency import check_fair, check_no_stall
+from pytest_mme.checks.memory import check_memory_bounded
+from pytest_mme.checks.recovery import check_drained, check_isolated, check_recovers
 from pytest_mme.checks.residency import check_evicted, check_resident
 from pytest_mme.checks.soft import soft_checks
 
@@ -17,13 +20,19 @@ __all__ = [
     "check_answers",
     "check_capacity",
     "check_concurrent",
+    "check_drained",
     "check_evicted",
     "check_evictions",
+    "check_fair",
     "check_fifo",
+    "check_isolated",
     "check_lfu",
     "check_loads_once",
     "check_lru",
+    "check_memory_bounded",
+    "check_no_stall",
     "check_no_thrash",
+    "check_recovers",
     "check_resident",
     "soft_checks",
 ]

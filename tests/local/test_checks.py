@@ -6,10 +6,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from botocore.exceptions import ClientError
 
-from pytest_mme import Endpoint, Model, Models, Server
+from pytest_mme import Endpoint, Faults, Model, Models, Server, Traffic, round_robin
+from pytest_mme.errors import ContractError, NoAnswerError
+from pytest_mme.waiting import wait_for
+from tests.local.conftest import worker_of
 
 Endpoints = Callable[..., Endpoint]
+Servers = Callable[..., Server]
+Traffics = Callable[[Server | Endpoint], Traffic]
+FaultsOn = Callable[[Server | Endpoint], Faults]
 
 
 def ask_in_turn(endpoint: Endpoint, models: list[Model]) -> None:
@@ -74,3 +81,154 @@ def test_one_after_the_other_is_not_concurrent(mme_endpoint: Endpoints, mme_mode
         endpoint.check_concurrent()
     with pytest.raises(AssertionError, match=r"^model did not have two requests before its first load had ended$"):
         endpoint.check_loads_once(model)
+
+
+# Recovery and isolation
+
+
+def test_a_killed_model_recovers(mme_endpoint: Endpoints, mme_models: Models, mme_faults: FaultsOn) -> None:
+    killed, other = mme_models.fleet(2)
+    endpoint = mme_endpoint([killed, other])
+    ask_in_turn(endpoint, [killed, other])
+    mme_faults(endpoint).kill(killed)
+    ask_in_turn(endpoint, [other, killed, other])
+    endpoint.check_recovers(killed, within_s=30, signature="SIGKILL")
+    endpoint.check_isolated(good=[other], bad=[killed])
+    with pytest.raises(AssertionError, match=r"died at .* and answered .* later; 0.0001 s are allowed"):
+        endpoint.check_recovers(killed, within_s=0.0001)
+
+
+def test_a_killed_model_does_not_recover_by_itself(
+    mme_server: Servers, mme_models: Models, mme_faults: FaultsOn
+) -> None:
+    model, server = mme_models.linear(), mme_server()
+    server.load(model)
+    mme_faults(server).kill(model)
+    load_fails(server, model)
+    with pytest.raises(AssertionError, match=r"has not answered since: .*model 404 at "):
+        server.check_recovers(model, within_s=30)
+
+
+def load_fails(server: Server, model: Model) -> None:
+    """Ask until the death is seen: the first request may break with the process."""
+    for _ in range(2):
+        with pytest.raises((ContractError, NoAnswerError)):
+            server.invoke(model, [1.0])
+
+
+def test_one_that_is_out_of_memory_takes_nobody_along(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    good, bad = mme_models.linear("good"), mme_models.linear("bad", allocate_mib=400)
+    endpoint = mme_endpoint([good, bad], memory_mib=200)
+    endpoint.invoke(good, [1.0])
+    with pytest.raises(ClientError):
+        endpoint.invoke(bad, [1.0])
+    endpoint.invoke(good, [1.0])
+    endpoint.check_isolated(good=[good], bad=[bad])
+    with pytest.raises(AssertionError, match=r"^good did not fail"):
+        endpoint.check_isolated(good=[bad], bad=[good])
+
+
+def test_a_server_that_dies_takes_all_along(mme_server: Servers, mme_models: Models, mme_faults: FaultsOn) -> None:
+    good, bad = mme_models.fleet(2)
+    server = mme_server()
+    for model in (good, bad):
+        server.load(model)
+    mme_faults(server).kill(bad)
+    load_fails(server, bad)
+    with mme_faults(server).cut(), pytest.raises(NoAnswerError):  # what its callers see of a container that is gone
+        server.invoke(good, [1.0])
+    with pytest.raises(AssertionError, match=r"^model-1 took others along: model-0 at .*: no answer"):
+        server.check_isolated(good=[good], bad=[bad])
+
+
+# Latency
+
+
+def test_one_that_uses_all_cores_is_not_fair(mme_server: Servers, mme_models: Models, mme_traffic: Traffics) -> None:
+    """Both burn CPU, in processes of their own; in turn the small one is alone."""
+    hog, small = mme_models.linear("hog", busy_ms=300), mme_models.linear("small", sleep_ms=5)
+    server = mme_server()
+    for model in (hog, small):
+        server.load(model)
+    traffic = mme_traffic(server)
+    traffic.closed(round_robin([small]), clients=1, requests=30)
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(traffic.closed, round_robin([hog]), clients=8, requests=16)
+        while not busy.done():
+            traffic.closed(round_robin([small]), clients=1, requests=5)
+        busy.result()
+    server.check_fair(hog=hog, max_ratio=1000)
+    with pytest.raises(AssertionError, match=r"^while hog had requests, the median of \d+ requests to small was "):
+        server.check_fair(hog=hog, max_ratio=0.001)
+
+
+def test_loads_of_others_stall_nobody(mme_server: Servers, mme_models: Models, mme_traffic: Traffics) -> None:
+    steady, *others = mme_models.fleet(6)
+    server = mme_server()
+    server.load(steady)
+    traffic = mme_traffic(server)
+    traffic.closed(round_robin([steady]), clients=1, requests=30)
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(lambda: [server.load(other) for other in others])
+        while not loading.done():
+            traffic.closed(round_robin([steady]), clients=1, requests=10)
+        loading.result()
+    server.check_no_stall(of=[steady], factor=1000)
+    with pytest.raises(AssertionError, match=r"^while others had a load, p99 of \d+ requests to model-0 was "):
+        server.check_no_stall(of=[steady], factor=0.001)
+
+
+# Memory, and requests under way
+
+
+def test_rounds_of_loads_and_unloads(mme_server: Servers, mme_models: Models) -> None:
+    model, server = mme_models.linear(weights_mib=20), mme_server(memory_mib=200)
+    for _ in range(4):
+        server.load(model)
+        server.invoke(model, [1.0])
+        server.unload(model)
+    server.check_memory_bounded(cycles=4)
+
+
+def test_memory_that_rises(mme_server: Servers, mme_models: Models) -> None:
+    """A server that keeps what it should give back: here a model more with each round."""
+    models, server = mme_models.fleet(4, weights_mib=20), mme_server(memory_mib=400)
+    passing = mme_models.linear("passing")
+    for model in models:
+        server.load(model)
+        server.load(passing)
+        server.unload(passing)
+    with pytest.raises(AssertionError, match=r"^memory rises over 4 rounds, from "):
+        server.check_memory_bounded(cycles=4)
+
+
+def test_an_unload_lets_requests_end(mme_server: Servers, mme_models: Models) -> None:
+    model, server = mme_models.linear(busy_ms=1000), mme_server()
+    server.load(model)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(server.invoke, model, [1.0])
+        wait_until_asked(server, model)
+        server.unload(model)
+        assert asked.result() == model.answer([1.0])
+    server.check_drained()
+
+
+def wait_until_asked(server: Server, model: Model) -> None:
+    """A request has reached the model: its process computes."""
+    worker = worker_of(server, model)
+    before = worker.cpu_times().user
+    wait_for(lambda: worker.cpu_times().user > before + 0.05 or None, what="the request", timeout_s=20)
+
+
+def test_a_kill_in_the_middle_of_a_stop_loses_requests(
+    mme_server: Servers, mme_models: Models, mme_faults: FaultsOn
+) -> None:
+    model, server = mme_models.linear(busy_ms=3000), mme_server()
+    server.load(model)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(server.invoke, model, [1.0])
+        wait_until_asked(server, model)
+        with mme_faults(server).stopped(grace_s=0), pytest.raises((ContractError, NoAnswerError)):
+            asked.result()
+    with pytest.raises(AssertionError, match=r"^1 of 1 request under way were lost: model "):
+        server.check_drained()

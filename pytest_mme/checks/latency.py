@@ -1,0 +1,125 @@
+"""How long requests took while something else went on, against how long they took while it did not, in the same run."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from pytest_mme.checks.naming import Named, listed, name_of
+from pytest_mme.checks.soft import softly
+from pytest_mme.checks.views import LOADED, moves, requests
+from pytest_mme.events import Event, Kind
+
+_FEW = 10
+Span = tuple[float, float]
+"""A time: when it began and when it ended, in seconds of the timeline."""
+
+
+def check_no_stall(
+    events: Iterable[Event],
+    *,
+    of: Iterable[Named | str],
+    during: Kind | tuple[Kind, ...] = "load",
+    factor: float = 3.0,
+    soft: bool = False,
+) -> None:
+    """Fail if requests to the models *of* took more than *factor* times as long, at p99, while others did *during*.
+
+    *during*: what others' events of these kinds tell: a load, an eviction, a download; of a crash the time until that
+    model is loaded again. Ten requests at least must lie in such times, and ten outside of them.
+    """
+    with softly(soft):
+        events, names = list(events), [name_of(model) for model in of]
+        kinds = (during,) if isinstance(during, str) else during
+        spans = list(_spans(events, kinds, without=names))
+        if not spans:
+            raise AssertionError(f"no {' or '.join(kinds)} of another model was recorded: nothing can be said")
+        _compare(events, names, spans, f"while others had a {' or '.join(kinds)}", factor, _p99, "p99")
+
+
+def check_fair(
+    events: Iterable[Event],
+    *,
+    hog: Named | str,
+    max_ratio: float,
+    of: Iterable[Named | str] = (),
+    soft: bool = False,
+) -> None:
+    """Fail if requests to others, or *of* these, took more than *max_ratio* times as long while *hog* had requests.
+
+    At the median, against the same models' requests while it had none; ten of each at least.
+    """
+    with softly(soft):
+        events, hogging = list(events), name_of(hog)
+        spans = [(event.began_s, event.at_s) for event in requests(events, [hogging])]
+        if not spans:
+            raise AssertionError(f"no request to {hogging} was recorded: nothing can be said of others meanwhile")
+        others = [name_of(model) for model in of] or sorted(
+            {event.model for event in requests(events) if event.model not in (None, hogging)}
+        )
+        _compare(events, others, spans, f"while {hogging} had requests", max_ratio, _median, "the median")
+
+
+def _compare(
+    events: Sequence[Event],
+    names: Sequence[str],
+    spans: Sequence[Span],
+    meanwhile: str,
+    factor: float,
+    statistic: Callable[[Sequence[float]], float],
+    called: str,
+) -> None:
+    inside: list[float] = []
+    outside: list[float] = []
+    merged = _merged(spans)
+    for event in requests(events, names):
+        if event.outcome == "ok" and event.seconds is not None:
+            (inside if _overlaps(event, merged) else outside).append(event.seconds)
+    if min(len(inside), len(outside)) < _FEW:
+        raise AssertionError(
+            f"{len(inside)} requests to {listed(names)} lie {meanwhile}, and {len(outside)} do not: "
+            f"it takes {_FEW} of each to compare"
+        )
+    then, else_ = statistic(inside), statistic(outside)
+    if then > factor * else_:
+        raise AssertionError(
+            f"{meanwhile}, {called} of {len(inside)} requests to {listed(names)} was {then * 1e3:.1f} ms, "
+            f"{then / else_:.1f} times the {else_ * 1e3:.1f} ms of {len(outside)} others; at most {factor:g} times may be"
+        )
+
+
+def _spans(events: Sequence[Event], kinds: tuple[Kind, ...], *, without: Sequence[str]) -> Iterable[Span]:
+    found = [event for event in events if event.kind in kinds and event.model and event.model not in without]
+    loads = [event for event in moves(events, "load") if event.outcome in LOADED]
+    for event in found:
+        if event.kind in ("crash", "oom"):
+            again = (load.at_s for load in loads if load.model == event.model and load.at_s > event.at_s)
+            yield event.at_s, min(again, default=math.inf)
+        else:
+            yield event.began_s, event.at_s
+
+
+def _merged(spans: Iterable[Span]) -> list[Span]:
+    """The same times, none of which overlap, in order."""
+    merged: list[Span] = []
+    for began_s, ended_s in sorted(spans):
+        if merged and began_s <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], ended_s)
+        else:
+            merged.append((began_s, ended_s))
+    return merged
+
+
+def _overlaps(event: Event, merged: Sequence[Span]) -> bool:
+    later = bisect.bisect_left(merged, (event.at_s,))  # the first that begins when it has ended
+    return later > 0 and event.began_s < merged[later - 1][1]
+
+
+def _p99(values: Sequence[float]) -> float:
+    """The smallest that 99 % do not exceed."""
+    return sorted(values)[math.ceil(0.99 * len(values)) - 1]
+
+
+def _median(values: Sequence[float]) -> float:
+    return sorted(values)[math.ceil(0.5 * len(values)) - 1]

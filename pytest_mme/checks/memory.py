@@ -1,0 +1,46 @@
+"""Memory over rounds of loads and unloads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pytest_mme.checks.soft import softly
+from pytest_mme.checks.views import moves
+from pytest_mme.events import Event
+
+_MIB = 1 << 20
+_ROOM = 0.05
+_ROOM_BYTES = 2 * _MIB
+
+
+def check_memory_bounded(events: Iterable[Event], *, cycles: int, soft: bool = False) -> None:
+    """Fail if the high-water mark of memory rises over *cycles* rounds that end with an unload each.
+
+    Compared is the most of the later half of the rounds with that of the earlier half: 5 % and 2 MiB more are allowed.
+    What an unload leaves is not asked: a server that holds all models in one process gives little back.
+    """
+    if cycles < 2:
+        raise ValueError(f"cycles={cycles}: give 2 or more")
+    with softly(soft):
+        marks = _marks(list(events))
+        if len(marks) < cycles:
+            raise AssertionError(f"{len(marks)} rounds with a measurement and an unload were recorded, not {cycles}")
+        half = len(marks) // 2
+        earlier, later = max(marks[:half]), max(marks[half:])
+        if later > earlier * (1 + _ROOM) + _ROOM_BYTES:
+            shown = ", ".join(f"{mark / _MIB:.1f}" for mark in marks)
+            raise AssertionError(
+                f"memory rises over {len(marks)} rounds, from {earlier / _MIB:.1f} to {later / _MIB:.1f} MiB: {shown}"
+            )
+
+
+def _marks(events: Sequence[Event]) -> list[int]:
+    """The most that was seen in use before each unload ended, in bytes."""
+    samples = [event for event in events if event.kind == "sample" and "used_bytes" in event.detail]
+    began_s, marks = 0.0, []
+    for unload in moves(events, "unload"):
+        seen = [event.detail["used_bytes"] for event in samples if began_s < event.at_s <= unload.at_s]
+        if seen and unload.outcome == "ok":
+            marks.append(max(seen))
+            began_s = unload.at_s
+    return marks

@@ -1,0 +1,86 @@
+"""Latencies while something else went on, by hand-written events."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_mme.checks import check_fair, check_no_stall
+from pytest_mme.events import Event, Kind
+
+
+def request(began_s: float, seconds: float, model: str = "a", outcome: str = "ok") -> Event:
+    return Event(kind="invoke", source="test", at_s=began_s + seconds, seconds=seconds, model=model, outcome=outcome)
+
+
+def move(kind: Kind, at_s: float, model: str = "b", seconds: float | None = None) -> Event:
+    return Event(kind=kind, source="hosting", at_s=at_s, seconds=seconds, model=model)
+
+
+QUIET = [request(number, 0.1) for number in range(20)]
+LOAD = move("load", 110.0, seconds=10.0)
+
+
+def meanwhile(seconds: float) -> list[Event]:
+    return [request(100.0 + number / 2, seconds) for number in range(12)]
+
+
+def test_no_stall() -> None:
+    check_no_stall([*QUIET, LOAD, *meanwhile(0.29)], of=["a"])
+    with pytest.raises(
+        AssertionError,
+        match=r"^while others had a load, p99 of 12 requests to a was 400.0 ms, 4.0 times the 100.0 ms of 20 others; "
+        r"at most 3 times may be$",
+    ):
+        check_no_stall([*QUIET, LOAD, *meanwhile(0.4)], of=["a"])
+    check_no_stall([*QUIET, LOAD, *meanwhile(0.4)], of=["a"], factor=5)
+
+
+def test_what_went_on_is_anothers() -> None:
+    own = move("load", 110.0, model="a", seconds=10.0)
+    with pytest.raises(AssertionError, match=r"^no load of another model was recorded"):
+        check_no_stall([*QUIET, own, *meanwhile(0.4)], of=["a"])
+    with pytest.raises(AssertionError, match=r"^no evict or crash of another model was recorded"):
+        check_no_stall([*QUIET, LOAD, *meanwhile(0.4)], of=["a"], during=("evict", "crash"))
+
+
+def test_a_crash_lasts_until_the_model_is_loaded_again() -> None:
+    crash = Event(kind="crash", source="server", at_s=100.0, model="b", outcome="SIGKILL")
+    again = move("load", 106.0, seconds=0.1)
+    afterwards = [request(200.0 + number, 0.1) for number in range(20)]
+    with pytest.raises(AssertionError, match=r"while others had a crash, p99 of 12 requests"):
+        check_no_stall([crash, *meanwhile(0.4), again, *afterwards], of=["a"], during="crash")
+    with pytest.raises(AssertionError, match=r"32 requests to a lie while others had a crash, and 0 do not"):
+        check_no_stall([crash, *meanwhile(0.4), *afterwards], of=["a"], during="crash")
+
+
+def test_few_requests_say_nothing() -> None:
+    with pytest.raises(
+        AssertionError, match=r"9 requests to a lie while others had a load, and 20 do not: it takes 10"
+    ):
+        check_no_stall([*QUIET, LOAD, *meanwhile(0.4)[:9]], of=["a"])
+    failed = [request(100.0, 9.0, outcome="500")] * 20
+    with pytest.raises(AssertionError, match=r"12 requests .* it takes 10|0 requests"):
+        check_no_stall([LOAD, *meanwhile(0.4), *failed], of=["a"])
+
+
+HOG = [request(100.0, 8.0, "hog")]
+
+
+def test_fair() -> None:
+    check_fair([*QUIET, *HOG, *meanwhile(0.19)], hog="hog", max_ratio=2)
+    with pytest.raises(
+        AssertionError, match=r"^while hog had requests, the median of 12 requests to a was 300.0 ms, 3.0 times the"
+    ):
+        check_fair([*QUIET, *HOG, *meanwhile(0.3)], hog="hog", max_ratio=2)
+    with pytest.raises(AssertionError, match=r"^no request to hog was recorded"):
+        check_fair(QUIET, hog="hog", max_ratio=2)
+
+
+def test_fair_to_those_that_are_named() -> None:
+    slow = [request(100.0 + number / 2, 5.0, "c") for number in range(12)] + [
+        request(number, 0.1, "c") for number in range(20)
+    ]
+    events = [*QUIET, *HOG, *meanwhile(0.1), *slow]
+    check_fair(events, hog="hog", max_ratio=2, of=["a"])
+    with pytest.raises(AssertionError, match=r"requests to c was"):
+        check_fair(events, hog="hog", max_ratio=2, of=["c"])
