@@ -54,9 +54,9 @@ def _deaths(events: Iterable[Event]) -> list[Event]:
 
 
 def _told_of(death: Event, events: Sequence[Event], within_s: float) -> Iterable[str]:
-    """What is wrong with what followed a death."""
+    """What is wrong with what followed a death. A request that had begun before it may be answered by the next process."""
     asked = [event for event in requests(events, [death.model or ""]) if event.at_s > death.at_s]
-    answered = next((event for event in asked if event.outcome == "ok" and event.began_s >= death.at_s), None)
+    answered = next((event for event in asked if event.outcome == "ok"), None)
     if answered is None:
         yield f"{death.model} died at {death.at_s:.2f} s and has not answered since: {_outcomes(asked)}"
         return

@@ -31,6 +31,12 @@ def test_recovers() -> None:
         check_recovers(events, within_s=3, signature="exit 137")
 
 
+def test_a_request_that_had_begun_before_is_answered_by_the_next_process() -> None:
+    check_recovers([DEATH, request(12.0, seconds=2.5)], within_s=3)
+    with pytest.raises(AssertionError, match="it was not asked"):
+        check_recovers([request(9.9), DEATH], within_s=3)
+
+
 def test_does_not_recover() -> None:
     with pytest.raises(AssertionError, match=r"has not answered since: a ModelError at 10.05 s, a 500 at 11.00 s$"):
         check_recovers([DEATH, LOST, request(11.0, outcome="500")], within_s=3)
