@@ -7,6 +7,7 @@ insides are where they are from 2.8 to 2.21.
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -39,21 +40,25 @@ def freeze(source: str, target: str, inputs: Mapping[str, Any] | None, tolerance
     Without *inputs* it is asked for made-up numbers. Floats may differ by *tolerance*, of themselves or absolutely.
     Raises `RefusedError`.
     """
-    before = _Loaded(source)
-    if why := before.unfit():
-        raise RefusedError(why)
-    asked = {name: before.sample(name, inputs) for name in before.signatures}
-    answers = before.answers(asked)
-    if not answers or (DEFAULT_SIGNATURE in asked and DEFAULT_SIGNATURE not in answers):
-        failure = before.failures.get(DEFAULT_SIGNATURE) or next(iter(before.failures.values()), "it has no signature")
-        raise RefusedError(f"the model does not answer {'the' if inputs else 'made-up'} inputs: {failure}; {_GIVE}")
-    _save(_rewritten(before.frozen(), before.signatures), before.signatures, target)
-    after = _Loaded(target)
-    again = after.answers({name: asked[name] for name in answers})
+    with contextlib.closing(_Loaded(source)) as before:
+        if why := before.unfit():
+            raise RefusedError(why)
+        asked = {name: before.sample(name, inputs) for name in before.signatures}
+        answers = before.answers(asked)
+        if not answers or (DEFAULT_SIGNATURE in asked and DEFAULT_SIGNATURE not in answers):
+            raise RefusedError(_unanswered(before.failures, "the" if inputs else "made-up"))
+        _save(_rewritten(before.frozen(), before.signatures), before.signatures, target)
+    with contextlib.closing(_Loaded(target)) as after:
+        again = after.answers({name: asked[name] for name in answers})
     for name, answer in answers.items():
         if name not in again:
             raise RefusedError(f"{name} no longer answers: {after.failures[name]}")
         _compare(name, answer, again[name], tolerance)
+
+
+def _unanswered(failures: Mapping[str, str], which: str) -> str:
+    failure = failures.get(DEFAULT_SIGNATURE) or next(iter(failures.values()), "it has no signature")
+    return f"the model does not answer {which} inputs: {failure}; {_GIVE}"
 
 
 class _Loaded:
@@ -70,6 +75,10 @@ class _Loaded:
         self.signatures = {name: one for name, one in loaded.signature_def.items() if not name.startswith("__saved")}
         self.failures: dict[str, str] = {}
         """Why signatures did not answer."""
+
+    def close(self) -> None:
+        """Give back what it takes."""
+        self._session.close()
 
     def unfit(self) -> str:
         """Why answering takes more than constants; empty when it does not."""
