@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_mme.checks.naming import Named, listed, name_of
 from pytest_mme.checks.soft import softly
@@ -48,37 +50,54 @@ def check_loads_once(events: Iterable[Event], *models: Named | str, soft: bool =
     Judged are *models*, or else all that had two such requests at least; a model that is given must have had them.
     """
     with softly(soft):
-        events = list(events)
         asked = [name_of(model) for model in models]
-        together = {name: came for name in asked or _loaded(events) if len(came := _first_requests(events, name)) > 1}
-        if missing := [name for name in asked if name not in together]:
+        judged = {model.name: model for model in _arrivals(list(events)) if len(model.together) > 1}
+        if missing := [name for name in asked if name not in judged]:
             raise AssertionError(f"{listed(missing)} did not have two requests before its first load had ended")
-        if not together:
+        if not judged:
             raise AssertionError("no model had two requests before its first load had ended: nothing can be said")
-        wrong = [told for name, came in together.items() if (told := _told_of_more(events, name, len(came)))]
-        if wrong:
+        if wrong := [told for name in asked or sorted(judged) if (told := judged[name].told_of_more())]:
             raise AssertionError("; ".join(wrong))
 
 
-def _loaded(events: Sequence[Event]) -> list[str]:
-    return sorted({event.model for event in moves(events, "load") if event.model is not None})
+@dataclasses.dataclass
+class _Arrival:
+    """How a model came into memory for the first time."""
+
+    name: str
+    together: Sequence[Event]
+    """The requests that came before its first load had ended."""
+    came: Mapping[str, Sequence[float]]
+    """When downloads and loads of it ended, until it left again."""
+
+    def told_of_more(self) -> str:
+        """What there was more than one of; nothing where all was once."""
+        told = [
+            f"{len(times)} {kind}s (at {', '.join(f'{at_s:.2f} s' for at_s in times)})"
+            for kind, times in self.came.items()
+            if len(times) > 1
+        ]
+        return f"{self.name}: {' and '.join(told)} for {len(self.together)} requests that came together" if told else ""
 
 
-def _first_requests(events: Sequence[Event], name: str) -> list[Event]:
-    """Those that came before the first load of that model had ended."""
-    ends = [event.at_s for event in moves(events, "load") if event.model == name]
-    return [event for event in requests(events, [name]) if ends and event.began_s < ends[0]]
+def _arrivals(events: Sequence[Event]) -> Iterator[_Arrival]:
+    asked, left = _by_model(requests(events)), _by_model(event for event in events if event.kind in _LEAVES)
+    came = {kind: _by_model(moves(events, kind)) for kind in _COMES}
+    for name, loads in came["load"].items():
+        until_s = min((event.at_s for event in left[name]), default=math.inf)
+        yield _Arrival(
+            name=name,
+            together=[event for event in asked[name] if event.began_s < loads[0].at_s],
+            came={kind: [one.at_s for one in came[kind][name] if one.at_s <= until_s] for kind in _COMES},
+        )
 
 
-def _told_of_more(events: Sequence[Event], name: str, came: int) -> str:
-    """What there was more than one of until the model left memory; nothing where all was once."""
-    until_s = min((event.at_s for event in events if event.model == name and event.kind in _LEAVES), default=math.inf)
-    told = []
-    for kind in _COMES:
-        times = [event.at_s for event in moves(events, kind) if event.model == name and event.at_s <= until_s]
-        if len(times) > 1:
-            told.append(f"{len(times)} {kind}s (at {', '.join(f'{at_s:.2f} s' for at_s in times)})")
-    return f"{name}: {' and '.join(told)} for {came} requests that came together" if told else ""
+def _by_model(events: Iterable[Event]) -> defaultdict[str, list[Event]]:
+    found: defaultdict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        if event.model is not None:
+            found[event.model].append(event)
+    return found
 
 
 def _which(models: Sequence[Named | str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -127,24 +129,33 @@ def check_drained(events: Iterable[Event], *, soft: bool = False) -> None:
     """Fail unless every request that was under way when its model was unloaded, or the server stopped, was answered."""
     with softly(soft):
         events = list(events)
-        asked = requests(events)
-        of_model: defaultdict[str | None, list[Event]] = defaultdict(list)
-        for event in asked:
-            of_model[event.model].append(event)
-        ends = [*moves(events, "unload"), *(event for event in events if event.kind == "stop")]
-        under_way = {
-            id(event): event
-            for end in ends
-            for event in (of_model[end.model] if end.model else asked)
-            if event.began_s < end.began_s < event.at_s
-        }
+        ends = _Ends([*moves(events, "unload"), *(event for event in events if event.kind == "stop")])
+        under_way = [event for event in requests(events) if ends.within(event)]
         if not under_way:
             raise AssertionError("no request was under way at an unload or a stop: nothing can be said")
-        lost = [event for event in under_way.values() if event.outcome != "ok"]
+        lost = [event for event in under_way if event.outcome != "ok"]
         if lost:
             raise AssertionError(
                 f"{len(lost)} of {counted(len(under_way), 'request')} under way were lost: {_outcomes(lost)}"
             )
+
+
+class _Ends:
+    """When models, or all at once, were to leave."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self._began: defaultdict[str | None, list[float]] = defaultdict(list)
+        for event in sorted(events, key=lambda event: event.began_s):
+            self._began[event.model].append(event.began_s)
+
+    def within(self, request: Event) -> bool:
+        """Whether one of them began while *request* was under way; what names no model is for all."""
+        return any(self._first_after(request.began_s, model) < request.at_s for model in (request.model, None))
+
+    def _first_after(self, at_s: float, model: str | None) -> float:
+        began = self._began.get(model, [])
+        later = bisect.bisect_right(began, at_s)
+        return began[later] if later < len(began) else math.inf
 
 
 def _outcomes(events: Sequence[Event]) -> str:
