@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_mme import checks
+from pytest_mme.checks.bound import Checked
 from pytest_mme.serving.handlers import Context
 
 ROOT = Path(__file__).parent.parent
@@ -29,3 +31,12 @@ def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
 def test_every_field_of_the_context_is_described() -> None:
     described = (ROOT / "docs" / "handlers.md").read_text()
     assert [name for name in Context._fields if f"`{name}`" not in described] == []
+
+
+def test_every_check_is_described() -> None:
+    page = (ROOT / "docs" / "checks.md").read_text()
+    for name in checks.__all__:
+        if name.startswith("check_"):
+            row = f"| `{name}` | {(getattr(checks, name).__doc__ or '').splitlines()[0]} |"
+            assert row in page, f"put this into docs/checks.md: {row}"
+            assert hasattr(Checked, name), name

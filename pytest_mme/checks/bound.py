@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Concatenate, Generic, ParamSpec
+from typing import Any, Concatenate, Generic, ParamSpec, overload
 
 from pytest_mme import checks
 from pytest_mme.events import Event
@@ -19,8 +19,12 @@ class _Bound(Generic[P]):
         self._check = check
         self.__doc__ = check.__doc__
 
-    def __get__(self, owner: Checked, _: Any = None) -> Callable[P, None]:
-        return partial(self._check, owner.timeline)
+    @overload
+    def __get__(self, owner: None, kind: type[Any]) -> _Bound[P]: ...
+    @overload
+    def __get__(self, owner: Checked, kind: type[Any]) -> Callable[P, None]: ...
+    def __get__(self, owner: Checked | None, kind: type[Any]) -> Any:
+        return self if owner is None else partial(self._check, owner.timeline)
 
 
 class Checked:
