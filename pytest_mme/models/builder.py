@@ -272,10 +272,14 @@ class Models:
         """*model* with its `op_libraries` in its archive, in ``code/op_libraries/``, where they are its process's alone.
 
         Our servers load them with the model: the embedded one and ours of multi-model-server. TensorFlow Serving, and
-        with it AWS's TensorFlow containers, loads none. Raises ValueError for a model that has none, `ArchiveError`.
+        with it AWS's TensorFlow containers, loads none. Raises ValueError for a model that has none or two of one name,
+        and `ArchiveError`.
         """
         if not model.op_libraries:
             raise ValueError(f"{model.name} has no op_libraries to bundle")
+        names = [library.name for library in model.op_libraries]
+        if len(set(names)) < len(names):
+            raise ValueError(f"op_libraries of {model.name}: two are called alike, {', '.join(sorted(names))}")
         contents = "/".join(map(_sha256, (model.archive, *model.op_libraries)))
         key = hashlib.sha256(f"bundled/{contents}".encode()).hexdigest()
         archive = self.store.archive(key, functools.partial(_bundle, model))

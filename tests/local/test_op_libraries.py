@@ -92,9 +92,15 @@ def test_two_models_that_bring_their_own_libraries_with_one_op_are_no_conflict(a
             assert server.invoke(model, [1.0]) == model.answer([1.0])
 
 
-def test_what_has_no_libraries_cannot_be_bundled(mme_models: Models) -> None:
+def test_what_cannot_be_bundled(mme_models: Models, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="model has no op_libraries to bundle"):
         mme_models.bundled(mme_models.linear())
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "ops.so").touch()
+    alike = dataclasses.replace(mme_models.linear(), op_libraries=tuple(tmp_path.glob("*/ops.so")))
+    with pytest.raises(ValueError, match=r"two are called alike, ops\.so, ops\.so"):
+        mme_models.bundled(alike)
 
 
 def test_a_library_in_the_archive_that_is_none_is_said(mme_server: Servers, mme_models: Models, tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def _of_placed(model: SavedModelFiles, node: Node) -> Iterator[Finding]:
     if "GPU" in node.definition.device.upper():
         yield Finding(kind=GPU_ONLY, where=model.name, fact=f"{node.where} on {node.definition.device}")
     for called in calls(node.definition):
-        if called not in model.functions:
+        if called not in model.functions and registry().span(called) is None:  # an operation will do, too
             yield Finding(kind=MISSING_FUNCTION, where=model.name, fact=f"{called}, called by {node.where}")
 
 
