@@ -13,7 +13,9 @@ from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import UnavailableError
 from pytest_mme.events import Timeline
+from pytest_mme.faults import storage
 from pytest_mme.faults.relay import Connection, Relay
+from pytest_mme.hosting.fetch import S3Folder
 from pytest_mme.models.builder import Model
 from pytest_mme.runtimes.base import STOP_S, Running
 
@@ -109,6 +111,39 @@ class Faults:
         """Cut the network to the server: connections break, or, *silently*, nothing that is sent arrives."""
         with self._relayed("cut", refusing=not silently, silent=silently):
             yield
+
+    @contextlib.contextmanager
+    def s3_slow(self, *, latency_s: float) -> Iterator[None]:
+        """Let each download of an endpoint's archives begin *latency_s* seconds later."""
+        with self._storage("S3 slow", latency_s=latency_s) as folder, storage.slow(folder, latency_s):
+            yield
+
+    @contextlib.contextmanager
+    def s3_failing(self, *, status: int = 503, code: str = "SlowDown", times: int | None = None) -> Iterator[None]:
+        """Let S3 refuse the next *times* downloads of an endpoint's archives, or all.
+
+        boto3 tries again what is said to pass, such as 503 SlowDown: four times, within seconds (its legacy mode).
+        """
+        said: dict[str, Any] = {"status": status, "code": code, "times": times}
+        with self._storage("S3 failing", **said) as folder, storage.failing(folder, **said):
+            yield
+
+    @contextlib.contextmanager
+    def s3_truncated(self) -> Iterator[None]:
+        """Let each download of an endpoint's archives end half-way."""
+        with self._storage("S3 truncated") as folder, storage.truncated(folder):
+            yield
+
+    @contextlib.contextmanager
+    def _storage(self, what: str, **detail: Any) -> Iterator[S3Folder]:
+        folder = getattr(self._victim, "storage", None)
+        if folder is None:
+            raise UnavailableError(f"{what} for a server", "it is handed its archives", "break an endpoint")
+        began = time.monotonic()
+        try:
+            yield folder
+        finally:
+            self._tell(what, seconds=time.monotonic() - began, **detail)
 
     @contextlib.contextmanager
     def _relayed(self, what: str, **network: Any) -> Iterator[None]:

@@ -18,6 +18,7 @@ from pytest_mme.events import Event, Timeline
 from pytest_mme.hosting import wire
 from pytest_mme.hosting.aws import Aws
 from pytest_mme.hosting.eviction import POLICIES, Policy
+from pytest_mme.hosting.fetch import S3Folder
 from pytest_mme.hosting.instance import Instance
 from pytest_mme.models.builder import Model
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
@@ -69,12 +70,21 @@ class Endpoint(Checked):
     """A multi-model endpoint that boto3 can reach under its name."""
 
     def __init__(
-        self, name: str, server: Running, aws: Aws, instance: Instance, spec: EndpointSpec, timeline: Timeline
+        self,
+        name: str,
+        server: Running,
+        aws: Aws,
+        storage: S3Folder,
+        instance: Instance,
+        spec: EndpointSpec,
+        timeline: Timeline,
     ) -> None:
         self.name = name
         """What clients call it."""
         self.running = server
         """The server behind it."""
+        self.storage = storage
+        """Where its archives lie."""
         self._aws, self._instance, self._spec, self._timeline = aws, instance, spec, timeline
 
     @property
@@ -215,7 +225,7 @@ def hosted(
     for model in models:
         folder.put(model.key, model.archive)
     instance = Instance(name, server, folder, timeline, policy=spec.policy, ready_s=spec.ready_s)
-    endpoint = Endpoint(name, server, aws, instance, spec, timeline)
+    endpoint = Endpoint(name, server, aws, folder, instance, spec, timeline)
     with contextlib.ExitStack() as undo:
         undo.callback(instance.close)
         undo.enter_context(aws.endpoint(name, folder.url, endpoint))

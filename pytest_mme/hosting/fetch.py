@@ -29,7 +29,7 @@ class S3Folder:
     """`ModelDataUrl`: where an endpoint's archives lie."""
 
     def __init__(self, client: S3Client, bucket: str, prefix: str) -> None:
-        self._client, self.bucket, self.prefix = client, bucket, prefix
+        self.client, self.bucket, self.prefix = client, bucket, prefix
 
     @property
     def url(self) -> str:
@@ -38,14 +38,14 @@ class S3Folder:
 
     def put(self, target: str, archive: Path) -> None:
         """Upload an archive as *target*."""
-        self._client.upload_file(str(archive), self.bucket, self.prefix + target)
+        self.client.upload_file(str(archive), self.bucket, self.prefix + target)
 
     def fetch(self, target: str, folder: Path) -> Fetched:
         """Download the archive *target* and unpack it into the new *folder*, in a new folder of its own.
 
         Raises `WireError` when there is none, or when it is no archive that may be unpacked; then nothing is left.
         """
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         key = self.prefix + target
         with contextlib.ExitStack() as undo:
@@ -53,7 +53,7 @@ class S3Folder:
             undo.callback(shutil.rmtree, folder.parent)
             try:
                 fetched = self._fetch(key, folder)
-            except ClientError as error:
+            except (BotoCoreError, ClientError) as error:
                 raise wire.download_failed(self.bucket, key) from error
             except ArchiveError as error:
                 raise wire.extract_failed(self.bucket, key, error.seen) from error
@@ -62,7 +62,7 @@ class S3Folder:
 
     def _fetch(self, key: str, folder: Path) -> Fetched:
         archive = folder.with_name(f"{folder.name}.tar.gz")
-        reply = self._client.get_object(Bucket=self.bucket, Key=key)
+        reply = self.client.get_object(Bucket=self.bucket, Key=key)
         with archive.open("wb") as file:
             shutil.copyfileobj(reply["Body"], file)
         fetched = Fetched(bytes=archive.stat().st_size, checksum=checksum(archive))
