@@ -44,7 +44,7 @@ def slow(folder: S3Folder, latency_s: float) -> Iterator[None]:
 @contextlib.contextmanager
 def failing(folder: S3Folder, *, status: int, code: str, times: int | None) -> Iterator[None]:
     """S3 answers so to the next *times* requests for archives of *folder*, or to all; boto3 tries some again."""
-    from botocore.awsrequest import AWSResponse
+    from botocore.awsrequest import AWSResponse, HeadersDict
 
     left = iter(itertools.count() if times is None else range(times))
 
@@ -52,7 +52,8 @@ def failing(folder: S3Folder, *, status: int, code: str, times: int | None) -> I
         if not _concerns(folder, request.url) or next(left, None) is None:
             return None
         body = _Raw(_REFUSAL.format(code=code).encode())
-        return AWSResponse(request.url, status, {"Content-Type": "application/xml"}, body)
+        headers: Any = HeadersDict({"Content-Type": "application/xml"})  # the stubs name another class than botocore's
+        return AWSResponse(request.url, status, headers, body)
 
     with _hooked(folder, _BEFORE, refuse):
         yield
