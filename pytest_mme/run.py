@@ -134,10 +134,9 @@ class Run:
         with self.runtime.run(spec, name=name, timeline=timeline) as running:
             yield Server(running, timeline)
 
-    @staticmethod
-    def faults(victim: Server | Endpoint, *, timeline: Timeline | None = None) -> Faults:
+    def faults(self, victim: Server | Endpoint, *, timeline: Timeline | None = None) -> Faults:
         """What can be done to a server or an endpoint on purpose; on *timeline*, by default one of its own."""
-        return Faults(victim, Timeline() if timeline is None else timeline)
+        return Faults(victim, Timeline() if timeline is None else timeline, seed=self.settings.seed.value)
 
     @staticmethod
     def traffic(target: Server | Endpoint, *, timeline: Timeline | None = None) -> Traffic:

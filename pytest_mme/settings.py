@@ -98,6 +98,12 @@ def _mebibytes(raw: str) -> int:
     return int(raw)
 
 
+def _seed(raw: str) -> int:
+    if not raw.isdecimal():
+        raise ValueError("give a whole number, 0 or more")
+    return int(raw)
+
+
 def _folder(raw: str) -> Path:
     if not raw:
         raise ValueError("give a folder")
@@ -241,6 +247,14 @@ OPTIONS = (
         "on versions that were asked for",
     ),
     Option(
+        name="seed",
+        parse=_seed,
+        default=None,
+        metavar="NUMBER",
+        help="the seed of mme_faults(…).chaos(…) in tests that give none: makes the faults of a run that failed again, "
+        "whose log says it (without it: another each time)",
+    ),
+    Option(
         name="cache",
         parse=_folder,
         default=platformdirs.user_cache_path("pytest-mme"),
@@ -294,6 +308,7 @@ class Settings:
     device: Setting[Literal["cpu", "gpu", "auto"]]
     keep: Setting[str]
     report: Setting[Path | None]
+    seed: Setting[int | None]
     cache: Setting[Path]
     cache_mib: Setting[int]
     tf_cache_mib: Setting[int]

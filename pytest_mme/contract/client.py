@@ -53,24 +53,24 @@ class ContractClient:
 
     def ping(self) -> Reply:
         """`GET /ping`."""
-        return self._ask("GET", routes.PING, timeout_s=routes.PING_TIMEOUT_S)
+        return self.ask("GET", routes.PING, timeout_s=routes.PING_TIMEOUT_S)
 
     def load(self, identifier: str, url: str, *, timeout_s: float = routes.LOAD_TIMEOUT_S) -> Reply:
         """`POST /models`: load the model whose files lie in the folder *url* under the id *identifier*."""
         body = json.dumps({"model_name": identifier, "url": url}).encode()
-        return self._ask("POST", routes.MODELS, body, {"Content-Type": "application/json"}, timeout_s=timeout_s)
+        return self.ask("POST", routes.MODELS, body, {"Content-Type": "application/json"}, timeout_s=timeout_s)
 
     def list(self, page: str | None = None, *, timeout_s: float = routes.INVOKE_TIMEOUT_S) -> Reply:
         """`GET /models`, the page that the token *page* names."""
-        return self._ask("GET", routes.MODELS + (f"?next_page_token={page}" if page else ""), timeout_s=timeout_s)
+        return self.ask("GET", routes.MODELS + (f"?next_page_token={page}" if page else ""), timeout_s=timeout_s)
 
     def get(self, identifier: str, *, timeout_s: float = routes.INVOKE_TIMEOUT_S) -> Reply:
         """`GET /models/ID`."""
-        return self._ask("GET", routes.model(identifier), timeout_s=timeout_s)
+        return self.ask("GET", routes.model(identifier), timeout_s=timeout_s)
 
     def unload(self, identifier: str, *, timeout_s: float = routes.UNLOAD_TIMEOUT_S) -> Reply:
         """`DELETE /models/ID`."""
-        return self._ask("DELETE", routes.model(identifier), timeout_s=timeout_s)
+        return self.ask("DELETE", routes.model(identifier), timeout_s=timeout_s)
 
     def invoke(
         self,
@@ -82,21 +82,21 @@ class ContractClient:
     ) -> Reply:
         """`POST /models/ID/invoke`; without *headers* the body is JSON."""
         headers = headers or {"Content-Type": "application/json", "Accept": "application/json"}
-        return self._ask("POST", routes.invoke(identifier), body, headers, timeout_s=timeout_s)
+        return self.ask("POST", routes.invoke(identifier), body, headers, timeout_s=timeout_s)
 
     def memory(self) -> Reply:
         """`GET /pytest-mme/memory`: only the embedded server answers it."""
-        return self._ask("GET", routes.MEMORY)
+        return self.ask("GET", routes.MEMORY)
 
     def mark(self, token: str) -> Reply:
         """`POST /pytest-mme/mark`: only the embedded server answers it."""
-        return self._ask("POST", routes.MARK, token.encode())
+        return self.ask("POST", routes.MARK, token.encode())
 
     def close(self) -> None:
         """Close the connections."""
         self._pool.close()
 
-    def _ask(
+    def ask(
         self,
         method: str,
         path: str,
@@ -105,6 +105,7 @@ class ContractClient:
         *,
         timeout_s: float = routes.INVOKE_TIMEOUT_S,
     ) -> Reply:
+        """Any call; raises `NoAnswerError` when there is no answer in time."""
         start = time.perf_counter()
         try:
             answer = self._pool.request(

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import threading
 import time
-from collections.abc import Awaitable, Iterator
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import UnavailableError
 from pytest_mme.events import Timeline
-from pytest_mme.faults import storage
+from pytest_mme.faults import chaos, storage
+from pytest_mme.faults.armed import Armed, Unwell
+from pytest_mme.faults.chaos import Schedule, Strike
 from pytest_mme.faults.relay import Connection, Relay
 from pytest_mme.hosting.fetch import S3Folder
 from pytest_mme.models.builder import Model
 from pytest_mme.runtimes.base import STOP_S, Running
 
+_LOG = logging.getLogger("pytest_mme")
 _MIB = 1024 * 1024
+_LEFT_MIB = 64
+"""In which a process that uses up the rest can begin, in a container, too."""
 
 
 def _connect(client: ContractClient) -> Awaitable[Connection]:
@@ -36,6 +45,9 @@ class Victim(Protocol):
     def identifier(self, model: Model) -> str:
         """The id that the server knows *model* by."""
 
+    def invoke(self, model: Model, x: Any) -> Any:
+        """Ask *model* for one instance."""
+
 
 class Faults:
     """What can be done to a server, on every runtime that can do it; else `UnavailableError` says why not.
@@ -43,8 +55,9 @@ class Faults:
     Each leaves a `fault` event with the time that it lasted.
     """
 
-    def __init__(self, victim: Victim, timeline: Timeline) -> None:
-        self._victim, self._timeline = victim, timeline
+    def __init__(self, victim: Victim, timeline: Timeline, *, seed: int | None = None) -> None:
+        """*seed*: of `chaos` that is given none."""
+        self._victim, self._timeline, self._seed = victim, timeline, seed
 
     @property
     def _running(self) -> Running:
@@ -76,15 +89,64 @@ class Faults:
         may be the server itself: 30 MiB took it along in two of some eight runs, 500 MiB in none of 12. A limit below
         present use is what a version 1 cgroup refuses (Linux, cgroup-v1/memory.rst).
         """
+        began = time.monotonic()
+        with self._limited(leave_mib) as limit:
+            try:
+                yield limit / _MIB
+            finally:
+                self._tell("squeezed", seconds=time.monotonic() - began, limit_bytes=limit)
+
+    @contextlib.contextmanager
+    def _limited(self, leave_mib: float) -> Iterator[int]:
         limit = self._running.used_bytes() + int(leave_mib * _MIB)
         before = self._running.limit_memory(limit)
-        began = time.monotonic()
         try:
-            yield limit / _MIB
+            yield limit
         finally:
             with contextlib.suppress(UnavailableError):  # it has ended meanwhile
                 self._running.limit_memory(before)
-            self._tell("squeezed", seconds=time.monotonic() - began, limit_bytes=limit)
+
+    @contextlib.contextmanager
+    def out_of_memory(self, model: Model, *, at: Literal["load", "predict"]) -> Iterator[None]:
+        """Let memory run out whenever *model* is loaded, or whenever it answers a request, inside the block.
+
+        At a load there is 1 MiB left: a server that looks first answers 507, another meets the kernel. At a request
+        the kernel kills the model's process, while it has the request.
+        """
+        if at not in ("load", "predict"):
+            raise ValueError(f"at={at!r}: memory runs out at 'load' or at 'predict'")
+        began, one_at_a_time = time.monotonic(), threading.Lock()
+
+        @contextlib.contextmanager
+        def alone(meanwhile: AbstractContextManager[object]) -> Iterator[None]:
+            with one_at_a_time, meanwhile:
+                yield
+
+        def around(identifier: str) -> AbstractContextManager[object] | None:
+            if self._timeline.named_in(identifier) != model.name:
+                return None
+            return alone(self._limited(1) if at == "load" else self._exhausted(identifier))
+
+        with self._limited(_LEFT_MIB):  # where that is not possible, it is said now
+            pass
+        try:
+            with self._detour(Armed(self._onward(), "load" if at == "load" else "invoke", around)):
+                yield
+        finally:
+            self._tell(f"out of memory at {at}", model, seconds=time.monotonic() - began)
+
+    @contextlib.contextmanager
+    def _exhausted(self, identifier: str) -> Iterator[None]:
+        """Memory runs out while a model's process, which is held back until then, has a request."""
+        try:
+            self._running.signal(identifier, "STOP")
+        except UnavailableError:  # it has died of the request before, and is not there yet again
+            yield
+            return
+        with self._limited(_LEFT_MIB), ThreadPoolExecutor(1, "exhaust") as pool:
+            killed = pool.submit(self._running.exhaust_memory, identifier, 2 * _LEFT_MIB)
+            yield
+            killed.result()
 
     @contextlib.contextmanager
     def stopped(self, *, grace_s: float = STOP_S) -> Iterator[float]:
@@ -110,6 +172,95 @@ class Faults:
     def cut(self, *, silently: bool = False) -> Iterator[None]:
         """Cut the network to the server: connections break, or, *silently*, nothing that is sent arrives."""
         with self._relayed("cut", refusing=not silently, silent=silently):
+            yield
+
+    @contextlib.contextmanager
+    def ping_failing(self, *, status: int = 500) -> Iterator[None]:
+        """Let `/ping` answer *status*, however the server is."""
+        began = time.monotonic()
+        try:
+            with self._detour(Unwell(self._onward(), status)):
+                yield
+        finally:
+            self._tell("ping failing", seconds=time.monotonic() - began, status=status)
+
+    @contextlib.contextmanager
+    def hogged(self, model: Model, *, clients: int = 4, x: Sequence[float] = (1.0,)) -> Iterator[None]:
+        """Let *clients* ask *model* for *x* again and again: it monopolises the server for as long as the block lasts.
+
+        A model with ``busy_ms`` computes for so long on each request; one without keeps this process busy, not the CPU.
+        """
+        over, began = threading.Event(), time.monotonic()
+
+        def ask() -> int:
+            answered = 0
+            while not over.is_set():
+                self._victim.invoke(model, list(x))
+                answered += 1
+            return answered
+
+        with ThreadPoolExecutor(clients, "hog") as pool:
+            hogs = [pool.submit(ask) for _ in range(clients)]
+            try:
+                yield
+            finally:
+                over.set()
+                errors = [error for hog in hogs if (error := hog.exception())]
+                answered = sum(hog.result() for hog in hogs if hog.exception() is None)
+                self._tell("hogged", model, seconds=time.monotonic() - began, clients=clients, requests=answered)
+        if errors and not answered:
+            raise errors[0]
+
+    @contextlib.contextmanager
+    def chaos(
+        self,
+        *models: Model,
+        seconds: float,
+        rate: float = 2.0,
+        kinds: Sequence[chaos.Kind] = chaos.KINDS,
+        seed: int | None = None,
+    ) -> Iterator[Schedule]:
+        """Break *models* at random for so many *seconds*, or until the block ends; gives the schedule.
+
+        *rate*: faults per second, one after the other. *seed*: makes the same schedule again; None: that of
+        `--mme-seed`, or else one that nobody has chosen, which the log and the timeline say.
+        """
+        chosen = next(one for one in (seed, self._seed, chaos.any_seed()) if one is not None)
+        named = {model.name: model for model in models}
+        plan = chaos.schedule(chosen, list(named), seconds=seconds, rate=rate, kinds=kinds)
+        _LOG.warning("chaos with seed %d, %d faults: --mme-seed=%d makes the same again", chosen, len(plan), chosen)
+        self._tell("chaos begins", seed=chosen, faults=len(plan))
+        over, began = threading.Event(), time.monotonic()
+
+        def strike_all() -> None:
+            for strike in plan:
+                if over.wait(max(0.0, began + strike.at_s - time.monotonic())):
+                    return
+                self._strike(strike, named[strike.model], over)
+
+        with ThreadPoolExecutor(1, "chaos") as pool:
+            striking = pool.submit(strike_all)
+            try:
+                yield plan
+            finally:
+                over.set()
+                striking.exception()  # wait for what is being undone
+        self._tell("chaos", seconds=time.monotonic() - began, seed=chosen)
+        striking.result()
+
+    def _strike(self, strike: Strike, model: Model, over: threading.Event) -> None:
+        try:
+            if strike.kind == "kill":
+                return self.kill(model)
+            with self.paused(model) if strike.kind == "paused" else self.slowed(latency_s=strike.latency_s):
+                over.wait(strike.lasts_s)
+        except UnavailableError:  # the model is not in memory
+            self._tell(f"{strike.kind} missed", model)
+
+    @contextlib.contextmanager
+    def disk_full(self) -> Iterator[None]:
+        """Let the disk that an endpoint's archives are downloaded to be full."""
+        with self._storage("disk full") as folder, storage.full(folder):
             yield
 
     @contextlib.contextmanager
@@ -148,18 +299,31 @@ class Faults:
     @contextlib.contextmanager
     def _relayed(self, what: str, **network: Any) -> Iterator[None]:
         """For requests that begin in between; those in flight go on as they began."""
-        running, before = self._running, self._running.detour
-        began = time.monotonic()
+        began, onward = time.monotonic(), self._onward()
         with (
-            Relay(lambda: _connect(before or running.direct), **network).running() as port,
+            Relay(lambda: _connect(onward()), **network).running() as port,
             contextlib.closing(ContractClient(routes.origin("127.0.0.1", port))) as detour,
         ):
-            running.detour = detour
             try:
-                yield
+                with self._detour(detour):
+                    yield
             finally:
-                running.detour = before
                 self._tell(what, seconds=time.monotonic() - began, **network)
+
+    def _onward(self) -> Callable[[], ContractClient]:
+        """Where calls go now; of a server, wherever it will be."""
+        running, before = self._running, self._running.detour
+        return lambda: before or running.direct
+
+    @contextlib.contextmanager
+    def _detour(self, client: ContractClient) -> Iterator[None]:
+        """For calls that begin in between."""
+        running, before = self._running, self._running.detour
+        running.detour = client
+        try:
+            yield
+        finally:
+            running.detour = before
 
     def _tell(self, outcome: str, model: Model | None = None, *, seconds: float | None = None, **detail: Any) -> None:
         self._timeline.record(

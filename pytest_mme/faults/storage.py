@@ -1,4 +1,4 @@
-"""Trouble with S3: what boto3's client of an endpoint's archives meets when it downloads one."""
+"""Trouble with archives: what boto3's client meets when it downloads one, and the disk that is to hold it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import itertools
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -71,6 +72,16 @@ def truncated(folder: S3Folder) -> Iterator[None]:
 
     with _hooked(folder, _AFTER, cut):
         yield
+
+
+@contextlib.contextmanager
+def full(folder: S3Folder) -> Iterator[None]:
+    """Each download of *folder* is written to a device that is always full."""
+    folder.disk = Path("/dev/full")
+    try:
+        yield
+    finally:
+        folder.disk = None
 
 
 @contextlib.contextmanager

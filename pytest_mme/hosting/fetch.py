@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,9 @@ class Fetched:
 class S3Folder:
     """`ModelDataUrl`: where an endpoint's archives lie."""
 
+    disk: Path | None = None
+    """What downloads are written to instead of the instance's disk: a fault sets it to a device that is full."""
+
     def __init__(self, client: S3Client, bucket: str, prefix: str) -> None:
         self.client, self.bucket, self.prefix = client, bucket, prefix
 
@@ -43,7 +47,8 @@ class S3Folder:
     def fetch(self, target: str, folder: Path) -> Fetched:
         """Download the archive *target* and unpack it into the new *folder*, in a new folder of its own.
 
-        Raises `WireError` when there is none, or when it is no archive that may be unpacked; then nothing is left.
+        Raises `WireError` when there is none, it is no archive that may be unpacked, or the disk is full; then nothing
+        is left.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -57,13 +62,17 @@ class S3Folder:
                 raise wire.download_failed(self.bucket, key) from error
             except ArchiveError as error:
                 raise wire.extract_failed(self.bucket, key, error.seen) from error
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                raise wire.disk_full(self.bucket, key) from error
             undo.pop_all()
         return fetched
 
     def _fetch(self, key: str, folder: Path) -> Fetched:
         archive = folder.with_name(f"{folder.name}.tar.gz")
         reply = self.client.get_object(Bucket=self.bucket, Key=key)
-        with archive.open("wb") as file:
+        with (self.disk or archive).open("wb") as file:
             shutil.copyfileobj(reply["Body"], file)
         fetched = Fetched(bytes=archive.stat().st_size, checksum=checksum(archive))
         extract(archive, folder)

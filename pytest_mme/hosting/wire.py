@@ -77,6 +77,13 @@ def extract_failed(bucket: str, key: str, why: str) -> WireError:
     return validation_error(f"Failed to extract model data archive (bucket: {bucket}, key: {key}): {why}")
 
 
+def disk_full(bucket: str, key: str) -> WireError:
+    """The archive does not fit on the instance's disk (the sentence is AWS's for one that is too large; how: assumed)."""
+    return validation_error(f"The model data archive is too large (bucket: {bucket}, key: {key}). Please reduce the "
+                            "size of the model data archive or move to an instance type with more storage: no space "
+                            "left on device")  # fmt: skip
+
+
 def model_not_ready(target: str) -> WireError:
     """Still downloading or loading."""
     return WireError(429, "ModelNotReadyException", f"Model {target} is not ready for inference yet; try again.")

@@ -138,6 +138,11 @@ class AttachedServer(Reached):
         del name
         raise _not_ours(f"the process of model {identifier}")
 
+    def exhaust_memory(self, identifier: str, most_mib: int) -> None:
+        """Not ours to do."""
+        del most_mib
+        raise _not_ours(f"the process of model {identifier}")
+
     def limit_memory(self, limit_bytes: int) -> int:
         """Not ours to do."""
         del limit_bytes

@@ -196,6 +196,12 @@ class Running(Protocol):
     def signal(self, identifier: str, name: str) -> None:
         """Send a signal, such as KILL, to the process of a loaded model; raises `UnavailableError` where it cannot."""
 
+    def exhaust_memory(self, identifier: str, most_mib: int) -> None:
+        """Use memory under the limit, up to *most_mib*, until the kernel has killed the process of a loaded model.
+
+        Raises `UnavailableError` where that cannot be done, or nothing was killed.
+        """
+
     def limit_memory(self, limit_bytes: int) -> int:
         """Change the memory limit, in bytes, and return the one before; raises `UnavailableError` where it cannot."""
 

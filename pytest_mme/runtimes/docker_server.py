@@ -24,7 +24,7 @@ from pytest_mme.runtimes.engine import first_line
 from pytest_mme.runtimes.listening import Listener
 from pytest_mme.runtimes.refusals import refused
 from pytest_mme.runtimes.sending import send
-from pytest_mme.runtimes.signals import send_signal
+from pytest_mme.runtimes.signals import exhaust_memory, send_signal
 
 if TYPE_CHECKING:
     import docker
@@ -181,8 +181,15 @@ class DockerServer(Reached):
 
     def signal(self, identifier: str, name: str) -> None:
         """Send a signal to the process of a model, from within the container; `Running.signal`."""
-        known = self._listener.pid(identifier, self.direct) if self._listener else None
-        send_signal(self._container, identifier, name, process=known)
+        send_signal(self._container, identifier, name, process=self._pid(identifier))
+
+    def exhaust_memory(self, identifier: str, most_mib: int) -> None:
+        """Use up memory in the container until the kernel has killed a model's process; `Running.exhaust_memory`."""
+        exhaust_memory(self._container, identifier, most_mib, process=self._pid(identifier))
+
+    def _pid(self, identifier: str) -> int | None:
+        """Of a model's process, where the server tells it."""
+        return self._listener.pid(identifier, self.direct) if self._listener else None
 
     def _is_mine(self, identifier: str) -> bool:
         """Of a shared server each has a part: the models that it has placed there."""

@@ -24,6 +24,7 @@ from pytest_mme.contract.dialects import CONTRACT
 from pytest_mme.errors import ServerStartError, UnavailableError
 from pytest_mme.events import Timeline
 from pytest_mme.libtensorflow.toolchain import Toolchain
+from pytest_mme.runtimes import exhaust
 from pytest_mme.runtimes.base import STOP_S, Reached, ServerSpec
 from pytest_mme.runtimes.leases import CGROUPS
 from pytest_mme.runtimes.listening import Listener
@@ -105,6 +106,10 @@ def _config_fields(
         "op_libraries": [str(Path(library).absolute()) for library in spec.op_libraries],
         "known_bytes": known_bytes,
     }
+
+
+def _no_process(identifier: str) -> UnavailableError:
+    return UnavailableError(f"the process of model {identifier}", "it has none that lives", "load the model first")
 
 
 class LocalServer(Reached):
@@ -204,19 +209,37 @@ class LocalServer(Reached):
 
     def signal(self, identifier: str, name: str) -> None:
         """Send a signal to the worker of a model; `Running.signal`."""
+        try:
+            self._worker(identifier).send_signal(getattr(signal, f"SIG{name}"))
+        except psutil.NoSuchProcess as error:
+            raise _no_process(identifier) from error
+
+    def exhaust_memory(self, identifier: str, most_mib: int) -> None:
+        """Use up memory in the workers' cgroup until the kernel has killed a model's; `Running.exhaust_memory`."""
+        procs = self._cgroup() / "cgroup.procs"
+        order = [sys.executable, exhaust.__file__, str(self._worker(identifier).pid), str(most_mib), str(procs)]
+        done = subprocess.run(order, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode:
+            seen = (done.stderr.strip() or f"code {done.returncode}").splitlines()[-1]
+            raise UnavailableError("the end of the memory", seen, "give the server a memory cgroup of its own")
+
+    def _worker(self, identifier: str) -> psutil.Process:
         pid = self._listener.pid(identifier, self.direct)
         try:
             living = {child.pid: child for child in psutil.Process(self._process.pid).children(recursive=True)}
-            living[pid or 0].send_signal(getattr(signal, f"SIG{name}"))
+            return living[pid or 0]
         except (KeyError, psutil.NoSuchProcess) as error:
-            asked = f"the process of model {identifier}"
-            raise UnavailableError(asked, "it has none that lives", "load the model first") from error
+            raise _no_process(identifier) from error
+
+    def _cgroup(self) -> Path:
+        """The workers' memory cgroup; `UnavailableError` where there is none."""
+        if self.facts["cgroup"] is None:
+            raise UnavailableError("another memory limit", f"it is enforced by {self.facts['enforcement']}", _AS_ROOT)
+        return Path(self.facts["cgroup"])
 
     def limit_memory(self, limit_bytes: int) -> int:
         """Change the workers' limit; the one before. The kernel's only: sampling knows no other than it began with."""
-        if self.facts["cgroup"] is None:
-            raise UnavailableError("another memory limit", f"it is enforced by {self.facts['enforcement']}", _AS_ROOT)
-        cgroup = cgroups.at(Path(self.facts["cgroup"]))
+        cgroup = cgroups.at(self._cgroup())
         try:
             before = cgroup.limit_bytes() or _NO_LIMIT
             cgroup.limit(limit_bytes)

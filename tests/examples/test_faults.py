@@ -75,3 +75,50 @@ def test_a_cut_network_is_no_answer(mme_endpoint, mme_models, mme_faults):
     with mme_faults(endpoint).cut(silently=True), pytest.raises(ClientError, match="timed out"):
         endpoint.invoke(model, [1.0])
     assert endpoint.invoke(model, [1.0]) == model.answer([1.0])
+
+
+def test_a_model_that_ran_out_of_memory_is_back_and_no_other_went_along(mme_endpoint, mme_models, mme_faults):
+    victim, other = mme_models.fleet(2)
+    endpoint = mme_endpoint([victim, other], memory_mib=400)
+    endpoint.invoke(victim, [1.0])
+    with (
+        contextlib.suppress(UnavailableError),  # where no memory cgroup may be made
+        mme_faults(endpoint).out_of_memory(victim, at="predict"),
+        pytest.raises(ClientError, match="lack of memory"),
+    ):
+        endpoint.invoke(victim, [1.0])
+    assert endpoint.invoke(victim, [1.0]) == victim.answer([1.0])
+    assert endpoint.invoke(other, [1.0]) == other.answer([1.0])
+
+
+def test_a_greedy_model_keeps_the_others_waiting_but_not_forever(mme_endpoint, mme_models, mme_faults):
+    greedy, modest = mme_models.linear("greedy", busy_ms=30), mme_models.linear("modest")
+    endpoint = mme_endpoint([greedy, modest])
+    for model in (greedy, *[modest] * 10):
+        endpoint.invoke(model, [1.0])
+    with mme_faults(endpoint).hogged(greedy):
+        for _ in range(10):
+            endpoint.invoke(modest, [1.0])
+    asked = [event for event in endpoint.timeline if event.kind == "attempt" and event.model == "greedy"]
+    assert len(asked) > 1
+
+
+def test_clients_get_right_answers_or_errors_whatever_breaks(mme_endpoint, mme_models, mme_faults):
+    models = mme_models.fleet(3)
+    endpoint = mme_endpoint(models)
+    with mme_faults(endpoint).chaos(*models, seconds=2, rate=4):
+        for model in models * 20:
+            with contextlib.suppress(ClientError):
+                endpoint.invoke(model, [1.0])
+    endpoint.check_answers()
+
+
+def test_a_full_disk_concerns_new_models_only(mme_endpoint, mme_models, mme_faults):
+    there, new = mme_models.fleet(2)
+    endpoint = mme_endpoint([there, new])
+    endpoint.invoke(there, [1.0])
+    with mme_faults(endpoint).disk_full():
+        assert endpoint.invoke(there, [1.0]) == there.answer([1.0])
+        with pytest.raises(ClientError, match="no space left on device"):
+            endpoint.invoke(new, [1.0])
+    assert endpoint.invoke(new, [1.0]) == new.answer([1.0])

@@ -59,7 +59,7 @@ def test_a_second_load_is_409_and_changes_nothing(mme_server: Servers, mme_model
 )
 def test_a_load_order_that_makes_no_sense_is_400(mme_server: Servers, body: bytes, status: int) -> None:
     server = mme_server()
-    answer = server.client._ask("POST", "/models", body)
+    answer = server.client.ask("POST", "/models", body)
     assert answer.status == status
     assert answer.json()["error"]
     assert server.list() == []

@@ -116,7 +116,7 @@ def test_the_context_is_what_the_containers_tell(mme_server: Servers, mme_models
 def test_the_context_of_a_request_that_says_nothing(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear(handler=TELL_THE_CONTEXT)
     server.load(model)
-    told = server.client._ask("POST", routes.invoke(server.identifier(model)), b"", {"Accept": ""}).json()
+    told = server.client.ask("POST", routes.invoke(server.identifier(model)), b"", {"Accept": ""}).json()
     assert told["request_content_type"] == "application/json"
     assert told["accept_header"] == "application/json"
     assert (told["model_version"], told["method"], told["custom_attributes"], told["target_model"]) == (None,) * 4

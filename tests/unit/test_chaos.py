@@ -1,0 +1,42 @@
+"""Schedules of trouble: by their seed and nothing else."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from pytest_mme.faults import chaos
+
+
+def drawn(seed: int, **changed: Any) -> chaos.Schedule:
+    settings: dict[str, Any] = {"seconds": 60, "rate": 5, "kinds": chaos.KINDS} | changed
+    return chaos.schedule(seed, ["a", "b"], **settings)
+
+
+def test_a_seed_makes_the_same_again_and_another_does_not() -> None:
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)
+
+
+def test_faults_come_one_after_the_other_of_all_kinds_to_all_models_and_end_in_time() -> None:
+    plan = drawn(3)
+    assert all(one.at_s + one.lasts_s <= other.at_s for one, other in pairwise(plan))
+    assert plan[-1].at_s + plan[-1].lasts_s <= 60
+    assert {strike.kind for strike in plan} == set(chaos.KINDS)
+    assert {strike.model for strike in plan} == {"a", "b"}
+
+
+def test_only_the_kinds_that_were_chosen() -> None:
+    assert {strike.kind for strike in drawn(4, kinds=["kill"])} == {"kill"}
+
+
+@pytest.mark.parametrize("wrong", [{"rate": 0}, {"seconds": 0}, {"kinds": []}, {"kinds": ["flood"]}])
+def test_what_makes_no_schedule(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="chaos"):
+        drawn(1, **wrong)
+
+
+def test_nobody_chooses_any_seed() -> None:
+    assert len({chaos.any_seed() for _ in range(20)}) > 1
