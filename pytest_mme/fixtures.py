@@ -130,20 +130,18 @@ def mme_endpoint(
 
 
 @pytest.fixture
-def mme_traffic(_mme_run: Run, request: pytest.FixtureRequest) -> Callable[[Server | Endpoint], Traffic]:
+def mme_traffic(_mme_run: Run) -> Callable[[Server | Endpoint], Traffic]:
     """Loads on a server or an endpoint: `mme_traffic(endpoint).closed(zipf(models), clients=8, requests=200)`.
 
     Mixes are `round_robin`, `uniform`, `zipf` and `trace`, the stages of `open` loads `hold`, `ramp` and `burst`.
     """
-    timeline = evidence_of(request.node).timeline
-    return lambda target: _mme_run.traffic(target, timeline=timeline)
+    return _mme_run.traffic
 
 
 @pytest.fixture
-def mme_faults(_mme_run: Run, request: pytest.FixtureRequest) -> Callable[[Server | Endpoint], Faults]:
+def mme_faults(_mme_run: Run) -> Callable[[Server | Endpoint], Faults]:
     """Breaks a server or an endpoint on purpose: `with mme_faults(endpoint).paused(model):`; always undone.
 
-    `kill`, `paused`, `squeezed`, `stopped`, `slowed`, `cut`: as `Faults` describes them.
+    Processes, memory, the network, S3, the disk, chaos: as `Faults` describes them.
     """
-    timeline = evidence_of(request.node).timeline
-    return lambda victim: _mme_run.faults(victim, timeline=timeline)
+    return _mme_run.faults

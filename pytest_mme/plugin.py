@@ -173,14 +173,18 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     with soft_checks() as found:
         try:
             result = yield
+        except (pytest.skip.Exception, pytest.xfail.Exception):
+            if not found:
+                raise
         except BaseException:
             if found:
                 item.add_report_section("call", "mme soft checks", "\n".join(map(str, found)))
             raise
-    if found:
-        lines = "\n".join(map(str, found))
-        pytest.fail(f"{len(found)} soft checks failed:\n{lines}", pytrace=False)
-    return result
+        else:
+            if not found:
+                return result
+    lines = "\n".join(map(str, found))
+    return pytest.fail(f"{len(found)} soft checks failed:\n{lines}", pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -134,14 +134,14 @@ class Run:
         with self.runtime.run(spec, name=name, timeline=timeline) as running:
             yield Server(running, timeline)
 
-    def faults(self, victim: Server | Endpoint, *, timeline: Timeline | None = None) -> Faults:
-        """What can be done to a server or an endpoint on purpose; on *timeline*, by default one of its own."""
-        return Faults(victim, Timeline() if timeline is None else timeline, seed=self.settings.seed.value)
+    def faults(self, victim: Server | Endpoint) -> Faults:
+        """What can be done to a server or an endpoint on purpose."""
+        return Faults(victim, seed=self.settings.seed.value)
 
     @staticmethod
-    def traffic(target: Server | Endpoint, *, timeline: Timeline | None = None) -> Traffic:
-        """Loads on a server or an endpoint; marked on *timeline*, by default one of its own."""
-        return Traffic(target, Timeline() if timeline is None else timeline)
+    def traffic(target: Server | Endpoint) -> Traffic:
+        """Loads on a server or an endpoint."""
+        return Traffic(target)
 
     @contextlib.contextmanager
     def aws(self) -> Iterator[Aws]:

@@ -2,6 +2,7 @@
 
 from pytest_mme.checks.answers import check_answers
 from pytest_mme.checks.concurrency import check_concurrent, check_loads_once
+from pytest_mme.checks.draining import check_drained
 from pytest_mme.checks.eviction import (
     check_capacity,
     check_evictions,
@@ -10,9 +11,10 @@ from pytest_mme.checks.eviction import (
     check_lru,
     check_no_thrash,
 )
+from pytest_mme.checks.isolation import check_isolated
 from pytest_mme.checks.latency import check_fair, check_no_stall
 from pytest_mme.checks.memory import check_memory_bounded
-from pytest_mme.checks.recovery import check_drained, check_isolated, check_recovers
+from pytest_mme.checks.recovery import check_recovers
 from pytest_mme.checks.residency import check_evicted, check_resident
 from pytest_mme.checks.soft import soft_checks
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_mme.checks.naming import Named, listed, name_of
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import moves, requests, served
+from pytest_mme.checks.views import LOADED, by_server, empties, moves, requests, served
 from pytest_mme.events import Event, Kind
 
 _COMES: tuple[Kind, ...] = ("download", "load")
@@ -51,12 +51,13 @@ def check_loads_once(events: Iterable[Event], *models: Named | str, soft: bool =
     """
     with softly(soft):
         asked = [name_of(model) for model in models]
-        judged = {model.name: model for model in _arrivals(list(events)) if len(model.together) > 1}
-        if missing := [name for name in asked if name not in judged]:
+        together = [one for server in by_server(events) for one in _arrivals(server) if len(one.together) > 1]
+        judged = [one for one in together if not asked or one.name in asked]
+        if missing := [name for name in asked if name not in {one.name for one in judged}]:
             raise AssertionError(f"{listed(missing)} did not have two requests before its first load had ended")
         if not judged:
             raise AssertionError("no model had two requests before its first load had ended: nothing can be said")
-        if wrong := [told for name in asked or sorted(judged) if (told := judged[name].told_of_more())]:
+        if wrong := [told for one in sorted(judged, key=lambda one: one.name) if (told := one.told_of_more())]:
             raise AssertionError("; ".join(wrong))
 
 
@@ -81,10 +82,14 @@ class _Arrival:
 
 
 def _arrivals(events: Sequence[Event]) -> Iterator[_Arrival]:
+    """On one server."""
     asked, left = _by_model(requests(events)), _by_model(event for event in events if event.kind in _LEAVES)
-    came = {kind: _by_model(moves(events, kind)) for kind in _COMES}
+    emptied = [event.at_s for event in events if empties(event)]
+    came = {kind: _by_model(event for event in moves(events, kind) if event.outcome in LOADED) for kind in _COMES}
     for name, loads in came["load"].items():
-        until_s = min((event.at_s for event in left[name]), default=math.inf)
+        until_s = min(
+            [event.at_s for event in left[name]] + [at_s for at_s in emptied if at_s > loads[0].at_s] or [math.inf]
+        )
         yield _Arrival(
             name=name,
             together=[event for event in asked[name] if event.began_s < loads[0].at_s],

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_mme.checks.naming import Named, counted, listed
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import LOADED, Loads, moves, requests
+from pytest_mme.checks.views import LOADED, Loads, by_server, empties, hosted, moves, requests
 from pytest_mme.events import Event
 
 _SHOWN = 5
@@ -52,7 +52,7 @@ def check_lfu(events: Iterable[Event], *, soft: bool = False) -> None:
 def check_capacity(events: Iterable[Event], n: int, *, soft: bool = False) -> None:
     """Fail unless *n* models were in memory at once at the most, and with *n* in memory one more meant that one went."""
     with softly(soft):
-        steps = list(_replayed(list(events)))
+        steps = _steps(events)
         fullest = max((step.resident for step in steps), key=len, default={})
         if not fullest:
             raise AssertionError("no load was recorded, so nothing can be said about what fits")
@@ -63,23 +63,24 @@ def check_capacity(events: Iterable[Event], n: int, *, soft: bool = False) -> No
 
 
 def check_no_thrash(events: Iterable[Event], *models: Named | str, hit_ratio: float = 0.9, soft: bool = False) -> None:
-    """Fail unless that part of the requests, to *models* or to all, found its model in memory.
+    """Fail unless that part of the requests, to *models* or to all, was answered by a model that was in memory.
 
-    The first request to a model, which cannot find it there, counts, too.
+    The first request to a model, which cannot find it there, counts, too; one that failed found nothing.
     """
     with softly(soft):
         events = list(events)
-        judged = requests(events, models)
-        if not judged:
-            raise AssertionError("no request was recorded, so nothing can be said about hits")
-        loads = Loads(events)
-        waited = Counter(event.model for event in judged if loads.ended(event.model, event.began_s, event.at_s))
-        ratio = 1 - waited.total() / len(judged)
+        judged, loads = requests(events, models), Loads(events)
+        if not judged or not loads:
+            raise AssertionError(
+                f"no {'load' if judged else 'request'} was recorded, so nothing can be said about hits"
+            )
+        missed = Counter(event.model for event in judged if event.outcome != "ok" or loads.waited_for(event))
+        ratio = 1 - missed.total() / len(judged)
         if ratio < hit_ratio:
-            most = ", ".join(f"{name} {count}" for name, count in waited.most_common(_SHOWN))
+            most = ", ".join(f"{name} {count}" for name, count in missed.most_common(_SHOWN))
             raise AssertionError(
                 f"{ratio:.0%} of {len(judged)} requests found their model in memory, and {hit_ratio:.0%} must; "
-                f"requests that waited for a load: {most}"
+                f"requests that waited for a load, or failed: {most}"
             )
 
 
@@ -118,7 +119,7 @@ class _Step:
 def _check_policy(events: Iterable[Event], key: Callable[[_Model], Any], what: str, *, soft: bool) -> None:
     with softly(soft):
         judged, wrong = 0, []
-        for step in _replayed(list(events)):
+        for step in _steps(events):
             eviction = step.eviction
             if eviction is None or eviction.model not in step.idle or len(step.idle) == 1:
                 continue
@@ -133,20 +134,29 @@ def _check_policy(events: Iterable[Event], key: Callable[[_Model], Any], what: s
             raise AssertionError(f"{len(wrong)} of {counted(judged, 'eviction')}: {'; '.join(wrong[:_SHOWN])}{more}")
 
 
+def _steps(events: Iterable[Event]) -> list[_Step]:
+    return [step for server in by_server(events) for step in _replayed(server)]
+
+
 def _replayed(events: Sequence[Event]) -> Iterator[_Step]:
-    """Follow the models in and out of memory, in the order of time."""
+    """Follow the models of one server in and out of memory, in the order of time."""
     resident: dict[str, _Model] = {}
+    leaving: set[str] = set()
     under_way: Counter[str] = Counter()
     for at_s, what, event in sorted(_happened(events), key=lambda one: one[0]):
         name = event.model or ""
         model = resident.get(name)
         if what == "in":
+            leaving.discard(name)
             resident[name] = _Model(loaded_s=at_s, used_s=at_s)
             yield _Step(dict(resident))
         elif what == "out":
             resident.pop(name, None)
+        elif what == "emptied":
+            resident.clear()
         elif what == "decided":
-            idle = frozenset(one for one in resident if not under_way[one])
+            idle = frozenset(one for one in resident if not under_way[one] and one not in leaving)
+            leaving.add(name)
             yield _Step(dict(resident), event, idle)
         else:
             under_way[name] += 1 if what == "began" else -1
@@ -156,7 +166,7 @@ def _replayed(events: Sequence[Event]) -> Iterator[_Step]:
 
 
 def _happened(events: Sequence[Event]) -> Iterator[tuple[float, str, Event]]:
-    for event in requests(events):
+    for event in hosted(events):  # by whose clock the platform chooses
         yield event.began_s, "began", event
         yield event.at_s, "ended", event
     for event in moves(events, "load", "unload"):
@@ -165,8 +175,8 @@ def _happened(events: Sequence[Event]) -> Iterator[tuple[float, str, Event]]:
         elif event.kind == "unload" and event.outcome in ("ok", "cut off"):
             yield event.at_s, "out", event
     for event in events:
-        if event.kind in ("crash", "oom"):
-            yield event.at_s, "out", event
+        if empties(event) or event.kind in ("crash", "oom"):
+            yield event.at_s, "emptied" if empties(event) else "out", event
     for event in _evictions(events):
         yield event.began_s, "decided", event
         yield event.at_s, "out", event

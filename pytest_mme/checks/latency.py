@@ -6,9 +6,9 @@ import bisect
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from pytest_mme.checks.naming import Named, listed, name_of
+from pytest_mme.checks.naming import Named, counted, listed, name_of, outcomes
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import LOADED, moves, requests
+from pytest_mme.checks.views import LOADED, Loads, moves, requests
 from pytest_mme.events import Event, Kind
 
 _FEW = 10
@@ -27,7 +27,8 @@ def check_no_stall(
     """Fail if requests to the models *of* took more than *factor* times as long, at p99, while others did *during*.
 
     *during*: what others' events of these kinds tell: a load, an eviction, a download; of a crash the time until that
-    model is loaded again. Ten requests at least must lie in such times, and ten outside of them.
+    model is loaded again. Ten requests at least must lie in such times, and ten outside of them, without those that
+    waited for their own model. One that fails in such a time has stalled, too.
     """
     with softly(soft):
         events, names = list(events), [name_of(model) for model in of]
@@ -48,7 +49,8 @@ def check_fair(
 ) -> None:
     """Fail if requests to others, or *of* these, took more than *max_ratio* times as long while *hog* had requests.
 
-    At the median, against the same models' requests while it had none; ten of each at least.
+    At the median, against the same models' requests while it had none; ten of each at least, without those that waited
+    for their own model's load. None may fail while *hog* has requests.
     """
     with softly(soft):
         events, hogging = list(events), name_of(hog)
@@ -58,7 +60,7 @@ def check_fair(
         others = [name_of(model) for model in of] or sorted(
             {event.model for event in requests(events) if event.model not in (None, hogging)}
         )
-        _compare(events, others, spans, f"while {hogging} had requests", max_ratio, _median, "the median")
+        _compare(events, others, spans, f"while {hogging} had requests", max_ratio, median, "the median")
 
 
 def _compare(
@@ -70,22 +72,41 @@ def _compare(
     statistic: Callable[[Sequence[float]], float],
     called: str,
 ) -> None:
-    inside: list[float] = []
-    outside: list[float] = []
-    merged = _merged(spans)
-    for event in requests(events, names):
-        if event.outcome == "ok" and event.seconds is not None:
-            (inside if _overlaps(event, merged) else outside).append(event.seconds)
+    loads, merged = Loads(events), _merged(spans)
+    judged = [event for event in requests(events, names) if not loads.waited_for(event)]
+    inside = [event for event in judged if _overlaps(event, merged)]
+    outside = [event for event in judged if event.outcome == "ok" and not _overlaps(event, merged)]
+    if failed := [event for event in inside if event.outcome != "ok"]:
+        raise AssertionError(
+            f"{len(failed)} of {counted(len(inside), 'request')} failed {meanwhile}: {outcomes(failed)}"
+        )
+    compare(inside, outside, factor, (listed(names), meanwhile), statistic, called)
+
+
+def compare(
+    inside: Sequence[Event],
+    outside: Sequence[Event],
+    factor: float,
+    told: tuple[str, str],
+    statistic: Callable[[Sequence[float]], float],
+    called: str,
+) -> None:
+    """Fail if the one's latencies are more than *factor* times the other's, or if there are too few of either.
+
+    *told*: which models were asked, and while what went on for the one and not for the other.
+    """
+    names, meanwhile = told
     if min(len(inside), len(outside)) < _FEW:
         raise AssertionError(
-            f"{len(inside)} requests to {listed(names)} lie {meanwhile}, and {len(outside)} do not: "
+            f"{len(inside)} requests to {names} lie {meanwhile}, and {len(outside)} do not: "
             f"it takes {_FEW} of each to compare"
         )
-    then, else_ = statistic(inside), statistic(outside)
+    then, else_ = (statistic([event.seconds or 0.0 for event in some]) for some in (inside, outside))
     if then > factor * else_:
+        times = f"{then / else_:.1f} times " if else_ else ""
         raise AssertionError(
-            f"{meanwhile}, {called} of {len(inside)} requests to {listed(names)} was {then * 1e3:.1f} ms, "
-            f"{then / else_:.1f} times the {else_ * 1e3:.1f} ms of {len(outside)} others; at most {factor:g} times may be"
+            f"{meanwhile}, {called} of {len(inside)} requests to {names} was {then * 1e3:.1f} ms, "
+            f"{times}the {else_ * 1e3:.1f} ms of {len(outside)} others; at most {factor:g} times may be"
         )
 
 
@@ -121,5 +142,6 @@ def _p99(values: Sequence[float]) -> float:
     return sorted(values)[math.ceil(0.99 * len(values)) - 1]
 
 
-def _median(values: Sequence[float]) -> float:
+def median(values: Sequence[float]) -> float:
+    """The smallest that half of them do not exceed."""
     return sorted(values)[math.ceil(0.5 * len(values)) - 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import moves
+from pytest_mme.checks.views import by_server, moves
 from pytest_mme.events import Event
 
 _MIB = 1 << 20
@@ -22,25 +22,32 @@ def check_memory_bounded(events: Iterable[Event], *, cycles: int, soft: bool = F
     if cycles < 2:
         raise ValueError(f"cycles={cycles}: give 2 or more")
     with softly(soft):
-        marks = _marks(list(events))
-        if len(marks) < cycles:
-            raise AssertionError(f"{len(marks)} rounds with a measurement and an unload were recorded, not {cycles}")
-        half = len(marks) // 2
-        earlier, later = max(marks[:half]), max(marks[half:])
-        if later > earlier * (1 + _ROOM) + _ROOM_BYTES:
-            shown = ", ".join(f"{mark / _MIB:.1f}" for mark in marks)
-            raise AssertionError(
-                f"memory rises over {len(marks)} rounds, from {earlier / _MIB:.1f} to {later / _MIB:.1f} MiB: {shown}"
-            )
+        rounds = sorted((_marks(server) for server in by_server(events)), key=len)
+        judged = [marks for marks in rounds if len(marks) >= cycles]
+        if not judged:
+            most = len(rounds[-1]) if rounds else 0
+            raise AssertionError(f"{most} rounds with a measurement and an unload were recorded, not {cycles}")
+        for marks in judged:
+            _judge(marks)
+
+
+def _judge(marks: Sequence[int]) -> None:
+    half = len(marks) // 2
+    earlier, later = max(marks[:half]), max(marks[half:])
+    if later > earlier * (1 + _ROOM) + _ROOM_BYTES:
+        shown = ", ".join(f"{mark / _MIB:.1f}" for mark in marks)
+        raise AssertionError(
+            f"memory rises over {len(marks)} rounds, from {earlier / _MIB:.1f} to {later / _MIB:.1f} MiB: {shown}"
+        )
 
 
 def _marks(events: Sequence[Event]) -> list[int]:
-    """The most that was seen in use before each unload ended, in bytes."""
+    """The most that was seen in use before each unload ended, in bytes; where it stays as it is, nothing new is seen."""
     samples = [event for event in events if event.kind == "sample" and "used_bytes" in event.detail]
-    began_s, marks = 0.0, []
+    began_s, before, marks = 0.0, list[int](), list[int]()
     for unload in moves(events, "unload"):
-        seen = [event.detail["used_bytes"] for event in samples if began_s < event.at_s <= unload.at_s]
+        seen = before + [event.detail["used_bytes"] for event in samples if began_s < event.at_s <= unload.at_s]
         if seen and unload.outcome == "ok":
             marks.append(max(seen))
-            began_s = unload.at_s
+            began_s, before = unload.at_s, seen[-1:]
     return marks

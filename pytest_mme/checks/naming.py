@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
+
+from pytest_mme.events import Event
+
+_SHOWN = 5
 
 
 class Named(Protocol):
@@ -27,3 +31,9 @@ def counted(number: int, what: str) -> str:
 def listed(names: Iterable[str]) -> str:
     """Names for a message."""
     return ", ".join(dict.fromkeys(names)) or "none"
+
+
+def outcomes(events: Sequence[Event]) -> str:
+    """What came of requests, for a message."""
+    shown = ", ".join(f"{event.model} {event.outcome} at {event.at_s:.2f} s" for event in events[:_SHOWN])
+    return (shown or "it was not asked") + (f" and {len(events) - _SHOWN} more" if len(events) > _SHOWN else "")

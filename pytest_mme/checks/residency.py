@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pytest_mme.checks.naming import Named, listed, name_of
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import LOADED
+from pytest_mme.checks.views import LOADED, by_server, empties
 from pytest_mme.events import Event
 
 
@@ -29,27 +29,28 @@ def check_resident(events: Iterable[Event], *models: Named | str, soft: bool = F
     with softly(soft):
         if not models:
             raise AssertionError("check_resident was asked about no model, so it says nothing")
-        last = _last_moves(events)
+        last = [moves for server in by_server(events) if (moves := _last_moves(server))]
         if not last:
             raise AssertionError("no load was recorded, so nothing can be said about what is resident")
-        resident = [name for name, event in last.items() if event.kind == "load"]
+        resident = sorted({name for moves in last for name, event in moves.items() if event.kind == "load"})
         if missing := [name for name in map(name_of, models) if name not in resident]:
-            why = "; ".join(
-                f"{name}: {_told(last[name])}" if name in last else f"{name}: never loaded" for name in missing
-            )
+            why = "; ".join(f"{name}: {_told(name, last)}" for name in missing)
             raise AssertionError(f"{listed(missing)} is not resident ({why}); resident: {listed(resident)}")
 
 
 def _last_moves(events: Iterable[Event]) -> dict[str, Event]:
-    """The last thing that put each model into memory or out of it."""
+    """The last thing that put each model into the memory of one server or out of it."""
     moves: dict[str, Event] = {}
     for event in events:
         moved_in = event.kind == "load" and event.outcome in LOADED
         moved_out = event.kind in ("crash", "oom") or (event.kind == "unload" and event.outcome in ("ok", "cut off"))
-        if event.model is not None and (moved_in or moved_out):
+        if empties(event):
+            moves = dict.fromkeys(moves, event)
+        elif event.model is not None and (moved_in or moved_out):
             moves[event.model] = event
     return moves
 
 
-def _told(event: Event) -> str:
-    return f"{event.kind} at {event.at_s:.2f} s"
+def _told(name: str, last: Iterable[dict[str, Event]]) -> str:
+    seen = [f"{moves[name].kind} at {moves[name].at_s:.2f} s" for moves in last if name in moves]
+    return ", ".join(seen) or "never loaded"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
@@ -13,6 +13,8 @@ from pytest_mme.contract.client import ContractClient, Reply
 Call = Literal["load", "invoke"]
 Onward = Callable[[], ContractClient]
 """Who makes the calls: a server that was started again is elsewhere."""
+Around = AbstractContextManager[Callable[[], object]]
+_JSON = {"Content-Type": "application/json", "Accept": "application/json"}
 
 
 class Passing(ContractClient):
@@ -37,17 +39,16 @@ class Passing(ContractClient):
 class Armed(Passing):
     """With something *around* each call of one kind, for the models that it gives something for."""
 
-    def __init__(
-        self, onward: Onward, call: Call, around: Callable[[str], AbstractContextManager[object] | None]
-    ) -> None:
-        """*around*: takes a model's id."""
+    def __init__(self, onward: Onward, call: Call, around: Callable[[str], Around | None]) -> None:
+        """*around*: takes a model's id; gives what wants to know when a request is on its way."""
         super().__init__(onward)
         self._call, self._around = call, around
 
     def load(self, identifier: str, url: str, *, timeout_s: float = routes.LOAD_TIMEOUT_S) -> Reply:
         """`POST /models`."""
-        load = super().load
-        return self._meet("load", identifier, lambda: load(identifier, url, timeout_s=timeout_s))
+        around = self._around(identifier) if self._call == "load" else None
+        with around or contextlib.nullcontext():
+            return super().load(identifier, url, timeout_s=timeout_s)
 
     def invoke(
         self,
@@ -58,13 +59,18 @@ class Armed(Passing):
         timeout_s: float = routes.INVOKE_TIMEOUT_S,
     ) -> Reply:
         """`POST /models/ID/invoke`."""
-        invoke = super().invoke
-        return self._meet("invoke", identifier, lambda: invoke(identifier, body, headers, timeout_s=timeout_s))
+        around = self._around(identifier) if self._call == "invoke" else None
+        if around is None:
+            return super().invoke(identifier, body, headers, timeout_s=timeout_s)
+        with around as sent:
+            headers = {**(headers or _JSON), "Content-Length": str(len(body))}  # or else it would go in chunks
+            return self.ask("POST", routes.invoke(identifier), _telling(body, sent), headers, timeout_s=timeout_s)
 
-    def _meet(self, call: Call, identifier: str, ask: Callable[[], Reply]) -> Reply:
-        around = self._around(identifier) if call == self._call else None
-        with around or contextlib.nullcontext():
-            return ask()
+
+def _telling(body: bytes, sent: Callable[[], object]) -> Iterator[bytes]:
+    """Whoever sends it asks for more when it has been sent."""
+    yield body
+    sent()
 
 
 class Unwell(Passing):

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -18,7 +17,7 @@ from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import UnavailableError
 from pytest_mme.events import Timeline
 from pytest_mme.faults import chaos, storage
-from pytest_mme.faults.armed import Armed, Unwell
+from pytest_mme.faults.armed import Armed, Around, Unwell
 from pytest_mme.faults.chaos import Schedule, Strike
 from pytest_mme.faults.relay import Connection, Relay
 from pytest_mme.hosting.fetch import S3Folder
@@ -27,8 +26,10 @@ from pytest_mme.runtimes.base import STOP_S, Running
 
 _LOG = logging.getLogger("pytest_mme")
 _MIB = 1024 * 1024
-_LEFT_MIB = 64
-"""In which a process that uses up the rest can begin, in a container, too."""
+_LEFT_MIB = 512
+"""More than a process may share with others and be held for, when the kernel chooses (TensorFlow's libraries: 0.3 GiB)."""
+_PINGS = 3
+"""So many answers after a request was sent the server has read that, too."""
 
 
 def _connect(client: ContractClient) -> Awaitable[Connection]:
@@ -41,6 +42,7 @@ class Victim(Protocol):
     """A `Server` or an `Endpoint`."""
 
     running: Running
+    recording: Timeline
 
     def identifier(self, model: Model) -> str:
         """The id that the server knows *model* by."""
@@ -55,9 +57,9 @@ class Faults:
     Each leaves a `fault` event with the time that it lasted.
     """
 
-    def __init__(self, victim: Victim, timeline: Timeline, *, seed: int | None = None) -> None:
+    def __init__(self, victim: Victim, *, seed: int | None = None) -> None:
         """*seed*: of `chaos` that is given none."""
-        self._victim, self._timeline, self._seed = victim, timeline, seed
+        self._victim, self._seed = victim, seed
 
     @property
     def _running(self) -> Running:
@@ -97,10 +99,14 @@ class Faults:
                 self._tell("squeezed", seconds=time.monotonic() - began, limit_bytes=limit)
 
     @contextlib.contextmanager
-    def _limited(self, leave_mib: float) -> Iterator[int]:
+    def _limited(self, leave_mib: float, *, at_most: bool = True) -> Iterator[int]:
+        """With *leave_mib* left, or, *at_most*, as little as there was."""
         limit = self._running.used_bytes() + int(leave_mib * _MIB)
         before = self._running.limit_memory(limit)
         try:
+            if at_most and 0 < before < limit:
+                self._running.limit_memory(before)
+                limit = before
             yield limit
         finally:
             with contextlib.suppress(UnavailableError):  # it has ended meanwhile
@@ -118,14 +124,17 @@ class Faults:
         began, one_at_a_time = time.monotonic(), threading.Lock()
 
         @contextlib.contextmanager
-        def alone(meanwhile: AbstractContextManager[object]) -> Iterator[None]:
-            with one_at_a_time, meanwhile:
-                yield
+        def alone(identifier: str) -> Iterator[Callable[[], object]]:
+            with one_at_a_time:
+                if at == "load":
+                    with self._limited(1):
+                        yield bool
+                else:
+                    with self._exhausted(identifier) as sent:
+                        yield sent
 
-        def around(identifier: str) -> AbstractContextManager[object] | None:
-            if self._timeline.named_in(identifier) != model.name:
-                return None
-            return alone(self._limited(1) if at == "load" else self._exhausted(identifier))
+        def around(identifier: str) -> Around | None:
+            return alone(identifier) if self._victim.recording.named_in(identifier) == model.name else None
 
         with self._limited(_LEFT_MIB):  # where that is not possible, it is said now
             pass
@@ -136,17 +145,31 @@ class Faults:
             self._tell(f"out of memory at {at}", model, seconds=time.monotonic() - began)
 
     @contextlib.contextmanager
-    def _exhausted(self, identifier: str) -> Iterator[None]:
-        """Memory runs out while a model's process, which is held back until then, has a request."""
+    def _exhausted(self, identifier: str) -> Iterator[Callable[[], object]]:
+        """Memory runs out once a model's process, which is held back until then, has the request that was sent."""
+        sent = threading.Event()
         try:
             self._running.signal(identifier, "STOP")
         except UnavailableError:  # it has died of the request before, and is not there yet again
-            yield
+            yield sent.set
             return
-        with self._limited(_LEFT_MIB), ThreadPoolExecutor(1, "exhaust") as pool:
-            killed = pool.submit(self._running.exhaust_memory, identifier, 2 * _LEFT_MIB)
-            yield
+        with self._limited(_LEFT_MIB, at_most=False), ThreadPoolExecutor(1, "exhaust") as pool:
+            killed = pool.submit(self._exhaust, identifier, sent)
+            try:
+                yield sent.set
+            finally:
+                sent.set()
             killed.result()
+
+    def _exhaust(self, identifier: str, sent: threading.Event) -> None:
+        sent.wait()
+        for _ in range(_PINGS):
+            self._running.direct.ping()
+        try:
+            self._running.exhaust_memory(identifier, 2 * _LEFT_MIB)
+        finally:
+            with contextlib.suppress(UnavailableError):  # as it should be: it is dead
+                self._running.signal(identifier, "CONT")
 
     @contextlib.contextmanager
     def stopped(self, *, grace_s: float = STOP_S) -> Iterator[float]:
@@ -154,10 +177,9 @@ class Faults:
 
         Afterwards it is started again, with nothing loaded.
         """
-        took_s = self._running.stop(grace_s)
         began = time.monotonic()
         try:
-            yield took_s
+            yield self._running.stop(grace_s)
         finally:
             self._running.start_again()
             self._tell("stopped", seconds=time.monotonic() - began)
@@ -271,9 +293,10 @@ class Faults:
 
     @contextlib.contextmanager
     def s3_failing(self, *, status: int = 503, code: str = "SlowDown", times: int | None = None) -> Iterator[None]:
-        """Let S3 refuse the next *times* downloads of an endpoint's archives, or all.
+        """Let S3 refuse the next *times* requests for an endpoint's archives, or all.
 
-        boto3 tries again what is said to pass, such as 503 SlowDown: four times, within seconds (its legacy mode).
+        boto3 tries again what is said to pass, such as 503 SlowDown: four times, within seconds (its legacy mode), so
+        that a download fails by five refusals.
         """
         said: dict[str, Any] = {"status": status, "code": code, "times": times}
         with self._storage("S3 failing", **said) as folder, storage.failing(folder, **said):
@@ -326,7 +349,7 @@ class Faults:
             running.detour = before
 
     def _tell(self, outcome: str, model: Model | None = None, *, seconds: float | None = None, **detail: Any) -> None:
-        self._timeline.record(
+        self._victim.recording.record(
             "fault",
             source="test",
             server=self._running.name,

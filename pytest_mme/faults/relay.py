@@ -12,6 +12,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[], Awaitable[Connection]]
 
 _CHUNK = 65536
+_PIECES = 1024  # on their way at once
 
 
 class Relay:
@@ -42,9 +43,13 @@ class Relay:
 
     async def _serve(self, listening: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
         stop, connections = asyncio.Event(), set[asyncio.Task[None]]()
-        server = await asyncio.start_server(
-            lambda *ends: connections.add(asyncio.create_task(self._relay(*ends))), "127.0.0.1", 0
-        )
+        try:
+            server = await asyncio.start_server(
+                lambda *ends: connections.add(asyncio.create_task(self._relay(*ends))), "127.0.0.1", 0
+            )
+        except OSError as error:
+            listening.set_exception(error)
+            return
         listening.set_result((server.sockets[0].getsockname()[1], asyncio.get_running_loop(), stop))
         await stop.wait()
         server.close()
@@ -62,10 +67,23 @@ class Relay:
                 await asyncio.gather(self._pass(reader, towards_writer), self._pass(towards_reader, writer))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass on what is read, until there is no more."""
-        while block := await reader.read(_CHUNK):
-            if self._latency_s:
-                await asyncio.sleep(self._latency_s)
+        """Pass on what is read, each piece when it is due, until there is no more."""
+        pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_PIECES)
+        async with contextlib.AsyncExitStack() as undo:
+            writing = asyncio.create_task(self._write(pieces, writer))
+            undo.callback(writing.cancel)
+            loop, block = asyncio.get_running_loop(), b"first"
+            while block and not writing.done():
+                block = await reader.read(_CHUNK)
+                await pieces.put((loop.time() + self._latency_s, block))
+            await writing
+
+    async def _write(self, pieces: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+        while True:
+            due, block = await pieces.get()
+            await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+            if not block:
+                break
             if not self._silent:
                 writer.write(block)
                 await writer.drain()

@@ -95,5 +95,8 @@ def _hooked(folder: S3Folder, event: str, hook: Callable[..., Any]) -> Iterator[
 
 
 def _concerns(folder: S3Folder, url: str) -> bool:
-    """The client is that of all endpoints of a test."""
-    return f"/{folder.prefix}" in unquote(urlsplit(url).path)
+    """Whether *url* is that of an object in *folder*: the client is that of all endpoints of a test."""
+    asked = urlsplit(url)
+    path = unquote(asked.path)
+    key = path if (asked.hostname or "").startswith(f"{folder.bucket}.") else path.removeprefix(f"/{folder.bucket}")
+    return key.startswith(f"/{folder.prefix}")

@@ -85,13 +85,15 @@ class Endpoint(Checked):
         """The server behind it."""
         self.storage = storage
         """Where its archives lie."""
-        self._aws, self._instance, self._spec, self._timeline = aws, instance, spec, timeline
+        self.recording = timeline
+        """What its events are recorded on, beside those of others of the same test."""
+        self._aws, self._instance, self._spec = aws, instance, spec
 
     @property
     def timeline(self) -> Sequence[Event]:
         """What happened to this endpoint and its server until now, in order."""
         self.running.catch_up()
-        return self._timeline.of(self.name)
+        return self.recording.of(self.name)
 
     @property
     def log(self) -> str:
@@ -121,7 +123,7 @@ class Endpoint(Checked):
             outcome = error.response["Error"]["Code"]
             raise
         finally:
-            self._timeline.record(
+            self.recording.record(
                 "invoke",
                 source="test",
                 server=self.name,
@@ -157,7 +159,7 @@ class Endpoint(Checked):
             )
             raise
         finally:
-            self._timeline.record(
+            self.recording.record(
                 "attempt",
                 source="hosting",
                 server=self.name,

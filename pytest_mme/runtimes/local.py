@@ -216,10 +216,10 @@ class LocalServer(Reached):
 
     def exhaust_memory(self, identifier: str, most_mib: int) -> None:
         """Use up memory in the workers' cgroup until the kernel has killed a model's; `Running.exhaust_memory`."""
-        procs = self._cgroup() / "cgroup.procs"
-        order = [sys.executable, exhaust.__file__, str(self._worker(identifier).pid), str(most_mib), str(procs)]
+        procs, worker = self._cgroup() / "cgroup.procs", self._worker(identifier)
+        order = [sys.executable, exhaust.__file__, str(worker.pid), str(most_mib), str(procs)]
         done = subprocess.run(order, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode:
+        if exhaust.lives(Path("/proc", str(worker.pid))):
             seen = (done.stderr.strip() or f"code {done.returncode}").splitlines()[-1]
             raise UnavailableError("the end of the memory", seen, "give the server a memory cgroup of its own")
 

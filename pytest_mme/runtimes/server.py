@@ -30,7 +30,8 @@ class Server(Checked):
 
     def __init__(self, running: Running, timeline: Timeline) -> None:
         self.running = running
-        self._timeline = timeline
+        self.recording = timeline
+        """What its events are recorded on, beside those of others of the same test."""
         self._witness = Witness(running.dialect, timeline, server=running.name, source="client")
         self._logged_before = len(running.log())
         self._identifiers: dict[str, str] = {}
@@ -49,7 +50,7 @@ class Server(Checked):
     def timeline(self) -> Sequence[Event]:
         """What happened to it until now, in order."""
         self.running.catch_up()
-        return self._timeline.of(self.name)
+        return self.recording.of(self.name)
 
     @property
     def log(self) -> str:
@@ -74,7 +75,7 @@ class Server(Checked):
         folder = self.running.models / identifier / "model"
         try:
             self._unpack(model, folder)
-            self._timeline.name_model(identifier, model.name)
+            self.recording.name_model(identifier, model.name)
             self._identifiers[model.name] = identifier
             said = {"archive": checksum(model.archive)}
             self._call("load", model, lambda: self.client.load(identifier, self.running.place(folder)), said=said)
@@ -88,7 +89,7 @@ class Server(Checked):
             extract(model.archive, folder)
         except ArchiveError as error:
             detail = {"error": error.seen} | ({"archive": checksum(model.archive)} if model.archive.is_file() else {})
-            self._timeline.record(
+            self.recording.record(
                 "load", source="client", server=self.name, model=model.name, outcome="not unpacked", detail=detail
             )
             raise
@@ -147,7 +148,7 @@ class Server(Checked):
             elif known:
                 detail |= {**known, "got": prediction(reply)}
         finally:
-            self._timeline.record(
+            self.recording.record(
                 kind,
                 source="client",
                 server=self.name,

@@ -30,7 +30,7 @@ class Sent:
     outcome: str
     """``ok``, a status, or an error's code."""
     hit: bool | None = None
-    """Whether its model was in memory when it came; None where no load of models was seen."""
+    """Whether it was answered by a model that was in memory when it came; None where no load of models was seen."""
 
     @property
     def latency_s(self) -> float:
@@ -50,7 +50,7 @@ class Load(Sequence[Sent]):
     name: str
     sent: Sequence[Sent]
     seconds: float
-    """From the first request to the last answer."""
+    """From when the clients began to the last answer."""
     client_share: float
     """The part of one core that this process used meanwhile: the front door of the endpoint is in it."""
 

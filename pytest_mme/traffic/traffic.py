@@ -14,7 +14,7 @@ from pytest_mme.events import Event, Timeline
 from pytest_mme.models.builder import Model
 from pytest_mme.traffic.arrivals import Stage, due_times
 from pytest_mme.traffic.drive import Drive, Ticket
-from pytest_mme.traffic.load import Load
+from pytest_mme.traffic.load import Load, Sent
 from pytest_mme.traffic.mixes import Mix
 
 _LONGEST_S = 3600.0
@@ -25,6 +25,8 @@ Instance = Callable[[Model], Any]
 
 class Target(Protocol):
     """A `Server` or an `Endpoint`."""
+
+    recording: Timeline
 
     @property
     def name(self) -> str:
@@ -46,8 +48,8 @@ def ones(model: Model) -> Any:
 class Traffic:
     """Loads on one server or endpoint. What is refused is counted, not raised; each load is a mark on the timeline."""
 
-    def __init__(self, target: Target, timeline: Timeline) -> None:
-        self._target, self._timeline = target, timeline
+    def __init__(self, target: Target) -> None:
+        self._target = target
 
     def closed(
         self,
@@ -65,8 +67,12 @@ class Traffic:
         """
         if requests is None and seconds is None:
             raise ValueError("a closed load needs an end: requests=, seconds=, or both")
+        if seconds is not None and seconds <= 0:
+            raise ValueError(f"seconds={seconds}: give more than 0")
         tickets = (Ticket(model, None) for model in itertools.islice(mix.start(), requests))
-        return self._drive(tickets, clients, seconds or _LONGEST_S, instance, f"{name}, {mix.name}")
+        return self._drive(
+            tickets, clients, _LONGEST_S if seconds is None else seconds, instance, f"{name}, {mix.name}"
+        )
 
     def open(
         self, mix: Mix, *stages: Stage, clients: int = 64, instance: Instance = ones, name: str = "open load"
@@ -104,10 +110,10 @@ class Traffic:
         )
         load = drive.run()
         self._mark(name, load.seconds, said=str(load))
-        return self._with_hits(load, drive.began_s - self._timeline.began_monotonic_s)
+        return self._with_hits(load, drive.began_s - self._target.recording.began_monotonic_s)
 
     def _mark(self, name: str, seconds: float, **detail: Any) -> None:
-        self._timeline.record(
+        self._target.recording.record(
             "mark", source="test", server=self._target.name, outcome=name, seconds=seconds, detail=detail
         )
 
@@ -116,8 +122,10 @@ class Traffic:
         loads = Loads(self._target.timeline)
         if not loads:
             return load
-        sent = [
-            dataclasses.replace(one, hit=not loads.ended(one.model, began_s + one.sent_s, began_s + one.answered_s))
-            for one in load
-        ]
-        return dataclasses.replace(load, sent=sent)
+        name = self._target.name
+
+        def hit(one: Sent) -> bool:
+            waited = loads.ended(name, one.model, began_s + one.sent_s, began_s + one.answered_s)
+            return one.outcome == "ok" and not waited
+
+        return dataclasses.replace(load, sent=[dataclasses.replace(one, hit=hit(one)) for one in load])

@@ -58,3 +58,20 @@ def test_one_that_finds_nothing_and_the_next_test_pass(inner: pytest.Pytester) -
     """
     )
     inner.runpytest_subprocess().assert_outcomes(passed=2, failed=1)
+
+
+@pytest.mark.parametrize("words", ["pytest.skip('no more')", "pytest.xfail('known')"])
+def test_what_was_found_before_a_skip_is_said_all_the_same(inner: pytest.Pytester, words: str) -> None:
+    inner.makepyfile(
+        EVENTS
+        + f"""
+    def test_it():
+        import pytest
+
+        check_evicted(EVENTS, "a", soft=True)
+        {words}
+    """
+    )
+    result = inner.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*1 soft checks failed:", "a was not evicted; *"])

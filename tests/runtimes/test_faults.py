@@ -29,7 +29,7 @@ def model(any_run: Run, server: Server) -> Model:
 
 @pytest.fixture
 def faults(any_run: Run, server: Server) -> Faults:
-    return any_run.faults(server, timeline=server._timeline)
+    return any_run.faults(server)
 
 
 def answers(server: Server, model: Model) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -90,3 +91,28 @@ def test_wrong_answers_are_shown(got: object, words: str) -> None:
     wrong = {**RIGHT, "got": got}
     with pytest.raises(AssertionError, match=words):
         check_answers([event(1.0, "invoke", "a", **RIGHT), event(2.0, "invoke", "a", **wrong)])
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        Event(at_s=5.0, kind="stop", source="engine"),
+        Event(at_s=5.0, kind="crash", source="engine", outcome="exit 137"),
+        Event(at_s=5.0, kind="crash", source="server", outcome="zygote -9"),
+        Event(at_s=5.0, kind="replace", source="hosting"),
+    ],
+)
+def test_nothing_is_resident_on_a_server_that_ended(end: Event) -> None:
+    with pytest.raises(AssertionError, match=rf"b is not resident \(b: {end.kind} at 5.00 s\); resident: none"):
+        check_resident([*EVICTION, end], "b")
+    check_resident([*EVICTION, end, event(6.0, "load", "b")], "b")
+
+
+def test_the_end_of_a_process_that_is_no_models_changes_nothing() -> None:
+    handler = Event(at_s=5.0, kind="crash", source="server", outcome="SIGKILL", detail={"pid": 1})
+    check_resident([*EVICTION, handler], "b")
+
+
+def test_one_server_of_two_holds_it() -> None:
+    gone = [dataclasses.replace(one, server="other") for one in EVICTION]
+    check_resident([*(dataclasses.replace(one, server="one") for one in LOADS), *gone], "a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -92,3 +93,12 @@ def test_what_the_server_says_of_the_same_load_is_no_second_one() -> None:
 def test_nothing_came_together(events: list[Event], models: Any, told: str) -> None:
     with pytest.raises(AssertionError, match=told):
         check_loads_once(events, *models)
+
+
+def test_a_load_that_failed_and_was_made_again_in_the_room_of_another_is_one() -> None:
+    check_loads_once([*TOGETHER, *ONCE, move("load", 0.7, outcome="507")])
+
+
+def test_two_endpoints_with_models_of_one_name() -> None:
+    events = [dataclasses.replace(event, server=name) for name in ("one", "other") for event in (*TOGETHER, *ONCE)]
+    check_loads_once(events, "a")

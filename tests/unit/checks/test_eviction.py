@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -92,9 +93,49 @@ def test_hits() -> None:
     check_no_thrash(A_GOES, hit_ratio=0.5)
     with pytest.raises(
         AssertionError,
-        match=r"^50% of 6 requests found their model in memory, and 90% must; requests that waited for a load: a 1, b 1, c 1$",
+        match=r"^50% of 6 requests found their model in memory, and 90% must; requests that waited for a load, or failed: a 1, b 1, c 1$",
     ):
         check_no_thrash(A_GOES)
     check_no_thrash(A_GOES, "a", hit_ratio=0.6)
     with pytest.raises(AssertionError, match="no request was recorded"):
         check_no_thrash(A_GOES, "d")
+
+
+def test_who_found_nothing_is_no_hit() -> None:
+    lost = [dataclasses.replace(request("a", 10.0 + number), outcome="ModelError") for number in range(4)]
+    with pytest.raises(AssertionError, match=r"^30% of 10 requests .*: a 5, b 1, c 1$"):
+        check_no_thrash([*A_GOES, *lost])
+    with pytest.raises(AssertionError, match="no load was recorded"):
+        check_no_thrash([request("a", 1.0)])
+
+
+@pytest.mark.parametrize("check", [check_lru, check_fifo, check_lfu])
+def test_a_model_that_is_leaving_is_no_choice(check: Callable[..., None]) -> None:
+    loads = [move("load", name, at_s) for at_s, name in ((0.1, "a"), (0.2, "b"), (0.3, "c"))]
+    going = [
+        Event(kind="evict", source="hosting", at_s=5.2, seconds=0.2, model="a"),
+        Event(kind="evict", source="hosting", at_s=5.3, seconds=0.2, model="b"),
+    ]
+    check([*loads, *going])
+
+
+def test_the_platform_chooses_by_its_own_clock() -> None:
+    def attempt(model: str, began_s: float, at_s: float) -> Event:
+        return Event(kind="attempt", source="hosting", at_s=at_s, seconds=at_s - began_s, model=model)
+
+    loads = [move("load", name, at_s) for at_s, name in ((0.1, "a"), (0.2, "b"), (0.3, "c"))]
+    platform = [attempt("c", 1.0, 1.1), attempt("a", 1.2, 1.500), attempt("b", 1.3, 1.501)]
+    callers = [request("c", 1.0, 1.1), request("a", 1.19, 1.504), request("b", 1.29, 1.503)]
+    check_lru([*loads, *platform, *callers, *evicted("c", 2.0), *evicted("a", 3.0)])
+
+
+def test_a_server_that_ended_holds_nothing() -> None:
+    stop = Event(kind="stop", source="engine", at_s=7.5)
+    again = [move("load", "a", 8.0), move("load", "b", 8.1)]
+    check_capacity([*A_GOES, stop, *again], 2)
+
+
+def test_each_server_has_its_own_capacity() -> None:
+    two = [dataclasses.replace(event, server=name) for name in ("one", "other") for event in A_GOES]
+    check_capacity(two, 2)
+    check_lru(two)

@@ -58,9 +58,24 @@ def test_few_requests_say_nothing() -> None:
         AssertionError, match=r"9 requests to a lie while others had a load, and 20 do not: it takes 10"
     ):
         check_no_stall([*QUIET, LOAD, *meanwhile(0.4)[:9]], of=["a"])
-    failed = [request(100.0, 9.0, outcome="500")] * 20
-    with pytest.raises(AssertionError, match=r"12 requests .* it takes 10|0 requests"):
-        check_no_stall([LOAD, *meanwhile(0.4), *failed], of=["a"])
+
+
+def test_a_request_that_fails_meanwhile_has_stalled() -> None:
+    failed = [request(101.0, 0.1, outcome="500")]
+    with pytest.raises(AssertionError, match=r"^1 of 13 requests failed while others had a load: a 500 at 101.10 s$"):
+        check_no_stall([*QUIET, LOAD, *meanwhile(0.1), *failed], of=["a"])
+    check_no_stall([*QUIET, LOAD, *meanwhile(0.1), request(50.0, 0.1, outcome="500")], of=["a"])
+
+
+def test_its_own_first_load_is_no_baseline() -> None:
+    cold = [request(-5.0, 5.0), move("load", -0.1, model="a", seconds=4.0)]
+    with pytest.raises(AssertionError, match=r"p99 of 12 requests to a was 3000.0 ms, 30.0 times"):
+        check_no_stall([*cold, *QUIET, LOAD, *meanwhile(3.0)], of=["a"])
+
+
+def test_nothing_is_faster_than_no_time() -> None:
+    with pytest.raises(AssertionError, match=r"was 400.0 ms, the 0.0 ms of 20 others"):
+        check_no_stall([*(request(number, 0.0) for number in range(20)), LOAD, *meanwhile(0.4)], of=["a"])
 
 
 HOG = [request(100.0, 8.0, "hog")]

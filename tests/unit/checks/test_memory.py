@@ -32,3 +32,8 @@ def test_few_rounds() -> None:
         check_memory_bounded(rounds(100, 100), cycles=3)
     with pytest.raises(ValueError, match=r"cycles=1: give 2 or more"):
         check_memory_bounded([], cycles=1)
+
+
+def test_memory_that_stays_as_it_is_is_measured_once() -> None:
+    plateau = [event for event in rounds(100, 100, 100, 100) if event.kind == "unload" or event.at_s < 1]
+    check_memory_bounded(plateau, cycles=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -32,7 +33,10 @@ def test_recovers() -> None:
 
 
 def test_a_request_that_had_begun_before_is_answered_by_the_next_process() -> None:
-    check_recovers([DEATH, request(12.0, seconds=2.5)], within_s=3)
+    loaded = Event(kind="load", source="hosting", at_s=11.0, model="a")
+    check_recovers([DEATH, loaded, request(12.0, seconds=2.5)], within_s=3)
+    with pytest.raises(AssertionError, match="has not answered since"):
+        check_recovers([DEATH, request(10.01, seconds=0.1)], within_s=3)
     with pytest.raises(AssertionError, match="it was not asked"):
         check_recovers([request(9.9), DEATH], within_s=3)
 
@@ -104,3 +108,99 @@ def test_nothing_was_under_way() -> None:
     for events in ([], [UNLOAD, request(9.0)], [UNLOAD, request(10.5, "b", seconds=1.0)], [request(10.5)]):
         with pytest.raises(AssertionError, match=r"no request was under way"):
             check_drained(events)
+
+
+def test_a_model_that_dies_again_and_again() -> None:
+    again = Event(kind="crash", source="server", at_s=10.9, model="a", outcome="SIGKILL")
+    with pytest.raises(AssertionError, match=r"^a died at 10.90 s and has not answered since"):
+        check_recovers([DEATH, KERNEL, request(10.3), again, request(11.0, outcome="ModelError")], within_s=3)
+
+
+def test_two_that_die_together_are_no_others_to_each_other() -> None:
+    other = Event(kind="crash", source="server", at_s=10.0, model="b", outcome="SIGKILL")
+    lost = [request(10.1, "a", "ModelError"), request(10.1, "b", "ModelError")]
+    check_recovers([DEATH, other, *lost, request(11.0, "a"), request(12.0, "b")], within_s=3)
+
+
+def test_a_request_without_an_answer_is_lost() -> None:
+    lost = request(10.5, outcome="no answer")
+    with pytest.raises(
+        AssertionError, match=r"^a died at 10.00 s and left 1 request without an answer: a no answer at"
+    ):
+        check_recovers([DEATH, lost, request(12.0)], within_s=3)
+    check_recovers([DEATH, lost, request(12.0)], within_s=3, signature="no answer")
+
+
+def test_what_came_after_the_recovery_is_no_signature_of_it() -> None:
+    with pytest.raises(AssertionError, match=r"^ModelError was not seen; seen: SIGKILL$"):
+        check_recovers(
+            [DEATH, request(12.0), request(3001.0, outcome="ModelError")], within_s=3, signature="ModelError"
+        )
+
+
+def test_the_same_name_on_another_server() -> None:
+    elsewhere = [dataclasses.replace(event, server="other") for event in (DEATH, LOST)]
+    with pytest.raises(AssertionError, match=r"^a died at 10.00 s and has not answered since"):
+        check_recovers([*elsewhere, request(12.0)], within_s=3)
+
+
+def test_room_that_was_made_is_no_failure() -> None:
+    full = Event(kind="load", source="hosting", at_s=10.0, model="a", outcome="507")
+    made = Event(kind="load", source="hosting", at_s=10.4, model="a")
+    with pytest.raises(AssertionError, match=r"^a did not fail"):
+        check_isolated([full, made, request(10.5), *OTHERS], good=["b"], bad=["a"])
+    check_isolated([full, *OTHERS], good=["b"], bad=["a"])
+
+
+def test_who_was_asked_only_before_a_slow_load_had_failed_says_nothing() -> None:
+    slow = Event(kind="load", source="hosting", at_s=10.0, seconds=9.5, model="a", outcome="500")
+    with pytest.raises(AssertionError, match=r"^b was not asked after a had failed at 10.00 s$"):
+        check_isolated([slow, request(1.1, "b")], good=["b"], bad=["a"])
+
+
+def test_each_bad_one_must_have_failed_and_the_first_is_named() -> None:
+    with pytest.raises(AssertionError, match=r"^c did not fail"):
+        check_isolated([DEATH, *OTHERS], good=["b"], bad=["c", "a"])
+
+
+def test_a_good_one_that_died_before_was_not_taken_along() -> None:
+    early = Event(kind="crash", source="server", at_s=1.0, model="b", outcome="SIGKILL")
+    check_isolated([early, DEATH, *OTHERS], good=["b"], bad=["a"])
+
+
+def test_the_end_of_the_whole_server_takes_everybody_along() -> None:
+    ended = Event(kind="crash", source="engine", at_s=10.1, outcome="exit 137")
+    with pytest.raises(AssertionError, match=r"^a took others along: the whole server died at 10.10 s"):
+        check_isolated([DEATH, ended, *OTHERS], good=["b"], bad=["a"])
+
+
+def test_others_get_slow() -> None:
+    before = [request(1 + number / 10, "b") for number in range(20)]
+    after = [request(11 + number, "b", seconds=0.4) for number in range(12)]
+    check_isolated([*before, DEATH, *after], good=["b"], bad=["a"], max_ratio=5)
+    with pytest.raises(
+        AssertionError, match=r"^after a had failed, the median of 12 requests to b was 400.0 ms, 4.0 times"
+    ):
+        check_isolated([*before, DEATH, *after], good=["b"], bad=["a"], max_ratio=2)
+    with pytest.raises(AssertionError, match="it takes 10 of each"):
+        check_isolated([DEATH, *after], good=["b"], bad=["a"], max_ratio=2)
+
+
+def test_a_stop_elsewhere_interrupts_nothing_here() -> None:
+    stop = Event(kind="stop", source="engine", at_s=10.0, server="other")
+    with pytest.raises(AssertionError, match="no request was under way"):
+        check_drained([request(10.5, seconds=1.0), stop])
+
+
+@pytest.mark.parametrize("warm_up", [[], [request(1.0)]])
+def test_a_client_of_ones_own_is_seen_beside_the_kits_calls(warm_up: list[Event]) -> None:
+    theirs = Event(kind="attempt", source="hosting", at_s=10.5, seconds=1.0, model="a", outcome="424 ModelError")
+    unload = Event(kind="unload", source="hosting", at_s=10.1, seconds=0.1, model="a")
+    with pytest.raises(AssertionError, match=r"^1 of 1 request under way were lost: a 424 ModelError"):
+        check_drained([*warm_up, theirs, unload])
+
+
+def test_a_try_within_a_call_of_the_kits_is_no_second_request() -> None:
+    inside = Event(kind="attempt", source="hosting", at_s=10.4, seconds=0.8, model="a", outcome="424 ModelError")
+    unload = Event(kind="unload", source="hosting", at_s=10.1, seconds=0.1, model="a")
+    check_drained([request(10.5, seconds=1.0), inside, unload])

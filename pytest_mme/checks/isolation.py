@@ -1,0 +1,86 @@
+"""What one model's failure did to the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+from pytest_mme.answers import Answer
+from pytest_mme.checks.latency import compare, median
+from pytest_mme.checks.naming import Named, counted, listed, name_of
+from pytest_mme.checks.soft import softly
+from pytest_mme.checks.views import Loads, by_server, empties, moves, requests
+from pytest_mme.events import Event
+
+_SHOWN = 5
+
+
+def check_isolated(
+    events: Iterable[Event],
+    *,
+    good: Iterable[Named | str],
+    bad: Iterable[Named | str],
+    max_ratio: float | None = None,
+    soft: bool = False,
+) -> None:
+    """Fail unless *bad* models failed, at load, at a request or by dying, and *good* ones answered all the same, rightly.
+
+    Each of *bad* must have failed, and each of *good* have been asked after the first failure. *max_ratio*: how many
+    times as long as before it the good ones' requests may take from then on, at the median; ten of each at least.
+    """
+    with softly(soft):
+        events = list(events)
+        well, ill = ([name_of(model) for model in models] for models in (good, bad))
+        failures = [one for server in by_server(events) for one in _failures(server) if one.model in ill]
+        if missing := [name for name in ill if name not in {event.model for event in failures}]:
+            raise AssertionError(f"{listed(missing)} did not fail, so nothing can be said about others")
+        first = min(failures, key=lambda event: event.at_s, default=None)
+        if first is None:
+            raise AssertionError("check_isolated was asked about no bad model, so it says nothing")
+        asked = requests(events, well)
+        meanwhile = [event for event in asked if event.at_s >= first.began_s]
+        after = {event.model for event in asked if event.at_s >= first.at_s}
+        if missing := [name for name in well if name not in after]:
+            raise AssertionError(
+                f"{listed(missing)} was not asked after {first.model} had failed at {first.at_s:.2f} s"
+            )
+        wrong = [f"{event.model} at {event.at_s:.2f} s: {why}" for event in meanwhile if (why := _wrong(event))]
+        died = [_told_dead(event) for event in events if event.at_s >= first.began_s and _takes_along(event, well)]
+        if wrong or died:
+            more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+            raise AssertionError(
+                f"{listed(ill)} took others along: {'; '.join([*dict.fromkeys(died), *wrong[:_SHOWN]])}{more} "
+                f"({counted(len(meanwhile), 'request')} judged)"
+            )
+        if max_ratio is not None:
+            loads = Loads(events)
+            before = [event for event in asked if event.at_s < first.began_s and not loads.waited_for(event)]
+            since = [event for event in meanwhile if not loads.waited_for(event)]
+            compare(since, before, max_ratio, (listed(well), f"after {first.model} had failed"), median, "the median")
+
+
+def _failures(events: Sequence[Event]) -> Iterator[Event]:
+    """On one server: deaths, requests that failed, and loads that did, but for want of room that was made then."""
+    loads = Loads(events)
+    for event in [*requests(events), *moves(events, "load"), *(one for one in events if one.kind in ("crash", "oom"))]:
+        if event.outcome in ("ok", "409") and event.kind not in ("crash", "oom"):
+            continue
+        made_room = event.kind == "load" and event.outcome == "507"
+        if not (made_room and loads.ended(event.server, event.model, event.at_s, math.inf)):
+            yield event
+
+
+def _takes_along(event: Event, good: Sequence[str]) -> bool:
+    return (event.kind in ("crash", "oom") and event.model in good) or (event.kind == "crash" and empties(event))
+
+
+def _told_dead(event: Event) -> str:
+    return f"{event.model or 'the whole server'} died at {event.at_s:.2f} s"
+
+
+def _wrong(event: Event) -> str:
+    if event.outcome != "ok":
+        return event.outcome
+    expected = event.detail.get("expected")
+    right = expected is None or Answer(**expected) == event.detail.get("got")
+    return "" if right else f"answered {event.detail.get('got')!r}"
