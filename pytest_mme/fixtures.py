@@ -15,6 +15,9 @@ from pytest_mme.session import SETTINGS, evidence_of, run_of
 from pytest_mme.settings import Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
     from pytest_mme.events import Timeline
     from pytest_mme.faults.faults import Faults
     from pytest_mme.hosting.aws import Aws
@@ -91,6 +94,24 @@ def mme_server(_mme_run: Run, mme_tf: str | None, request: pytest.FixtureRequest
         def start(**fields: Any) -> Server:
             fields = {"tf": mme_tf} | marker.defaults(request.node, "server") | fields
             server = stack.enter_context(_mme_run.server(timeline=evidence.timeline, **fields))
+            evidence.servers.append(server)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def mme_handler(_mme_run: Run, request: pytest.FixtureRequest) -> Iterator[Callable[..., Server]]:
+    """Hosts a file's `inference_handler(data, model_name)` for models: `mme_handler("handler.py", models, memory_mib=900)`.
+
+    In one process with TensorFlow's Python package, under the limit; it finds the models below `SM_MODEL_DIR`.
+    """
+    evidence = evidence_of(request.node)
+    with contextlib.ExitStack() as stack:
+
+        def start(module: Path | str | ModuleType, models: Sequence[Model], **fields: Any) -> Server:
+            fields = marker.defaults(request.node, "server") | fields
+            server = stack.enter_context(_mme_run.handler(module, models, timeline=evidence.timeline, **fields))
             evidence.servers.append(server)
             return server
 

@@ -8,8 +8,9 @@ import itertools
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pytest_mme import versions
@@ -19,6 +20,7 @@ from pytest_mme.faults.faults import Faults
 from pytest_mme.hosting.aws import Aws, play_aws
 from pytest_mme.hosting.endpoint import Endpoint, EndpointSpec, check_archives, hosted
 from pytest_mme.libtensorflow.toolchain import Toolchain
+from pytest_mme.models.archive import extract
 from pytest_mme.models.builder import Model, Models
 from pytest_mme.models.store import Store
 from pytest_mme.runtimes import leases
@@ -134,6 +136,34 @@ class Run:
         with self.runtime.run(spec, name=name, timeline=timeline) as running:
             yield Server(running, timeline)
 
+    @contextlib.contextmanager
+    def handler(
+        self,
+        module: Path | str | ModuleType,
+        models: Sequence[Model],
+        *,
+        name: str | None = None,
+        timeline: Timeline | None = None,
+        **fields: Any,
+    ) -> Iterator[Server]:
+        """A server whose models the `inference_handler(data, model_name)` of a Python file loads, in one process.
+
+        *module*: the file, or the module that was imported from it; it is imported anew, in a process with nothing of
+        the test in it. Each of *models* lies in a folder of its name, below that of ``SM_MODEL_DIR`` in the
+        environment. Raises `ServerStartError` when it cannot be imported, `UnavailableError` for other runtimes than
+        the local one. *fields* as in `ServerSpec`.
+        """
+        timeline = Timeline() if timeline is None else timeline
+        (spec,) = split(fields, ServerSpec)
+        if not isinstance(self.runtime, LocalRuntime):
+            raise UnavailableError(
+                "mme_handler", f"the runtime is {self.runtime.name}", "run this test with --mme-runtime=local"
+            )
+        place = partial(_place, check_archives(models))
+        name = name or f"handler-{next(self._numbers)}"
+        with self.runtime.host(_file_of(module), place, spec, name=name, timeline=timeline) as running:
+            yield Server(running, timeline, known={model.name: model.name for model in models})
+
     def faults(self, victim: Server | Endpoint) -> Faults:
         """What can be done to a server or an endpoint on purpose."""
         return Faults(victim, seed=self.settings.seed.value)
@@ -178,6 +208,21 @@ class Run:
             hosted(models, running, aws, endpoint_spec, timeline) as endpoint,
         ):
             yield endpoint
+
+
+def _file_of(module: Path | str | ModuleType) -> Path:
+    """Of a handler; ValueError where there is none."""
+    file = Path(str(module.__file__)) if isinstance(module, ModuleType) else Path(module)
+    if not file.is_file():
+        raise ValueError(f"{module} is no Python file: give one that defines inference_handler(data, model_name)")
+    return file.absolute()
+
+
+def _place(models: Sequence[Model], folder: Path) -> list[str]:
+    """Each in a folder of its name."""
+    for model in models:
+        extract(model.archive, folder / model.name)
+    return [model.name for model in models]
 
 
 def split(fields: Mapping[str, Any], *kinds: type[Any]) -> list[Any]:

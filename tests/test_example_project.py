@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def test_its_ranking_models_on_each_image(pytester: pytest.Pytester, project: Pa
     result.assert_outcomes(passed=count_tests(test_file), warnings=0)
 
 
+def test_its_four_ways_to_write_a_handler(pytester: pytest.Pytester, project: Path) -> None:
+    """Of each pair one fails as it is expected to, and the right one passes."""
+    test_file = project / "tests" / "test_inference_handlers.py"
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", test_file)
+    result.assert_outcomes(passed=count_tests(test_file), xfailed=count_tests(test_file), warnings=0)
+
+
 @pytest.mark.skipif(not MODEL.exists(), reason="basic-pitch was not fetched: run make demo, or fetch_models.py there")
 def test_its_published_model(pytester: pytest.Pytester, project: Path) -> None:
     test_file = project / "tests" / "test_basic_pitch.py"
@@ -47,5 +55,9 @@ def test_without_the_published_model_it_says_how_to_get_it(pytester: pytest.Pyte
 
 
 def test_it_uses_public_names_only(project: Path) -> None:
-    used = [path for path in project.rglob("*.py") if "pytest_mme" in path.read_text()]
-    assert used == []  # fixtures come by name
+    used = {
+        name
+        for path in project.rglob("*.py")
+        for name in re.findall(r"^(?:from|import) (pytest_mme[\w.]*)", path.read_text(), re.MULTILINE)
+    }
+    assert used <= {"pytest_mme", "pytest_mme.errors"}  # fixtures come by name

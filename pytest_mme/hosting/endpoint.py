@@ -185,8 +185,8 @@ def _client_error() -> type[ClientError]:
     return ClientError
 
 
-def check_archives(models: Sequence[Model]) -> None:
-    """Raises TypeError for what is no list of models, ValueError when there is none or two would have one key in S3."""
+def check_archives(models: Sequence[Model]) -> Sequence[Model]:
+    """The same; raises TypeError for what is no list of models, ValueError when there is none or two would have one key in S3."""
     if isinstance(models, Model) or not all(isinstance(model, Model) for model in models):
         raise TypeError(
             f"an endpoint takes a list of models, not {models!r}: "
@@ -197,6 +197,7 @@ def check_archives(models: Sequence[Model]) -> None:
         raise ValueError("an endpoint needs at least one archive")
     if twice := sorted({key for key in keys if keys.count(key) > 1}):
         raise ValueError(f"two archives are called {', '.join(twice)}: give them names of their own, linear(name=…)")
+    return models
 
 
 def _is_seconds(seen: object) -> bool:

@@ -55,10 +55,15 @@ class Listener:
         self._ended.clear()
         self._begun.set()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the server has said what it is, and not ended since."""
+        return self._begun.is_set()
+
     def first_words(self, *, gone: Callable[[], str | None]) -> Mapping[str, Any]:
         """What a server that answers said of itself; raises `NotReadyError` when it says nothing, or *gone* why."""
         return wait_for(
-            lambda: self.facts if self._begun.is_set() else None, what=FIRST_WORDS, timeout_s=_SPEAKS_S, gone=gone
+            lambda: self.facts if self.has_begun else None, what=FIRST_WORDS, timeout_s=_SPEAKS_S, gone=gone
         )
 
     def _add(self, event: Event) -> None:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,6 +36,8 @@ _MIB = 1024 * 1024
 _STOP_S = 20.0
 _LOG_LINES = 20
 _NO_LIMIT = 2**62  # bytes
+MODEL_DIR = "SM_MODEL_DIR"
+"""Names the folder with the models to the user's code. Source: the SageMaker inference toolkit's parameters."""
 _AS_ROOT = "run as root, or in a delegated cgroup: then the kernel enforces it"
 
 
@@ -70,9 +72,41 @@ class LocalRuntime:
         self, spec: ServerSpec, *, name: str, timeline: Timeline, known_bytes: Mapping[str, int] | None = None
     ) -> Iterator[LocalServer]:
         """Start an embedded server; `Runtime.run`."""
+        with self._run(spec, name, timeline, known_bytes=known_bytes or {}) as server:
+            yield server
+
+    @contextlib.contextmanager
+    def host(
+        self,
+        inference: Path,
+        place: Callable[[Path], Sequence[str]],
+        spec: ServerSpec,
+        *,
+        name: str,
+        timeline: Timeline,
+    ) -> Iterator[LocalServer]:
+        """Start a server whose models the `inference_handler` in a Python file loads; raises `ServerStartError`.
+
+        *place* puts them into the folder that it is given, and gives their names.
+        """
+        with self._run(spec, name, timeline, place=place, inference=str(inference)) as server:
+            yield server
+
+    @contextlib.contextmanager
+    def _run(
+        self,
+        spec: ServerSpec,
+        name: str,
+        timeline: Timeline,
+        *,
+        known_bytes: Mapping[str, int] | None = None,
+        place: Callable[[Path], Sequence[str]] = lambda _: (),
+        **more: Any,
+    ) -> Iterator[LocalServer]:
         directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._directory))
         fields = {
             **_config_fields(spec, name, known_bytes or {}, self._enforcement, self._device),
+            **more,
             "tensorflow": None if spec.tf is None else str(self._toolchain.directory(spec.tf)),
             "cgroup_name": f"pytest-mme-{self._directory.name}-{directory.name}",
             "cgroup_record": str(self._directory / CGROUPS),
@@ -82,7 +116,9 @@ class LocalRuntime:
                 undo.callback(shutil.rmtree, directory, ignore_errors=True)
             server = LocalServer(name, directory, timeline)
             undo.callback(server.close)
-            server.start(fields, env=spec.env, start_s=spec.start_s)
+            named = tuple(place(server.models))
+            environment = {MODEL_DIR: str(server.models), **spec.env} if named else spec.env
+            server.start({**fields, "named": named}, env=environment, start_s=spec.start_s)
             yield server
 
 
@@ -121,6 +157,7 @@ class LocalServer(Reached):
         self.name, self._directory, self._timeline = name, directory, timeline
         self._listener = Listener(timeline, name)
         self.models = directory / "models"
+        self.models.mkdir()
         self.facts: Mapping[str, Any] = {}
         self._log_path = directory / "server.log"
         self._undo = contextlib.ExitStack()
@@ -128,7 +165,6 @@ class LocalServer(Reached):
     def start(self, fields: Mapping[str, Any], *, env: Mapping[str, str], start_s: float) -> None:
         """Start the process and wait for its first line; raises `ServerStartError`."""
         began = time.monotonic()
-        self.models.mkdir()
         temporary = self._directory / "tmp"  # user code may be killed before it cleans up
         temporary.mkdir()
         self._config = ServingConfig(**fields, lifeline_fd=0)
@@ -171,14 +207,14 @@ class LocalServer(Reached):
         alarm.daemon = True
         alarm.start()
         try:
-            line = events.readline()
+            while not self._listener.has_begun and (line := events.readline()):
+                self._listener.hear(line)  # user's code that is imported before may have died
         finally:
             alarm.cancel()
-        if not line:
+        if not self._listener.has_begun:
             code = self._process.wait()
             how = f"it was not up after {start_s:g} s" if late.is_set() else f"its process ended with code {code}"
             raise ServerStartError(self.name, how, self._log_end())
-        self._listener.hear(line)
 
     def _read(self, events: IO[bytes]) -> None:
         for line in events:

@@ -28,13 +28,14 @@ class Server(Checked):
     they are read all the same, and its timeline gets one `deviation` event for each kind.
     """
 
-    def __init__(self, running: Running, timeline: Timeline) -> None:
+    def __init__(self, running: Running, timeline: Timeline, *, known: Mapping[str, str] | None = None) -> None:
+        """*known*: the ids of models that it has loaded already, by their names."""
         self.running = running
         self.recording = timeline
         """What its events are recorded on, beside those of others of the same test."""
         self._witness = Witness(running.dialect, timeline, server=running.name, source="client")
         self._logged_before = len(running.log())
-        self._identifiers: dict[str, str] = {}
+        self._identifiers = dict(known or {})
 
     @property
     def client(self) -> ContractClient:

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from pytest_mme.contract import routes
 from pytest_mme.serving.attributes import METHODS, invocation
+from pytest_mme.serving.named_models import NamedModels
 from pytest_mme.serving.openapi import description
 from pytest_mme.serving.resident import RefusalError, Resident
 from pytest_mme.serving.residents import Residents
@@ -40,7 +41,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Front:
     """Answers the contract's calls."""
 
-    def __init__(self, residents: Residents) -> None:
+    def __init__(self, residents: Residents | NamedModels) -> None:
         self._residents = residents
 
     def app(self) -> web.Application:

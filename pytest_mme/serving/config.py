@@ -49,6 +49,12 @@ class ServingConfig:
 
     So do AWS's TensorFlow containers and the multi-model-server.
     """
+    inference: str | None = None
+    """A Python file whose `inference_handler(data, model_name)` answers for all models, in one process; None: none.
+
+    It loads them, too: `named` are there from the start, below a folder that its environment names.
+    """
+    named: tuple[str, ...] = ()
     tensorflow: str | None = None
     """The folder that holds TensorFlow's libraries; None: the installed wheel's."""
     op_libraries: tuple[str, ...] = ()

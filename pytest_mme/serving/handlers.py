@@ -132,6 +132,26 @@ class Toolkit(Code):
         return *_body_and_type(answer if isinstance(answer, tuple) else (answer, accept), "output_fn", accept), 200
 
 
+class InferenceHandler(Code):
+    """`inference_handler(data, model_name)`: the body, where it is JSON what that says; answers what JSON can say."""
+
+    style = "inference_handler"
+    at_once = _REQUESTS_AT_ONCE
+
+    def __init__(self, module: ModuleType) -> None:
+        self._handler = module.inference_handler
+
+    def invoke(self, body: bytes, context: Context) -> Response:
+        """Its own answer, or the body and content type that it made of it."""
+        from pytest_mme.serving import toolkit
+
+        is_json = context.request_content_type.partition(";")[0].strip() == _JSON
+        answer = self._handler(orjson.loads(body) if is_json else body, context.model_name)
+        if isinstance(answer, tuple):
+            return *_body_and_type(answer, "inference_handler", context.accept_header), 200
+        return toolkit.encode(answer, _JSON), _JSON, 200
+
+
 def _body_and_type(answered: Any, function: str, accept: str) -> tuple[bytes, str]:
     match answered:
         case (str() | bytes() | bytearray() as body, str() | None as content_type) if (content_type or "").isascii():
@@ -141,11 +161,15 @@ def _body_and_type(answered: Any, function: str, accept: str) -> tuple[bytes, st
     )
 
 
-def import_code(folder: Path) -> Code:
-    """Import `inference.py` in *folder*, which sees itself and `lib` there; whatever that raises is the user's."""
+def import_code(code: Path) -> Code:
+    """Import `inference.py` in the folder *code*, which sees itself and `lib` there, or the file *code*.
+
+    Whatever that raises is the user's.
+    """
     sys.dont_write_bytecode = True  # the folder stays as it was, and no stale bytecode is ever read from it
+    folder, file = (code, code / "inference.py") if code.is_dir() else (code.parent, code)
     sys.path[:0] = [str(path) for path in (folder / "lib", folder) if path.is_dir()]
-    spec = importlib.util.spec_from_file_location("inference", folder / "inference.py")
+    spec = importlib.util.spec_from_file_location("inference", file)
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules["inference"] = importlib.util.module_from_spec(spec)
@@ -161,8 +185,11 @@ def _in_its_style(module: ModuleType) -> Code:
         return TwoHandlers(module)
     if {"model_fn", "predict_fn"} <= has:
         return Toolkit(module)
+    if "inference_handler" in has:
+        return InferenceHandler(module)
     raise UnusableCodeError(
-        "inference.py defines neither handler, nor input_handler and output_handler, nor model_fn and predict_fn"
+        f"{Path(str(module.__file__)).name} defines neither handler, nor input_handler and output_handler, nor model_fn "
+        "and predict_fn, nor inference_handler"
     )
 
 
@@ -195,8 +222,9 @@ class HandlerProcess:
         self._reply(number, answer)
 
     def _open(self, head: Head) -> Head:
-        self._folder = Path(head["code"])
-        self._code = import_code(self._folder)
+        code = Path(head["code"])
+        self._folder = code if code.is_dir() else code.parent
+        self._code = import_code(code)
         self._pool = ThreadPoolExecutor(head["at_once"] or self._code.at_once, "request")
         return {"style": self._code.style}
 

@@ -20,6 +20,7 @@ from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.gpu import Gpu
 from pytest_mme.serving.logs import event_line
 from pytest_mme.serving.memory import Budget, Enforcement, enforce
+from pytest_mme.serving.named_models import NamedModels
 from pytest_mme.serving.processes import Processes
 from pytest_mme.serving.resident import RefusalError
 from pytest_mme.serving.residents import Residents
@@ -80,7 +81,11 @@ async def serve(config: ServingConfig, events: EventStream) -> int:
     processes = Processes()
     gpu = Gpu(config.gpu) if config.device == "gpu" else None
     enforcement = enforce(config, processes.pids, processes.kill)
-    residents = Residents(config, processes, Budget(config, enforcement), events.emit, gpu)
+    residents: Residents | NamedModels = (
+        Residents(config, processes, Budget(config, enforcement), events.emit, gpu)
+        if config.inference is None
+        else NamedModels(config, processes, enforcement, events.emit)
+    )
     async with contextlib.AsyncExitStack() as undo:
         undo.callback(enforcement.close)
         ready = await processes.launch(
@@ -135,7 +140,7 @@ def _facts(port: int, version: str, enforcement: Enforcement, gpu: Gpu | None) -
 
 
 @contextlib.asynccontextmanager
-async def _listening(config: ServingConfig, residents: Residents) -> AsyncIterator[int]:
+async def _listening(config: ServingConfig, residents: Residents | NamedModels) -> AsyncIterator[int]:
     from aiohttp import web  # the zygote opens TensorFlow meanwhile
 
     from pytest_mme.serving.app import Front

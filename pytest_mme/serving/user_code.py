@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import signal
 from pathlib import Path
 from typing import Any
 
 from pytest_mme.serving.channel import Head, WorkerGoneError
 from pytest_mme.serving.config import ServingConfig
+from pytest_mme.serving.memory import Enforcement
 from pytest_mme.serving.processes import ChildProcess, End, Processes, ZygoteGoneError
 from pytest_mme.serving.resident import Answer, Invocation, RefusalError
 
@@ -33,13 +35,14 @@ def answered(head: Head, body: bytes) -> Answer:
 
 
 class UniversalHandler:
-    """One process with one code for all models that bring none of their own; started again when it has ended.
+    """One process with one code for all models that bring none of their own; started again when it has ended."""
 
-    Like the front it is outside the memory limit (assumed).
-    """
-
-    def __init__(self, config: ServingConfig, code: Path, processes: Processes, emit: Any) -> None:
+    def __init__(
+        self, config: ServingConfig, code: Path, processes: Processes, emit: Any, limit: Enforcement | None = None
+    ) -> None:
+        """*limit*: what its memory is limited by; None: like the front it is outside the memory limit (assumed)."""
         self._config, self.code, self._processes, self._emit = config, code, processes, emit
+        self._limit, self._kills_seen = limit, 0
         self._child: ChildProcess | None = None
         self._opening = asyncio.Lock()
         self.style = ""
@@ -75,7 +78,8 @@ class UniversalHandler:
 
     async def _fork(self) -> ChildProcess:
         try:
-            return await self._processes.fork("handler", {}, limited=False)
+            entered = self._limit.enter() if self._limit else {}
+            return await self._processes.fork("handler", entered, limited=self._limit is not None)
         except (OSError, ZygoteGoneError) as error:
             raise RefusalError(503, f"the universal handler cannot be started: {error}") from error
 
@@ -94,15 +98,23 @@ class UniversalHandler:
         try:
             return await child.channel.ask(head, body)
         except WorkerGoneError as error:
-            end = End("process", await child.exited, out_of_memory=False)
-            raise RefusalError(500, f"the universal handler is gone: {end}") from error
+            await child.reaped.wait()
+            raise RefusalError(500, f"the universal handler is gone: {child.end}") from error
 
     def _on_exit(self, child: ChildProcess, code: int) -> None:
         child.channel.close()
         if self._child is child:
             self._child = None
+        end = child.end = End("process", code, not child.asked_to_end and self._was_out_of_memory(code))
+        if self._limit is not None:
+            self._limit.left(child.entered)
+        child.reaped.set()
         if not child.asked_to_end:
-            end = End("process", code, out_of_memory=False)
-            self._emit(
-                "crash", outcome=end.name, detail={"pid": child.pid, "code": code, "end": f"universal handler: {end}"}
-            )
+            detail = {"pid": child.pid, "code": code, "end": f"universal handler: {end}"}
+            self._emit("oom" if end.out_of_memory else "crash", outcome=end.name, detail=detail)
+
+    def _was_out_of_memory(self, code: int) -> bool:
+        """Whether the limit's own counter rose by this death."""
+        kills = self._limit.kills() if self._limit else 0
+        before, self._kills_seen = self._kills_seen, kills
+        return code == -signal.SIGKILL and kills > before
