@@ -6,6 +6,7 @@ ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+REPORT := report.html
 FETCHED := example_project/.models/basic-pitch
 QUIET_MAKE := $(MAKE) --no-print-directory
 
@@ -24,8 +25,8 @@ demo: ## see it work: set up .venv, test a small example project, say what was s
 	@if test -d $(FETCHED); then echo "[2/3] basic-pitch, a small trained model, is in $(FETCHED) already"; \
 	else echo "[2/3] fetching basic-pitch, a small trained model, from the package index (once)"; \
 	$(PY) example_project/fetch_models.py >/dev/null; fi
-	@echo "[3/3] running the tests of example_project (half a minute)"
-	@cd example_project && ../$(PY) -m pytest -v
+	@echo "[3/3] running the tests of example_project (a minute)"
+	@cd example_project && ../$(PY) -m pytest -v --mme-report=$(REPORT)
 	@printf '%s\n' "$$SHOWN"
 
 test: $(INSTALLED) ## run the tests; ARGS="…" is handed to pytest
@@ -40,7 +41,7 @@ bench: $(INSTALLED) ## measure what is claimed about speed and memory
 	@$(PY) -m bench
 
 clean: ## remove .venv, the fetched model and all caches in this folder
-	@rm -rf $(VENV) example_project/.models build dist .hypothesis
+	@rm -rf $(VENV) example_project/.models example_project/$(REPORT) build dist .hypothesis
 	@find . -type d '(' -name __pycache__ -o -name '.*_cache' ')' -prune -exec rm -rf {} +
 
 # One environment for everything, installed again only when pyproject.toml has changed.
@@ -59,9 +60,11 @@ What you have just seen, on this machine alone, without Docker and without AWS:
   * boto3's own client asked a multi-model endpoint; TensorFlow loaded each model in a process of its own;
   * of three models only two fit into memory, so the idle one was evicted, and came back when it was asked for;
   * a client met a model that was still loading, one that does not exist and one that refused its input;
+  * of four ways to write a handler for many models three failed as expected, each in its own manner;
   * basic-pitch, a trained model as published, heard the A4 in a 440 Hz sine.
 Next: read example_project/tests/test_ranking.py, then test an archive of your own:
   model = mme_models.archive("path/to/model.tar.gz"); endpoint = mme_endpoint([model])
 README.md tells the rest; `make test` runs this project's own tests.
+What happened to each model, over time: open example_project/$(REPORT) in a browser.
 endef
 export SHOWN

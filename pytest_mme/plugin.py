@@ -20,9 +20,12 @@ from pytest_mme.session import (
     fetch_versions,
     finish_report,
     hear_reports,
+    keep_for_the_page,
     keep_what_failed,
     matrix,
     said_of_archives,
+    summaries,
+    summaries_of,
 )
 from pytest_mme.settings import OPTIONS, Option, Settings
 
@@ -200,8 +203,11 @@ def pytest_runtest_makereport(
         as_property = ("mme_timeline", evidence.timeline.to_jsonl())
         report.user_properties.append(as_property)
         item.user_properties.append(as_property)  # the report of the tear-down is the one that JUnit reads
+    if evidence := evidence_so_far(item):
+        evidence.hear(report)
     if call.when == "teardown":
-        report.user_properties.extend(said_of_archives(item))
+        report.user_properties.extend([*said_of_archives(item), *summaries_of(item)])
+        keep_for_the_page(item)
     return report
 
 
@@ -213,9 +219,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Which archive runs on which TensorFlow."""
+    """What the servers did, which archive runs on which TensorFlow, and where the report is."""
+    if found := summaries(config):
+        from pytest_mme.report.summary import show as show_summaries
+
+        terminalreporter.section("mme: what the servers and endpoints did")
+        show_summaries(found, config.get_terminal_writer())
     if tried := matrix(config):
         from pytest_mme.report.matrix import show
 
         terminalreporter.section("mme: which archive runs on which TensorFlow")
         show(tried, config.get_terminal_writer())
+    if report := config.stash[SETTINGS].report.value:
+        terminalreporter.line(f"mme: the report is {report}")

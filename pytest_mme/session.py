@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_mme.events import Timeline
     from pytest_mme.hosting.endpoint import Endpoint
     from pytest_mme.report.matrix import Matrix
+    from pytest_mme.report.summary import Summary
     from pytest_mme.run import Run
     from pytest_mme.runtimes.leases import RunDirectory
     from pytest_mme.runtimes.server import Server
@@ -27,6 +28,7 @@ _EVIDENCE: pytest.StashKey[Evidence] = pytest.StashKey()
 _HEARD: pytest.StashKey[Reports] = pytest.StashKey()
 
 _MATRIX = "mme_matrix"
+_SUMMARY = "mme_summary"
 
 
 class Evidence:
@@ -35,6 +37,16 @@ class Evidence:
     def __init__(self, timeline: Timeline) -> None:
         self.timeline = timeline
         self.servers: list[Server | Endpoint] = []
+        self.outcome = "passed"
+        self.sections: list[tuple[str, str]] = []
+
+    def hear(self, report: pytest.TestReport) -> None:
+        """What a phase of the test came to."""
+        if report.failed:
+            self.outcome = "failed" if report.when == "call" else "error"
+            self.sections = [("failure", report.longreprtext), *report.sections]
+        elif report.skipped:
+            self.outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
 
 
 def evidence_of(item: pytest.Item) -> Evidence:
@@ -114,16 +126,50 @@ def said_of_archives(item: pytest.Item) -> list[tuple[str, str]]:
     return [(_MATRIX, entry.to_json()) for entry in entries]
 
 
+def summaries_of(item: pytest.Item) -> list[tuple[str, str]]:
+    """What a test's servers and endpoints did, as properties of its report."""
+    evidence = evidence_so_far(item)
+    if evidence is None or not evidence.servers:
+        return []
+    from pytest_mme.report.summary import summarised
+
+    timeline = evidence.timeline
+    found = [summarised(timeline.of(one.name), server=one.name, test=item.nodeid) for one in evidence.servers]
+    return [(_SUMMARY, one.to_json()) for one in found]
+
+
+def keep_for_the_page(item: pytest.Item) -> None:
+    """Let the page of the run tell of this test, where one is asked for."""
+    evidence = evidence_so_far(item)
+    if evidence is not None and evidence.servers and _is_page(item.config):
+        from pytest_mme.report.records import Record
+
+        Record(
+            test=item.nodeid,
+            outcome=evidence.outcome,
+            timeline=evidence.timeline,
+            servers=[server.name for server in evidence.servers],
+            evidence=evidence.sections,
+        ).write(directory_of(item.config))
+
+
+def _is_page(config: pytest.Config) -> bool:
+    path: Path | None = config.stash[SETTINGS].report.value
+    return path is not None and path.suffix.lower() in (".html", ".htm")
+
+
 class Reports:
-    """Hears the tests' reports, those from xdist's workers too, and keeps what they say of archives."""
+    """Hears the tests' reports, those from xdist's workers too, and keeps what they say of archives and servers."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
+        self.summaries: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Only the report of a tear-down says something: it comes once, and last."""
         if report.when == "teardown":
             self.said += [str(value) for name, value in report.user_properties if name == _MATRIX]
+            self.summaries += [str(value) for name, value in report.user_properties if name == _SUMMARY]
 
 
 def hear_reports(config: pytest.Config) -> None:
@@ -142,26 +188,43 @@ def matrix(config: pytest.Config) -> Matrix | None:
     return found if asked or len(found.versions) > 1 else None
 
 
+def summaries(config: pytest.Config) -> list[Summary]:
+    """What the run's servers and endpoints did."""
+    if not (said := config.stash[_HEARD].summaries):
+        return []
+    from pytest_mme.report.summary import Summary
+
+    return list(map(Summary.from_json, said))
+
+
 def begin_report(config: pytest.Config) -> None:
     """Make the file of `--mme-report`, empty: what is not written now cannot be written after an hour of tests."""
-    _write_report(config, {})
+    _write_report(config, "{}\n")
 
 
 def finish_report(config: pytest.Config) -> None:
-    """Write what the run found."""
-    if config.stash[SETTINGS].report.value and (found := matrix(config)):
+    """Write what the run found: a page, or for programs which archive runs on which TensorFlow."""
+    if config.stash[SETTINGS].report.value is None or hasattr(config, "workerinput"):
+        return
+    found = matrix(config)
+    if _is_page(config):
+        from pytest_mme.report.html import page
+        from pytest_mme.report.records import written
+
+        _write_report(config, page(written(directory_of(config)), found))
+    elif found:
         from pytest_mme.report.matrix import document
 
-        _write_report(config, {"matrix": document(found)})
+        _write_report(config, json.dumps({"matrix": document(found)}, indent=2) + "\n")
 
 
-def _write_report(config: pytest.Config, found: dict[str, Any]) -> None:
+def _write_report(config: pytest.Config, text: str) -> None:
     path: Path | None = config.stash[SETTINGS].report.value
     if path is None or hasattr(config, "workerinput"):
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found, indent=2) + "\n")
+        path.write_text(text)
     except OSError as error:
         raise pytest.UsageError(f"--mme-report={path} cannot be written: {error.strerror}") from error
 

@@ -243,8 +243,8 @@ OPTIONS = (
         parse=_file,
         default=None,
         metavar="FILE",
-        help="write what the run found into this file, as JSON: which archive runs on which TensorFlow, when tests ran "
-        "on versions that were asked for",
+        help="write what the run found into this file: FILE.html is a page that shows each test's models, memory and "
+        "latencies over time; any other, as JSON, which archive runs on which TensorFlow",
     ),
     Option(
         name="seed",

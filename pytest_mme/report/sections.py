@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from pytest_mme.events import Event, Timeline
 
 _MIB = 1024 * 1024
+_WIDTH, _HEIGHT = 76, 9
+_FEW = 2
+_FACTS, _WIDEST = 160, 24
+_COLUMNS = {"source": 7, "kind": 8, "model": 8, "outcome": 4}
 _LINES = 200  # of each section; the timeline in the JUnit report is whole
 
 
@@ -30,11 +34,11 @@ class Logged(Protocol):
 def sections(timeline: Timeline, servers: Sequence[Logged]) -> list[tuple[str, str]]:
     """Title and text of each section."""
     logs = [(f"mme server log of {server.name}", _last_words(server)) for server in servers]  # its last events, too
-    found = [("mme timeline", _end_of(list(map(line, timeline))))]
+    found = [("mme timeline", _end_of(lines(list(timeline))))]
     for server, log in zip(servers, logs, strict=True):
         found.append(log)
         if samples := [event for event in timeline if event.kind == "sample" and event.server == server.name]:
-            found.append((f"mme memory of {server.name}", _end_of(list(map(_memory, samples)))))
+            found.append((f"mme memory of {server.name}", memory(samples)))
     return [(title, text) for title, text in found if text]
 
 
@@ -46,21 +50,52 @@ def _last_words(server: Logged) -> str:
         return f"it cannot be read any more: {type(error).__name__}: {error}"
 
 
+def lines(events: Sequence[Event]) -> list[str]:
+    """One for each event, in columns: when, seen by whom, what, of which model, how it came out, how long it took."""
+    widths = {
+        name: min(_WIDEST, max([least, *(len(str(getattr(event, name) or "-")) for event in events)]))
+        for name, least in _COLUMNS.items()
+    }
+    return [_line(event, widths) for event in events]
+
+
 def line(event: Event) -> str:
-    """One event: when, what, of which model, how it came out, how long it took."""
-    seconds = "" if event.seconds is None else f"{event.seconds * 1000:9.1f} ms"
+    """One event of which others are not known yet."""
+    return _line(event, _COLUMNS)
+
+
+def _line(event: Event, widths: Mapping[str, int]) -> str:
+    said = "  ".join(str(getattr(event, name) or "-").ljust(width) for name, width in widths.items())
+    seconds = "" if event.seconds is None else f"{event.seconds * 1000:.1f} ms"
     facts = " ".join(f"{name}={value}" for name, value in event.detail.items() if name != "expected")
-    return (
-        f"{event.at_s:9.3f} s  {event.source:8}{event.kind:10}{event.model or '-':16} {event.outcome:10}{seconds:13}"
-        f" {event.server or ''} {facts[:160]}"
-    ).rstrip()
+    return f"{event.at_s:9.3f} s  {said}  {seconds:>11}  {event.server or ''} {facts[:_FACTS]}".rstrip()
 
 
-def _memory(event: Event) -> str:
-    used, limit = event.detail["used_bytes"] / _MIB, event.detail.get("limit_bytes")
-    of = f" of {limit / _MIB:.1f}" if limit else ""
-    resident = f", {event.detail['resident']} resident" if "resident" in event.detail else ""
-    return f"{event.at_s:9.3f} s  {used:8.1f}{of} MiB{resident}"
+def memory(samples: Sequence[Event]) -> str:
+    """A chart of what was used, with a line at the limit where there is one, and the most of it in words."""
+    from uniplot import plot_to_string
+
+    used = [event.detail["used_bytes"] / _MIB for event in samples]
+    limits = [limit / _MIB for event in samples if (limit := event.detail.get("limit_bytes"))]
+    most = max(range(len(used)), key=used.__getitem__)
+    of = f" of {limits[-1]:.1f}" if limits else ""
+    told = f"at most {used[most]:.1f}{of} MiB, at {samples[most].at_s:.3f} s; {used[-1]:.1f} MiB in the end"
+    if len(samples) < _FEW:
+        return told
+    chart = plot_to_string(
+        ys=used,
+        xs=[event.at_s for event in samples],
+        lines=True,
+        width=_WIDTH,
+        height=_HEIGHT,
+        y_min=0,
+        y_max=1.1 * max([*used, *limits]),
+        y_gridlines=sorted({0.0, *limits}),
+        y_unit=" MiB",
+        x_unit=" s",
+        color=False,
+    )
+    return f"{chart}\n{told}"
 
 
 def _end_of(lines: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ FAILING = """
         a, b = mme_models.fleet(2)
         endpoint = mme_endpoint([a, b], name="ranking", memory_mib=200)
         endpoint.invoke(a, [1.0])
+        endpoint.invoke(b, [1.0])
         endpoint.check_evicted(a)
 
     def test_passing(mme_server):
@@ -29,17 +30,19 @@ def test_a_failing_test_shows_timeline_log_and_memory(inner: pytest.Pytester, ar
         [
             "E *AssertionError: model-0 was not evicted; evictions: none was recorded",
             "*mme timeline*",
-            "* s  hosting download  model-0 * ok *",
-            "* s  hosting load      model-0 * ok *",
-            "* s  test    invoke    model-0 * ok *",
+            "* s  hosting  download  model-0   ok *",
+            "* s  hosting  load      model-0   ok *",
+            "* s  test     invoke    model-0   ok *",
             "*mme server log of ranking*",
             "*mme memory of ranking*",
-            "* s * of 200.0 MiB, 1 resident",
+            "┌──*",
+            "└──*",
+            "at most * of 200.0 MiB, at * s; * MiB in the end",
         ]
     )
     assert result.stdout.str().count("mme timeline") == 1
     timeline = Timeline.from_jsonl(_property(inner, "mme_timeline"))
-    assert [event.model for event in timeline if event.kind == "download"] == ["model-0"]
+    assert [event.model for event in timeline if event.kind == "download"] == ["model-0", "model-1"]
 
 
 def _property(inner: pytest.Pytester, name: str) -> str:

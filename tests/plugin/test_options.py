@@ -86,7 +86,7 @@ def test_defaults(probe: pytest.Pytester) -> None:
 def test_every_option_from_the_ini_file(probe: pytest.Pytester) -> None:
     write_ini(probe, {name: raw for name, (raw, _) in VALUES.items()})
     seen = shown(probe)
-    (header,) = [line for line in seen.splitlines() if line.startswith("mme:")]
+    (header,) = [line for line in seen.splitlines() if line.startswith("mme: runtime")]
     for name, (_, value) in VALUES.items():
         assert f"{name}={value} from the ini file\n" in seen
         assert f"{name}={value} (ini file)" in header

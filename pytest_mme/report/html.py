@@ -1,0 +1,163 @@
+"""The report of a run as one page: it needs no network, and shows what happened to each test's models."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_mme.checks.views import LOADED, by_server, empties, moves, requests
+from pytest_mme.events import Event
+from pytest_mme.report.matrix import Matrix
+from pytest_mme.report.records import Record
+from pytest_mme.report.summary import summarised
+from pytest_mme.traffic.load import histogram
+
+_PAGE = Path(__file__).with_name("page")
+_MIB = 1 << 20
+_PERCENTILES = (0, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)
+_MOST_ROWS, _MOST_TOLD = 1000, 200
+_TROUBLE = ("failed", "error")
+Row = list[Any]
+
+
+def page(records: Iterable[Record], matrix: Matrix | None) -> str:
+    """The whole page."""
+    from jinja2 import Environment, FileSystemLoader
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]  # it has no types
+
+    found = sorted(records, key=lambda one: (one.outcome not in _TROUBLE, one.timeline.began_wall))
+    data = json.dumps({"percentiles": _PERCENTILES, "tests": list(map(_test, found))}, separators=(",", ":"))
+    counted = Counter(one.outcome for one in found)
+    return (
+        Environment(loader=FileSystemLoader(_PAGE), autoescape=True)
+        .get_template("page.html.jinja")
+        .render(
+            title="multi-model endpoints under test",
+            said=", ".join(f"{count} {outcome}" for outcome, count in counted.items()) or "no test used a server",
+            css=Markup((_PAGE / "page.css").read_text()),
+            js=Markup((_PAGE / "page.js").read_text()),
+            plotly=Markup(get_plotlyjs()),
+            data=Markup(data.replace("</", "<\\/")),  # ends no script
+            matrix=matrix,
+        )
+    )
+
+
+def _test(record: Record) -> dict[str, Any]:
+    events = list(record.timeline)
+    lanes = list(dict.fromkeys(event.model for event in events if event.model is not None))
+    number = {model: place for place, model in enumerate(lanes)}
+    return {
+        "id": record.test,
+        "outcome": record.outcome,
+        "models": lanes,
+        "servers": [_server(record, name) for name in record.servers],
+        "spans": _spans(events, number),
+        "marks": {
+            "evict": _marks(events, number, "evict"),
+            "crash": _marks(events, number, "crash", "oom"),
+        },
+        "whole": [[*_span(event), _told(event)] for event in events if _is_whole(event)],
+        "memory": {name: samples for name in record.servers if (samples := _memory(record.timeline.of(name)))},
+        "latencies": dict(_latencies(events)),
+        "events": [_row(event) for event in events if _is_told(event)][:_MOST_ROWS],
+        "counted": len(events),
+        "seconds": round(events[-1].at_s * 1.01, 3) if events else 1,
+        "evidence": record.evidence,
+    }
+
+
+def _server(record: Record, name: str) -> Row:
+    one = summarised(record.timeline.of(name), server=name, test=record.test)
+    counts = [one.server, one.requests, one.failed, one.hits, one.evictions, one.ooms, one.crashes]
+    return [*counts, *(None if ms is None else round(ms, 1) for ms in (one.p50_ms, one.p99_ms))]
+
+
+def _spans(events: Sequence[Event], number: dict[str, int]) -> dict[str, list[Row]]:
+    """When each thing went on with each model: beginning, end, the model's number, a word where there is one; in order."""
+    found: dict[str, list[Row]] = {kind: [] for kind in ("resident", "download", "load", "no room", "invoke", "failed")}
+    for event in [*moves(events, "download"), *moves(events, "load"), *requests(events)]:
+        if event.model is not None:
+            good = event.outcome in LOADED
+            kind = "invoke" if event.kind == "attempt" else event.kind
+            lane = kind if good else "no room" if (kind, event.outcome) == ("load", "507") else "failed"
+            found[lane].append([*_span(event), number[event.model], "" if good else f"{kind} {event.outcome}"])
+    for server in by_server(events):
+        found["resident"] += [[round(a, 4), round(b, 4), number[model], ""] for a, b, model in _resident(server)]
+    return {kind: sorted(rows) for kind, rows in found.items()}
+
+
+def _resident(events: Sequence[Event]) -> Iterator[tuple[float, float, str]]:
+    """From when until when each model was in memory, on one server."""
+    since: dict[str, float] = {}
+    loads = {id(event) for event in moves(events, "load") if event.outcome in LOADED}
+    for event in events:
+        if id(event) in loads and event.model is not None:
+            since.setdefault(event.model, event.at_s)
+        elif empties(event):
+            yield from ((began_s, event.at_s, model) for model, began_s in since.items())
+            since.clear()
+        elif _leaves(event) and event.model in since:
+            yield since.pop(event.model), event.at_s, event.model
+    end_s = events[-1].at_s if events else 0.0
+    yield from ((began_s, end_s, model) for model, began_s in since.items())
+
+
+def _leaves(event: Event) -> bool:
+    return event.kind in ("crash", "oom") or (event.kind in ("unload", "evict") and event.outcome in ("ok", "cut off"))
+
+
+def _span(event: Event) -> tuple[float, float]:
+    return round(event.began_s, 4), round(event.at_s, 4)
+
+
+def _marks(events: Iterable[Event], number: dict[str, int], *kinds: str) -> list[Row]:
+    found = (event for event in events if event.kind in kinds and event.model is not None)
+    return [[round(event.at_s, 4), number[str(event.model)], _told(event)] for event in found]
+
+
+def _is_whole(event: Event) -> bool:
+    """Whether it concerns all models, or is a time that somebody has marked."""
+    return event.kind in ("fault", "mark", "stop", "restart", "replace") or (event.kind == "crash" and not event.model)
+
+
+def _told(event: Event) -> str:
+    return " ".join(filter(None, (event.kind, event.model, event.outcome)))
+
+
+def _memory(events: Iterable[Event]) -> dict[str, list[float | None]]:
+    """In MiB; nothing where nothing was measured."""
+    samples = [event for event in events if event.kind == "sample" and "used_bytes" in event.detail]
+    limits = (event.detail.get("limit_bytes") for event in samples)
+    measured = {
+        "at": [round(event.at_s, 3) for event in samples],
+        "used": [round(event.detail["used_bytes"] / _MIB, 1) for event in samples],
+        "limit": [limit and round(limit / _MIB, 1) for limit in limits],
+    }
+    return measured if samples else {}
+
+
+def _latencies(events: Iterable[Event]) -> Iterator[tuple[str, list[float]]]:
+    """In milliseconds, at each of the percentiles."""
+    seconds: dict[str, list[float]] = {}
+    for event in requests(events):
+        if event.outcome == "ok" and event.model is not None:
+            seconds.setdefault(event.model, []).append(event.seconds or 0.0)
+    for model, found in seconds.items():
+        latencies = histogram(found)
+        yield model, [latencies.get_value_at_percentile(one) / 1e3 for one in _PERCENTILES]
+
+
+def _is_told(event: Event) -> bool:
+    return event.kind not in ("sample", "attempt", "invoke") or (event.kind == "invoke" and event.outcome != "ok")
+
+
+def _row(event: Event) -> Row:
+    more = " ".join(f"{name}={value}" for name, value in event.detail.items())
+    milliseconds = None if event.seconds is None else f"{event.seconds * 1e3:.1f}"
+    said = (event.source, event.kind, event.model, event.outcome, milliseconds, event.server, more[:_MOST_TOLD])
+    return [f"{event.at_s:.3f}", *said]

@@ -1,0 +1,174 @@
+"use strict";
+// Draws what lies in #data: an overview of tests, and of the chosen one its models, memory, latencies and events.
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const COLOURS = {download: "#7f7f7f", load: "#ff9d2e", resident: "#6aa9e9", invoke: "#1f6fc4", failed: "#d62728", evict: "#9467bd", crash: "#d62728", "no room": "#b5651d", fault: "#d62728", mark: "#7f7f7f"};
+const MOST_ROWS = 1000, PIXELS = 600, MOST_LINES = 12;
+let chosen = Math.max(0, data.tests.findIndex((test) => test.outcome === "failed" || test.outcome === "error"));
+
+function style(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
+
+function layout(more) {
+  const axis = {gridcolor: style("--line"), zerolinecolor: style("--line"), linecolor: style("--line")};
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: style("--ink"), size: 12},
+    margin: {l: 140, r: 10, t: 10, b: 40}, hovermode: "closest", modebar: {bgcolor: "rgba(0,0,0,0)", color: style("--faint"), activecolor: style("--ink")}, legend: {orientation: "h", y: 1.02, yanchor: "bottom"},
+    ...more, xaxis: {...axis, title: {text: "seconds"}, ...(more.xaxis || {})}, yaxis: {...axis, ...(more.yaxis || {})},
+  };
+}
+
+function draw(id, traces, more) {
+  const element = byId(id);
+  if (!window.Plotly) return;  // its script comes after this one
+  if (!traces.length) { Plotly.purge(element); element.followed = false; element.textContent = "nothing was recorded"; return; }
+  if (!element.classList.contains("js-plotly-plot")) element.textContent = "";
+  Plotly.react(element, traces, layout(more), {responsive: true, displaylogo: false});
+  if (id === "lanes" && !element.followed) { element.on("plotly_relayout", followZoom); element.followed = true; }
+}
+
+// What lies between two moments, as it can be told apart there: closer spans of a lane are one. Zooming in draws anew.
+function merged(found, from, to) {
+  const least = (to - from) / PIXELS, last = new Map(), drawn = [];
+  for (const [began, ended, model, told] of found) {
+    if (ended < from || began > to) continue;
+    const before = last.get(model);
+    if (before && began - before[1] < least) { before[1] = Math.max(before[1], ended); before[4] += 1; continue; }
+    const one = [began, ended, model, told, 1];
+    last.set(model, one); drawn.push(one);
+  }
+  return drawn;
+}
+
+// One line with gaps for all spans of a kind.
+function spans(name, found, lanes, width, shift) {
+  const x = [], y = [], text = [];
+  for (const [began, ended, model, told, count] of found) {
+    const lane = lanes.get(model) + shift;
+    const words = count > 1 ? `${count} times ${name} of ${model}; zoom in to tell them apart` : `${name} of ${model}, ${((ended - began) * 1e3).toFixed(1)} ms${told ? ", " + told : ""}`;
+    x.push(began, ended, null); y.push(lane, lane, null); text.push(words, words, null);
+  }
+  return {type: "scatter", mode: "lines", name, x, y, text, hovertemplate: "%{text}<extra></extra>", connectgaps: false,
+    opacity: name === "resident" ? 0.45 : 1, line: {width, color: COLOURS[name], simplify: false}};
+}
+
+function lanesOf(test) {
+  const wanted = byId("model").value.toLowerCase();
+  return test.models.filter((model) => model.toLowerCase().includes(wanted)).reverse();
+}
+
+function wholeColour(told) { return told.startsWith("mark") ? COLOURS.mark : COLOURS.fault; }
+
+function drawLanes(test, from = 0, to = test.seconds) {
+  const lanes = lanesOf(test), place = new Map(lanes.map((model, number) => [model, number]));
+  const traces = [];
+  for (const [kind, width, shift] of [["resident", 18, 0], ["download", 10, 0.25], ["load", 10, 0.25], ["no room", 10, 0.25], ["invoke", 6, -0.1], ["failed", 6, -0.25]]) {
+    const found = test.spans[kind].map(([began, ended, model, told]) => [began, ended, test.models[model], told]).filter((one) => place.has(one[2]));
+    if (found.length) traces.push(spans(kind, merged(found, from, to), place, width, shift));
+  }
+  for (const [kind, symbol] of [["evict", "triangle-down"], ["crash", "x"]]) {
+    const found = test.marks[kind].filter((one) => place.has(test.models[one[1]]));
+    if (found.length) traces.push({type: "scatter", mode: "markers", name: kind, x: found.map((one) => one[0]), y: found.map((one) => lanes.indexOf(test.models[one[1]])),
+      text: found.map((one) => one[2]), hovertemplate: "%{text}<extra></extra>", marker: {symbol, size: 11, color: COLOURS[kind], line: {width: 1, color: style("--paper")}}});
+  }
+  const shapes = test.whole.map(([began, ended, told]) => ({type: "rect", x0: began, x1: ended, y0: 0, y1: 1, yref: "paper", fillcolor: wholeColour(told), opacity: told.startsWith("mark") ? 0.08 : 0.18, line: {width: began === ended ? 2 : 0, color: wholeColour(told)}, label: {text: told, textposition: "top left", font: {size: 10}}}));
+  draw("lanes", traces, {height: 110 + 44 * lanes.length, shapes, xaxis: {range: [from, to]},
+    yaxis: {tickmode: "array", tickvals: [...place.values()], ticktext: lanes, range: [-0.6, lanes.length - 0.4], zeroline: false}});
+}
+
+function drawMemory(test) {
+  const traces = [];
+  for (const [server, samples] of Object.entries(test.memory)) {
+    traces.push({type: "scatter", mode: "lines", name: server, x: samples.at, y: samples.used, line: {shape: "hv"}, fill: "tozeroy"});
+    if (samples.limit.some((one) => one !== null)) traces.push({type: "scatter", mode: "lines", name: `limit of ${server}`, x: samples.at, y: samples.limit, line: {dash: "dash", shape: "hv", color: COLOURS.failed}});
+  }
+  draw("memory", traces, {height: 260, xaxis: {range: [0, test.seconds]}, yaxis: {title: {text: "MiB"}, rangemode: "tozero"}});
+}
+
+function drawLatencies(test) {
+  const lanes = new Set(lanesOf(test));
+  const slowest = Object.entries(test.latencies).filter(([model]) => lanes.has(model)).sort((one, other) => other[1].at(-1) - one[1].at(-1));
+  byId("slowest").textContent = slowest.length > MOST_LINES ? `, of the ${MOST_LINES} slowest of ${slowest.length} models` : "";
+  const traces = slowest.slice(0, MOST_LINES)
+    .map(([model, ms]) => ({type: "scatter", mode: "lines+markers", name: model, x: data.percentiles.map(String), y: ms}));
+  draw("latencies", traces, {height: 300, xaxis: {title: {text: "percent of the requests took no longer"}, type: "category"}, yaxis: {title: {text: "ms"}, type: "log"}});
+}
+
+function cell(row, text, className) {
+  const made = row.insertCell();
+  made.textContent = text; if (className) made.className = className;
+  return made;
+}
+
+function fillEvents(test) {
+  const lanes = new Set(lanesOf(test)), body = byId("events").tBodies[0];
+  const found = test.events.filter((one) => !one[3] || lanes.has(one[3]));
+  body.replaceChildren();
+  for (const event of found.slice(0, MOST_ROWS)) { const row = body.insertRow(); event.forEach((text) => cell(row, text === null ? "" : text)); }
+  byId("counted").textContent = `${test.counted} events; below, without requests and samples, ${Math.min(found.length, MOST_ROWS)} of ${found.length}`;
+}
+
+function fillEvidence(test) {
+  byId("evidence").replaceChildren(...test.evidence.flatMap(([title, text]) => {
+    const head = document.createElement("h3"), body = document.createElement("pre");
+    head.textContent = title; body.textContent = text; body.tabIndex = 0;
+    return [head, body];
+  }));
+}
+
+function show() {
+  const test = data.tests[chosen];
+  byId("one-title").textContent = test ? `${test.id}: ${test.outcome}` : "no test used a server";
+  if (!test) return;
+  byId("test").value = String(chosen);
+  for (const row of byId("tests").tBodies[0].rows) row.setAttribute("aria-current", String(Number(row.dataset.test) === chosen));
+  drawLanes(test); drawMemory(test); drawLatencies(test); fillEvidence(test); fillEvents(test);
+}
+
+// Plotly tells of every zoom, and of what we draw ourselves, too.
+function followZoom(change) {
+  const test = data.tests[chosen];
+  if (change["xaxis.autorange"]) drawLanes(test);
+  else if (change["xaxis.range[0]"] !== undefined) drawLanes(test, change["xaxis.range[0]"], change["xaxis.range[1]"]);
+}
+
+function choose(place, focus) { chosen = place; show(); if (focus) byId("one-title").focus(); }
+
+function fillTests() {
+  const body = byId("tests").tBodies[0], select = byId("test"), only = byId("failed").checked;
+  body.replaceChildren(); select.replaceChildren();
+  data.tests.forEach((test, place) => {
+    if (only && test.outcome !== "failed" && test.outcome !== "error") return;
+    select.add(new Option(`${test.outcome}  ${test.id}`, String(place)));
+    for (const one of test.servers.length ? test.servers : [["", "", "", "", "", "", "", "", ""]]) {
+      const row = body.insertRow(); row.dataset.test = String(place);
+      const link = document.createElement("a"); link.href = `#test-${place}`; link.textContent = test.id;
+      row.insertCell().append(link); cell(row, test.outcome, test.outcome); one.forEach((text) => cell(row, text === null ? "-" : text));
+    }
+  });
+}
+
+function followHash() {
+  const found = /^#test-(\d+)$/.exec(location.hash);
+  if (found && data.tests[Number(found[1])]) choose(Number(found[1]), true);
+}
+
+fillTests();
+show();
+followHash();
+byId("test").addEventListener("change", (event) => choose(Number(event.target.value), false));
+byId("model").addEventListener("input", show);
+byId("failed").addEventListener("change", () => { fillTests(); const first = byId("test").options[0]; if (first) choose(Number(first.value), false); });
+byId("theme").addEventListener("click", () => {
+  const root = document.documentElement, dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark"; show();
+});
+window.addEventListener("hashchange", followHash);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
+const after = (what) => requestAnimationFrame(() => requestAnimationFrame(() => { document.documentElement.dataset[what] = String(Math.round(performance.now())); }));
+after("usableMs");
+
+// Called when Plotly is there.
+function drawFirst() {
+  show();
+  after("drawnMs");
+}

@@ -1,0 +1,49 @@
+"""What each test leaves for the report of the run: a file of its own, written by whoever ran it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pytest_mme.events import Timeline
+
+FOLDER = "records"
+"""Below the run's directory, which the controller shares with its workers."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """One test."""
+
+    test: str
+    outcome: str
+    """``passed``, ``failed``, ``error``, ``skipped`` or ``xfailed``."""
+    timeline: Timeline
+    servers: Sequence[str]
+    evidence: Sequence[tuple[str, str]] = ()
+    """Of a test that failed: title and text of each section."""
+
+    def write(self, directory: Path) -> None:
+        """As a file of the run's *directory*."""
+        fields = {
+            "test": self.test,
+            "outcome": self.outcome,
+            "timeline": self.timeline.to_jsonl(),
+            "servers": self.servers,
+            "evidence": self.evidence,
+        }
+        folder = directory / FOLDER
+        folder.mkdir(exist_ok=True)
+        (folder / f"{uuid.uuid4().hex}.json").write_text(json.dumps(fields))
+
+
+def written(directory: Path) -> Iterator[Record]:
+    """All that were written below the run's *directory*."""
+    for file in (directory / FOLDER).glob("*.json"):
+        fields = json.loads(file.read_text())
+        timeline = Timeline.from_jsonl(fields.pop("timeline"))
+        evidence = [(title, text) for title, text in fields.pop("evidence")]
+        yield Record(timeline=timeline, evidence=evidence, **fields)
