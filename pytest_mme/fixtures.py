@@ -94,7 +94,7 @@ def mme_server(_mme_run: Run, mme_tf: str | None, request: pytest.FixtureRequest
         def start(**fields: Any) -> Server:
             fields = {"tf": mme_tf} | marker.defaults(request.node, "server") | fields
             server = stack.enter_context(_mme_run.server(timeline=evidence.timeline, **fields))
-            evidence.servers.append(server)
+            evidence.add("server", server, fields)
             return server
 
         yield start
@@ -144,7 +144,7 @@ def mme_endpoint(
             endpoint = stack.enter_context(
                 _mme_run.endpoint(archives, aws=mme_aws, timeline=evidence.timeline, **fields)
             )
-            evidence.servers.append(endpoint)
+            evidence.add("endpoint", endpoint, fields, archives)
             return endpoint
 
         yield start

@@ -20,6 +20,7 @@ from pytest_mme.session import (
     fetch_versions,
     finish_report,
     hear_reports,
+    keep_failure,
     keep_for_the_page,
     keep_what_failed,
     matrix,
@@ -200,6 +201,7 @@ def pytest_runtest_makereport(
         from pytest_mme.report.sections import sections
 
         report.sections.extend(sections(evidence.timeline, evidence.servers))
+        report.sections.extend(keep_failure(item, _first_line(call)))
         as_property = ("mme_timeline", evidence.timeline.to_jsonl())
         report.user_properties.append(as_property)
         item.user_properties.append(as_property)  # the report of the tear-down is the one that JUnit reads
@@ -209,6 +211,10 @@ def pytest_runtest_makereport(
         report.user_properties.extend([*said_of_archives(item), *summaries_of(item)])
         keep_for_the_page(item)
     return report
+
+
+def _first_line(call: pytest.CallInfo[None]) -> str:
+    return (str(call.excinfo.value).splitlines() or [""])[0] if call.excinfo else ""
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -12,8 +13,10 @@ from pytest_mme.errors import UnavailableError
 from pytest_mme.settings import Settings
 
 if TYPE_CHECKING:
+    from pytest_mme.bundles.bundle import Made
     from pytest_mme.events import Timeline
     from pytest_mme.hosting.endpoint import Endpoint
+    from pytest_mme.models.builder import Model
     from pytest_mme.report.matrix import Matrix
     from pytest_mme.report.summary import Summary
     from pytest_mme.run import Run
@@ -37,8 +40,29 @@ class Evidence:
     def __init__(self, timeline: Timeline) -> None:
         self.timeline = timeline
         self.servers: list[Server | Endpoint] = []
+        self.made: list[Made] = []
+        self.models: dict[str, Model] = {}
         self.outcome = "passed"
         self.sections: list[tuple[str, str]] = []
+
+    def add(
+        self,
+        kind: Literal["server", "endpoint"],
+        target: Server | Endpoint,
+        fields: Mapping[str, Any],
+        models: Sequence[Model] = (),
+    ) -> None:
+        """A server or an endpoint that the test has made."""
+        from pytest_mme.bundles.bundle import made
+
+        self.servers.append(target)
+        self.made.append(made(kind, target.name, fields, models))
+        self.models |= {model.name: model for model in models}
+
+    def all_models(self) -> dict[str, Model]:
+        """Those of endpoints, and what was loaded into servers."""
+        loaded = {model.name: model for server in self.servers for model in getattr(server, "loaded", {}).values()}
+        return {**loaded, **self.models}
 
     def hear(self, report: pytest.TestReport) -> None:
         """What a phase of the test came to."""
@@ -136,6 +160,38 @@ def summaries_of(item: pytest.Item) -> list[tuple[str, str]]:
     timeline = evidence.timeline
     found = [summarised(timeline.of(one.name), server=one.name, test=item.nodeid) for one in evidence.servers]
     return [(_SUMMARY, one.to_json()) for one in found]
+
+
+def keep_failure(item: pytest.Item, failure: str) -> list[tuple[str, str]]:
+    """Keep what a failed test had and did, and say how to look at it again."""
+    evidence = evidence_so_far(item)
+    if evidence is None or not evidence.made:
+        return []
+    from pytest_mme.bundles.bundle import Bundle, Ingredient, keep
+
+    settings = item.config.stash[SETTINGS]
+    bundle = Bundle(
+        test=item.nodeid,
+        failure=failure,
+        settings=settings.given(),
+        made=evidence.made,
+        models={name: Ingredient.of(model) for name, model in evidence.all_models().items() if model.archive.is_file()},
+        timeline=evidence.timeline,
+    )
+    try:
+        file = keep(bundle, settings.cache.value)
+    except OSError as error:
+        return [("mme replay", f"it could not be kept: {error}")]
+    found_by_name = settings.cache.source in ("default", "environment")  # which the commands know, too
+    name = file.stem if found_by_name else file
+    commands = (
+        (f"pytest-mme replay {name}", "judges it again, with --run does it again"),
+        (
+            f"pytest-mme bundle {name}",
+            "makes one file of it",
+        ),
+    )
+    return [("mme replay", "\n".join(f"{command}   # {what}" for command, what in commands))]
 
 
 def keep_for_the_page(item: pytest.Item) -> None:

@@ -333,6 +333,11 @@ class Settings:
         settings._check_url()
         return settings
 
+    def given(self) -> dict[str, str]:
+        """What somebody has set, as text, by the options' names."""
+        found = {option.name: getattr(self, option.name) for option in OPTIONS}
+        return {name: str(setting.value) for name, setting in found.items() if setting.source != "default"}
+
     def _check_url(self) -> None:
         """A URL and the runtime that asks it go together."""
         if self.runtime.value == "attach" and self.url.value is None:

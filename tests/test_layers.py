@@ -16,7 +16,7 @@ FLOORS = (
     *("errors", "versions", "answers", "events", "checks", "waiting", "settings"),
     *("libtensorflow", "models", "contract", "serving", "images"),
     *("runtimes", "hosting", "traffic", "faults", "catalogue"),
-    *("report", "run", "marker", "session", "fixtures", "plugin", "conformance", "cli"),
+    *("report", "run", "bundles", "marker", "session", "fixtures", "plugin", "conformance", "cli"),
     "pytest_mme",  # the package itself names what users import, from everywhere
 )
 SERVING_SIDE = ("contract", "serving", "libtensorflow")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, Concatenate, Generic, ParamSpec, overload
 
 from pytest_mme import checks
-from pytest_mme.events import Event
+from pytest_mme.checks.naming import name_of
+from pytest_mme.events import Event, Timeline
 
 P = ParamSpec("P")
 
 
 class _Bound(Generic[P]):
-    """A check that judges its owner's timeline."""
+    """A check that judges its owner's timeline, and leaves a mark there: so it can be made again."""
 
     def __init__(self, check: Callable[Concatenate[Iterable[Event], P], None]) -> None:
         self._check = check
@@ -24,11 +25,57 @@ class _Bound(Generic[P]):
     @overload
     def __get__(self, owner: Checked, kind: type[Any]) -> Callable[P, None]: ...
     def __get__(self, owner: Checked | None, kind: type[Any]) -> Any:
-        return self if owner is None else partial(self._check, owner.timeline)
+        return self if owner is None else _Made(owner, self._check)
+
+
+class _Made:
+    """The method."""
+
+    def __init__(self, owner: Checked, check: Callable[..., None]) -> None:
+        self._owner, self._check = owner, check
+        self.__doc__ = check.__doc__
+
+    def __call__(self, *arguments: Any, **options: Any) -> None:
+        owner, failed = self._owner, None
+        events = owner.timeline
+        at_s = owner.recording.now_s()
+        try:
+            self._check(events, *arguments, **options)
+        except AssertionError as error:
+            failed = str(error)
+            raise
+        finally:
+            said = {
+                "arguments": _plain(arguments),
+                "options": _plain(options),
+                **({"failed": failed} if failed else {}),
+            }
+            owner.recording.record(
+                "mark", source="test", server=owner.name, at_s=at_s, outcome=self._check.__name__, detail=said
+            )
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: models by their names."""
+    if hasattr(value, "name") and isinstance(value.name, str):
+        return name_of(value)
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return list(map(_plain, value))
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return repr(value)
+    return value
 
 
 class Checked:
     """Has a timeline, and the checks bound to it: `endpoint.check_evicted(model)`."""
+
+    name: str
+    recording: Timeline
+    """What its events are recorded on, beside those of others of the same test."""
 
     @property
     def timeline(self) -> Sequence[Event]:

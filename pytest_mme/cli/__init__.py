@@ -9,6 +9,7 @@ from pytest_mme.cli.doctor import examine_archives
 from pytest_mme.cli.fit import fit_archives
 from pytest_mme.cli.image import image_app
 from pytest_mme.cli.optimise import optimise_archive
+from pytest_mme.cli.replay import bundle_failure, replay_bundle
 from pytest_mme.cli.serve import serve_models
 from pytest_mme.cli.sweep import sweep_left
 from pytest_mme.cli.tensorflow import tensorflow_app
@@ -19,6 +20,8 @@ app.command("conformance")(judge_server)
 app.command("doctor")(examine_archives)
 app.command("fit")(fit_archives)
 app.command("optimise")(optimise_archive)
+app.command("bundle")(bundle_failure)
+app.command("replay")(replay_bundle)
 app.command("sweep")(sweep_left)
 app.add_typer(image_app, name="image")
 app.add_typer(tensorflow_app, name="tensorflow")

@@ -177,12 +177,18 @@ class Faults:
 
         Afterwards it is started again, with nothing loaded.
         """
-        began = time.monotonic()
+        began, stopped = time.monotonic(), True
         try:
-            yield self._running.stop(grace_s)
+            try:
+                took_s = self._running.stop(grace_s)
+            except UnavailableError:
+                stopped = False
+                raise
+            yield took_s
         finally:
-            self._running.start_again()
-            self._tell("stopped", seconds=time.monotonic() - began)
+            if stopped:
+                self._running.start_again()
+                self._tell("stopped", seconds=time.monotonic() - began)
 
     @contextlib.contextmanager
     def slowed(self, *, latency_s: float) -> Iterator[None]:

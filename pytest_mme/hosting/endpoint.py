@@ -22,7 +22,7 @@ from pytest_mme.hosting.fetch import S3Folder
 from pytest_mme.hosting.instance import Instance
 from pytest_mme.models.builder import Model
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
-from pytest_mme.runtimes.asking import instance_body, known_answer, prediction
+from pytest_mme.runtimes.asking import instance_body, instance_said, known_answer, prediction
 from pytest_mme.runtimes.base import Running
 
 if TYPE_CHECKING:
@@ -86,7 +86,6 @@ class Endpoint(Checked):
         self.storage = storage
         """Where its archives lie."""
         self.recording = timeline
-        """What its events are recorded on, beside those of others of the same test."""
         self._aws, self._instance, self._spec = aws, instance, spec
 
     @property
@@ -115,10 +114,10 @@ class Endpoint(Checked):
         what a counter is known to have counted, for the recorded right answer.
         """
         body, known = instance_body(x, signature), known_answer(model, x, signature, before)
-        start, outcome, detail = time.monotonic(), "no answer", {}
+        start, outcome, detail = time.monotonic(), "no answer", instance_said(x, signature, before, body)
         try:
             predicted = prediction(self.invoke_raw(model.key, body))
-            outcome, detail = "ok", {**known, "got": predicted} if known else {}
+            outcome, detail = "ok", {**detail, **known, "got": predicted} if known else detail
         except _client_error() as error:
             outcome = error.response["Error"]["Code"]
             raise

@@ -67,7 +67,7 @@ def line(event: Event) -> str:
 def _line(event: Event, widths: Mapping[str, int]) -> str:
     said = "  ".join(str(getattr(event, name) or "-").ljust(width) for name, width in widths.items())
     seconds = "" if event.seconds is None else f"{event.seconds * 1000:.1f} ms"
-    facts = " ".join(f"{name}={value}" for name, value in event.detail.items() if name != "expected")
+    facts = " ".join(f"{name}={value}" for name, value in event.detail.items() if name not in ("expected", "x"))
     return f"{event.at_s:9.3f} s  {said}  {seconds:>11}  {event.server or ''} {facts[:_FACTS]}".rstrip()
 
 

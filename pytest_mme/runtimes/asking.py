@@ -10,11 +10,23 @@ from pytest_mme.errors import ContractError
 from pytest_mme.models.builder import Model
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
 
+_MOST_SAID = 2000  # bytes
+
 
 def instance_body(x: Any, signature: str) -> bytes:
     """The request for the one instance *x*, in TensorFlow Serving's row format."""
     request = {"instances": [x]} | ({} if signature == DEFAULT_SIGNATURE else {"signature_name": signature})
     return json.dumps(request).encode()
+
+
+def instance_said(x: Any, signature: str, before: float | None, body: bytes) -> dict[str, Any]:
+    """What was asked, for an event: so it can be asked again. Nothing where that is large."""
+    if len(body) > _MOST_SAID:
+        return {}
+    options: dict[str, Any] = {} if signature == DEFAULT_SIGNATURE else {"signature": signature}
+    if before is not None:
+        options["before"] = before
+    return {"x": x, **({"asked": options} if options else {})}
 
 
 def prediction(reply: Reply) -> Any:

@@ -17,7 +17,7 @@ from pytest_mme.events import Event, Timeline
 from pytest_mme.models.archive import checksum, extract
 from pytest_mme.models.builder import Model
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
-from pytest_mme.runtimes.asking import instance_body, known_answer, prediction
+from pytest_mme.runtimes.asking import instance_body, instance_said, known_answer, prediction
 from pytest_mme.runtimes.base import Running
 
 
@@ -30,22 +30,17 @@ class Server(Checked):
 
     def __init__(self, running: Running, timeline: Timeline, *, known: Mapping[str, str] | None = None) -> None:
         """*known*: the ids of models that it has loaded already, by their names."""
-        self.running = running
-        self.recording = timeline
-        """What its events are recorded on, beside those of others of the same test."""
+        self.running, self.name, self.recording = running, running.name, timeline
         self._witness = Witness(running.dialect, timeline, server=running.name, source="client")
         self._logged_before = len(running.log())
         self._identifiers = dict(known or {})
+        self.loaded: dict[str, Model] = {}
+        """Every model that was to be loaded, by its name."""
 
     @property
     def client(self) -> ContractClient:
         """The contract's calls, answers returned as they are."""
         return self.running.client
-
-    @property
-    def name(self) -> str:
-        """What its events call it."""
-        return self.running.name
 
     @property
     def timeline(self) -> Sequence[Event]:
@@ -78,6 +73,7 @@ class Server(Checked):
             self._unpack(model, folder)
             self.recording.name_model(identifier, model.name)
             self._identifiers[model.name] = identifier
+            self.loaded[model.name] = model
             said = {"archive": checksum(model.archive)}
             self._call("load", model, lambda: self.client.load(identifier, self.running.place(folder)), said=said)
         except (ArchiveError, ContractError, OSError):
@@ -127,7 +123,8 @@ class Server(Checked):
     def invoke(self, model: Model, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float | None = None) -> Any:
         """What *model* predicts for the one instance *x*."""
         body, known = instance_body(x, signature), known_answer(model, x, signature, before)
-        reply = self._call("invoke", model, lambda: self.client.invoke(self.identifier(model), body), known)
+        said = instance_said(x, signature, before, body)
+        reply = self._call("invoke", model, lambda: self.client.invoke(self.identifier(model), body), known, said)
         return prediction(reply)
 
     def _call(

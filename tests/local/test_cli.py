@@ -61,7 +61,7 @@ def test_it_loads_what_it_finds_and_says_what_it_cannot(models: Path, mme_models
     text = shown.read_text()
     assert "TensorFlow 2." in text
     assert "model-0: ready at http://127.0.0.1:" in text
-    assert re.search(r"^ +\d+\.\d{3} s  server  invoke +model-1 +ok", text, re.MULTILINE)
+    assert re.search(r"^ +\d+\.\d{3} s  server +invoke +model-1 +ok", text, re.MULTILINE)
 
 
 def test_the_limit_holds(models: Path, mme_models: Models) -> None:

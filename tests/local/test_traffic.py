@@ -24,7 +24,7 @@ def test_a_closed_load_on_an_endpoint(mme_endpoint: Endpoints, mme_models: Model
     assert any(one.hit for one in load)
     endpoint.check_answers(at_least=60)
     endpoint.check_concurrent(at_least=2)
-    (mark,) = [event for event in endpoint.timeline if event.kind == "mark"]
+    mark = next(event for event in endpoint.timeline if event.kind == "mark")
     assert mark.outcome == "closed load, zipf of 3, s 1, seed 0"
     assert "60 requests in" in mark.detail["said"]
 

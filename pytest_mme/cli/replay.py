@@ -1,0 +1,163 @@
+"""`pytest-mme bundle` and `pytest-mme replay`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from pytest_mme.bundles import bundle as bundles
+from pytest_mme.bundles.bundle import Bundle
+from pytest_mme.bundles.judging import Verdict, judge
+from pytest_mme.bundles.rerunning import rerun
+from pytest_mme.cli.output import checked, console, explained, show_line
+from pytest_mme.events import Event, Timeline
+from pytest_mme.run import Run
+from pytest_mme.settings import Settings
+
+
+def bundle_failure(
+    name: Annotated[
+        Optional[str],  # noqa: UP045  typer reads annotations
+        typer.Argument(metavar="[NAME]", help="Which failure, as its message says it. Default: the last."),
+    ] = None,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045  typer reads annotations
+        typer.Option(help="The file. Default: NAME.zip, here.", dir_okay=False),
+    ] = None,
+    list_all: Annotated[bool, typer.Option("--list", help="List the failures that are kept, the last 20.")] = False,
+) -> None:
+    """Make one file of a failed test: its timeline, its servers' fields, its models, the settings and the seed.
+
+    The archives of your own models go in; the kit's are rebuilt from their specifications. `pytest-mme replay FILE`
+    needs nothing beside it.
+
+        pytest-mme bundle --list
+
+        pytest-mme bundle test_eviction-1a2b3c --output failure.zip
+    """
+    settings = _settings({})
+    if list_all:
+        for file in bundles.kept(settings.cache.value):
+            show_line(f"{file.stem}  {bundles.age(file)}")
+        return
+    with tempfile.TemporaryDirectory(prefix="pytest-mme-") as folder, checked("NAME"):
+        file = _file(name, settings)
+        found = bundles.read(file, Path(folder))
+        target = output or Path(f"{file.stem}.zip")
+        with explained(), Run(settings) as run:
+            bundles.pack(found, target, run.models)
+    show_line(f"{target}: {found.test}, {len(found.models)} models, {target.stat().st_size / 2**20:.1f} MiB")
+    show_line(f"pytest-mme replay {target}")
+
+
+def replay_bundle(
+    name: Annotated[
+        Optional[str],  # noqa: UP045  typer reads annotations
+        typer.Argument(metavar="[FILE|NAME]", help="A bundle, or a failure that is kept. Default: the last."),
+    ] = None,
+    run_again: Annotated[
+        bool, typer.Option("--run", help="Start its servers, ask and break them as it did, and judge what happens now.")
+    ] = False,
+    runtime: Annotated[
+        Optional[str],  # noqa: UP045  typer reads annotations
+        typer.Option(
+            help="With --run, where: `local`, `docker` or `attach`. Default: as it was, or PYTEST_MME_RUNTIME."
+        ),
+    ] = None,
+    image: Annotated[
+        Optional[str],  # noqa: UP045  typer reads annotations
+        typer.Option(help="With --runtime docker, which image."),
+    ] = None,
+    url: Annotated[
+        Optional[str],  # noqa: UP045  typer reads annotations
+        typer.Option(help="With --runtime attach, which server."),
+    ] = None,
+) -> None:
+    """Judge a failed test again, without a server; or, with --run, do again what it did, on any runtime.
+
+    Every check that the test made of a server or an endpoint is made again, and what it says now is set beside what it
+    said then. Requests come in the recorded order, and at once where they were.
+
+        pytest-mme replay
+
+        pytest-mme replay failure.zip --run --runtime docker --image pytest-mme-server:2.21.0
+
+    Exit status: 0 when all checks pass now, 1 when one fails, 2 when there is no such bundle.
+    """
+    with tempfile.TemporaryDirectory(prefix="pytest-mme-") as folder:
+        with checked("FILE|NAME"):
+            found = bundles.read(_file(name, _settings({})), Path(folder))
+        _say(found)
+        verdicts = _again(found, runtime, image, url) if run_again else list(judge(found))
+    _show(verdicts)
+    raise typer.Exit(1 if any(verdict.now is not None for verdict in verdicts) else 0)
+
+
+def _settings(given: dict[str, str]) -> Settings:
+    environment = {f"PYTEST_MME_{name.upper()}": value for name, value in given.items()}
+    return Settings.resolve(environment={**os.environ, **environment})
+
+
+def _file(name: str | None, settings: Settings) -> Path:
+    """The bundle that somebody names; ValueError where there is none."""
+    kept = bundles.kept(settings.cache.value)
+    if name is None:
+        if not kept:
+            raise ValueError("no failure is kept: give a file, or run a test that fails")
+        return kept[0]
+    if Path(name).is_file():
+        return Path(name)
+    found = [file for file in kept if file.stem == name]
+    if not found:
+        known = ", ".join(file.stem for file in kept[:5]) or "none"
+        raise ValueError(f"there is no file {name} and no failure of that name; kept are: {known}")
+    return found[0]
+
+
+def _say(found: Bundle) -> None:
+    show_line(found.test)
+    show_line(f"  failed: {found.failure}")
+    if found.settings:
+        show_line(f"  settings: {', '.join(f'{name}={value}' for name, value in found.settings.items())}")
+
+
+def _again(found: Bundle, runtime: str | None, image: str | None, url: str | None) -> Sequence[Verdict]:
+    asked = {"runtime": runtime, "image": image, "url": url}
+    was = {
+        name: value
+        for name, value in found.settings.items()
+        if name in ("enforcement", "seed", "runtime", "image", "url")
+    }
+    if runtime is not None:  # another place, with an image or address of its own
+        was = {name: value for name, value in was.items() if name in ("enforcement", "seed")}
+    given = was | {name: value for name, value in asked.items() if value is not None}
+    with explained(), Run(_settings(given)) as run:
+        timeline, left_out = rerun(found, run)
+    for what in dict.fromkeys(left_out):
+        show_line(f"  left out: {what}")
+    return list(judge(found, lambda server, _: _events(timeline, server)))
+
+
+def _events(timeline: Timeline, server: str) -> Sequence[Event]:
+    return timeline.of(server)
+
+
+def _show(verdicts: Iterable[Verdict]) -> None:
+    table = Table("check", "then", "now", box=None, padding=(0, 2, 0, 0))
+    for verdict in verdicts:
+        table.add_row(f"{verdict.server}.{verdict.check}", *map(_told, (verdict.then, verdict.now)))
+    if table.row_count:
+        console.print(table)
+    else:
+        show_line("the test made no check of a server or an endpoint: there is nothing to judge")
+
+
+def _told(failed: str | None) -> Text:
+    return Text("passed", "green") if failed is None else Text(failed, "red")

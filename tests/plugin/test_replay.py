@@ -1,0 +1,80 @@
+"""A test that failed, judged again and done again from the command line."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FAILING = """
+    def test_failing(mme_endpoint, mme_server, mme_models, mme_faults):
+        models = mme_models.fleet(3, weights_mib=30)
+        endpoint = mme_endpoint(models, name="ranking", fits=2)
+        for model in (*models, models[0]):
+            endpoint.invoke(model, [1.0])
+        with mme_faults(endpoint).slowed(latency_s=0.01):
+            endpoint.invoke(models[0], [1.0])
+        endpoint.check_lru()
+        server = mme_server()
+        server.load(models[0])
+        server.invoke(models[0], [2.0])
+        server.check_answers()
+        endpoint.check_capacity(3)
+"""
+
+
+def command(folder: Path, *arguments: str, cache: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "200", **({"PYTEST_MME_CACHE": str(cache)} if cache else {})}
+    order = [sys.executable, "-m", "pytest_mme.cli", *arguments]
+    return subprocess.run(order, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_failure_is_judged_and_done_again_from_one_file(
+    inner: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_MME_CACHE", str(tmp_path / "cache"))
+    inner.makepyfile(FAILING)
+    result = inner.runpytest_subprocess("-n", "1")
+    result.assert_outcomes(failed=1)
+    told = re.search(r"^pytest-mme bundle (test_failing-\w+) ", result.stdout.str(), re.MULTILINE)
+    assert told is not None
+    assert told[1] in command(inner.path, "bundle", "--list").stdout
+
+    packed = command(inner.path, "bundle", told[1], "--output", "failure.zip")
+    assert packed.stdout.splitlines()[1] == "pytest-mme replay failure.zip"
+    judged = command(inner.path, "replay", "failure.zip", cache=tmp_path / "empty")
+    assert judged.returncode == 1
+    assert re.search(r"ranking.check_lru\(\) +passed +passed", judged.stdout)
+    assert re.search(r"server-1.check_answers\(\) +passed +passed", judged.stdout)
+    assert re.search(r"ranking.check_capacity\(3\) +2 models .* not 3.* +2 models .* not 3", judged.stdout)
+    again = command(inner.path, "replay", "failure.zip", "--run", cache=tmp_path / "empty")
+    assert again.returncode == 1, again.stderr
+    assert re.search(r"ranking.check_lru\(\) +passed +passed", again.stdout)
+    assert re.search(r"server-1.check_answers\(\) +passed +passed", again.stdout)
+    assert re.search(r"ranking.check_capacity\(3\) +2 models .* not 3.* +2 models .* not 3", again.stdout)
+
+
+def test_a_cache_that_only_pytest_knows_is_told_with_the_name(inner: pytest.Pytester, tmp_path: Path) -> None:
+    inner.makepyfile("def test_failing(mme_server): mme_server().check_evicted('a')")
+    result = inner.runpytest_subprocess(f"--mme-cache={tmp_path}/cache")
+    result.stdout.fnmatch_lines([f"pytest-mme replay {tmp_path}/cache/failures/test_failing-*.json *"])
+
+
+def test_a_test_without_a_server_keeps_nothing(inner: pytest.Pytester) -> None:
+    inner.makepyfile("def test_failing(mme_models): assert False")
+    assert "mme replay" not in inner.runpytest_subprocess().stdout.str()
+
+
+def test_nothing_to_replay(tmp_path: Path) -> None:
+    nothing = command(tmp_path, "replay", cache=tmp_path / "cache")
+    assert nothing.returncode == 2
+    assert "no failure is kept" in " ".join(nothing.stderr.replace("│", "").split())
+    (tmp_path / "other.zip").write_text("x")
+    other = command(tmp_path, "replay", "other.zip", cache=tmp_path / "cache")
+    assert other.returncode == 2
+    unknown = command(tmp_path, "bundle", "test_unknown", cache=tmp_path / "cache")
+    assert "no failure of that name" in " ".join(unknown.stderr.replace("│", "").split())

@@ -1,0 +1,148 @@
+"""Bundles as files, and their checks made again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_mme.bundles import bundle as bundles
+from pytest_mme.bundles.bundle import Bundle, Ingredient, made
+from pytest_mme.bundles.judging import judge
+from pytest_mme.checks.bound import Checked
+from pytest_mme.errors import ArchiveError
+from pytest_mme.events import Event, Timeline
+from pytest_mme.models.builder import Models
+from pytest_mme.models.store import Store
+
+
+class Endpoint(Checked):
+    """Has a timeline, and nothing else."""
+
+    def __init__(self) -> None:
+        self.name, self.recording = "ranking", Timeline()
+
+    @property
+    def timeline(self) -> tuple[Event, ...]:
+        return self.recording.of(self.name)
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Models:
+    return Models(Store(tmp_path / "models"))
+
+
+def bundle(timeline: Timeline | None = None, **fields: Any) -> Bundle:
+    given: dict[str, Any] = {
+        "test": "test_it.py::test_it[a/b]",
+        "failure": "no",
+        "settings": {},
+        "made": [],
+        "models": {},
+    }
+    return Bundle(timeline=timeline or Timeline(), **given | fields)
+
+
+def judged_endpoint() -> Endpoint:
+    endpoint = Endpoint()
+    endpoint.recording.record("load", source="hosting", server="ranking", model="a")
+    endpoint.check_resident("a")
+    with pytest.raises(AssertionError, match="b is not resident"):
+        endpoint.check_resident("a", "b")
+    endpoint.recording.record("unload", source="hosting", server="ranking", model="a")
+    return endpoint
+
+
+def test_each_check_is_judged_by_what_was_there_when_it_was_made() -> None:
+    first, second = judge(bundle(judged_endpoint().recording))
+    assert (first.check, first.then, first.now) == ("check_resident('a')", None, None)
+    assert (second.check, second.server) == ("check_resident('a', 'b')", "ranking")
+    assert second.then == second.now == "b is not resident (b: never loaded); resident: a"
+
+
+def test_each_check_is_judged_by_what_happened_since() -> None:
+    first, second = judge(bundle(judged_endpoint().recording), lambda _server, _at_s: [])
+    assert first.now == second.now == "no load was recorded, so nothing can be said about what is resident"
+
+
+def test_options_and_models_are_kept_and_soft_ones_are_judged_hard() -> None:
+    endpoint = judged_endpoint()
+    endpoint.recording.record("invoke", source="test", server="ranking", model="a")
+    endpoint.check_evictions(at_most=1)
+    verdict = list(judge(bundle(endpoint.recording)))[-1]
+    assert (verdict.check, verdict.now) == ("check_evictions(at_most=1)", None)
+
+
+def test_a_bundle_as_a_document() -> None:
+    one = bundle(judged_endpoint().recording, settings={"seed": "7"})
+    again = Bundle.from_json(one.to_json())
+    assert again.to_json() == one.to_json()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"test": 1}', "null", "\x00"])
+def test_what_is_no_bundle(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  JSON's own words, or ours
+        Bundle.from_json(text)
+
+
+def test_the_last_twenty_are_kept(tmp_path: Path) -> None:
+    files = [bundles.keep(bundle(), tmp_path) for _ in range(25)]
+    for age, file in enumerate(reversed(files)):
+        if file.exists():
+            os.utime(file, (1e9 - age, 1e9 - age))
+    last = bundles.keep(bundle(), tmp_path)
+    kept = bundles.kept(tmp_path)
+    assert len(kept) == 20
+    assert kept[0] == last
+    assert last.stem.startswith("test_it-a-b-")
+
+
+def test_fields_that_json_cannot_say_are_named(tmp_path: Path) -> None:
+    one = made(
+        "endpoint", "e", {"eviction": min, "code": tmp_path, "fits": 2, "tf": None, "op_libraries": (tmp_path,)}, []
+    )
+    assert one.left_out == ["eviction"]
+    assert one.fields == {"code": str(tmp_path), "fits": 2, "op_libraries": [str(tmp_path)]}
+
+
+def test_a_file_needs_nothing_beside_it(tmp_path: Path, models: Models) -> None:
+    ours = models.linear("ours", weights_mib=1)
+    theirs = models.archive(models.linear("other").archive, name="theirs")
+    one = bundle(models={model.name: Ingredient.of(model) for model in (ours, theirs)})
+    bundles.pack(one, tmp_path / "bundle.zip", models)
+    assert (tmp_path / "bundle.zip").stat().st_size < 100_000
+    (tmp_path / "elsewhere").mkdir()
+    read = bundles.read(tmp_path / "bundle.zip", tmp_path / "elsewhere")
+    empty = Models(Store(tmp_path / "another" / "models"))
+    again = {name: ingredient.model(name, empty) for name, ingredient in read.models.items()}
+    assert again["ours"].spec == ours.spec
+    assert again["ours"].archive.read_bytes() == ours.archive.read_bytes()
+    assert again["theirs"].archive.read_bytes() == theirs.archive.read_bytes()
+    assert again["ours"].answer([1.0]) == ours.answer([1.0])
+
+
+def test_a_model_that_was_changed_after_it_was_built_is_packed(tmp_path: Path, models: Models) -> None:
+    forged = models.forge(models.linear("forged"), "unknown-op")
+    bundles.pack(bundle(models={"forged": Ingredient.of(forged)}), tmp_path / "bundle.zip", models)
+    read = bundles.read(tmp_path / "bundle.zip", tmp_path)
+    assert read.models["forged"].model("forged", models).archive.read_bytes() == forged.archive.read_bytes()
+
+
+def test_an_archive_that_is_gone(tmp_path: Path, models: Models) -> None:
+    archive = tmp_path / "theirs.tar.gz"
+    archive.write_bytes(models.linear().archive.read_bytes())
+    ingredient = Ingredient.of(models.archive(archive, name="theirs"))
+    archive.unlink()
+    with pytest.raises(ArchiveError, match="it is not there any more"):
+        ingredient.model("theirs", models)
+
+
+def test_another_zip_is_no_bundle(tmp_path: Path) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as packed:
+        packed.writestr("a.txt", "")
+    with pytest.raises(ValueError, match=r"no bundle: \['a.txt'\]"):
+        bundles.read(tmp_path / "other.zip", tmp_path)
