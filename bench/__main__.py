@@ -7,7 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 
-from bench import claims, http_fronts, images, invoking, loading, output, rest_bodies, through_boto3, unused_plugin
+from bench import (
+    claims,
+    evidence,
+    http_fronts,
+    images,
+    invoking,
+    loading,
+    output,
+    rest_bodies,
+    through_boto3,
+    unused_plugin,
+)
 from bench import versions as tensorflow_versions
 from bench.claims import Row
 from bench.facts import Machine
@@ -26,6 +37,7 @@ TABLES: Mapping[str, tuple[Sequence[str], Callable[[Say], output.Lines]]] = {
     "http_fronts": (http_fronts.COLUMNS, http_fronts.http_fronts),
     "images": (images.COLUMNS, images.images),
     "versions": (claims.COLUMNS, tensorflow_versions.versions),
+    "evidence": (claims.COLUMNS, evidence.evidence),
     "rest_bodies": (rest_bodies.COLUMNS, rest_bodies.rest_bodies),
 }
 _WIDTH = 150  # where the output is no terminal
