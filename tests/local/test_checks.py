@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
 
 import pytest
 from botocore.exceptions import ClientError
@@ -235,3 +238,65 @@ def test_a_kill_in_the_middle_of_a_stop_loses_requests(
             asked.result()
     with pytest.raises(AssertionError, match=r"^1 of 1 request under way were lost: model "):
         server.check_drained()
+
+
+def test_clients_that_load_whatever_they_miss_load_twice(mme_server: Servers, mme_models: Models) -> None:
+    server, model = mme_server(), mme_models.linear(weights_mib=20)
+    together = Barrier(2)
+
+    def ask_or_load() -> None:
+        with contextlib.suppress(KeyError):  # nobody has loaded it yet
+            server.invoke(model, [1.0])
+        together.wait()
+        server.load(model)
+        server.invoke(model, [1.0])
+
+    with ThreadPoolExecutor(2) as pool:
+        for asked in [pool.submit(ask_or_load) for _ in range(2)]:
+            asked.result()
+    with pytest.raises(AssertionError, match=r"^model: 2 loads \(at .* s\) for \d requests that came together$"):
+        server.check_loads_once(model)
+
+
+def test_the_least_frequently_used_goes(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    a, b, c = mme_models.fleet(3, weights_mib=40)
+    right, wrong = (mme_endpoint([a, b, c], fits=2, eviction=policy) for policy in ("lfu", "fifo"))
+    for endpoint in (right, wrong):
+        ask_in_turn(endpoint, [a, a, b, c])
+    right.check_lfu()
+    with pytest.raises(AssertionError, match=r"model-0 went, and the least frequently used was model-1$"):
+        wrong.check_lfu()
+
+
+MIXED_UP = """
+import json, os, pathlib
+ANSWERS = json.loads(pathlib.Path(__file__).with_name("answers.json").read_text())
+def inference_handler(data, model_name):
+    return {"predictions": [ANSWERS[0]]}
+"""
+
+
+def test_a_handler_that_asks_the_wrong_model(
+    mme_handler: Callable[..., Server], mme_models: Models, tmp_path: Path
+) -> None:
+    models = mme_models.fleet(2)
+    answers = [{"identity": model.answer([1.0]).identity, "y": model.answer([1.0]).value} for model in models]
+    (tmp_path / "answers.json").write_text(json.dumps(answers))
+    (tmp_path / "handler.py").write_text(MIXED_UP)
+    server = mme_handler(tmp_path / "handler.py", models)
+    for model in models:
+        server.invoke(model, [1.0])
+    with pytest.raises(AssertionError, match=r"1 of 2 answers are wrong:\n.* model-1 answered .*that is model-0/1"):
+        server.check_answers()
+
+
+def test_who_stays_and_who_goes(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    a, b, c = mme_models.fleet(3, weights_mib=40)
+    endpoint = mme_endpoint([a, b, c], fits=2)
+    ask_in_turn(endpoint, [a, b, c])
+    endpoint.check_evicted(a)
+    endpoint.check_resident(b, c)
+    with pytest.raises(AssertionError, match=r"^model-1 was not evicted; evictions: model-0 at .* s for model-2$"):
+        endpoint.check_evicted(b)
+    with pytest.raises(AssertionError, match=r"^model-0 is not resident \(model-0: unload at .* s\)"):
+        endpoint.check_resident(a)
