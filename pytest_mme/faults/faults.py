@@ -16,7 +16,7 @@ from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import UnavailableError
 from pytest_mme.events import Timeline
-from pytest_mme.faults import chaos, storage
+from pytest_mme.faults import chaos, memory, storage
 from pytest_mme.faults.armed import Armed, Around, Unwell
 from pytest_mme.faults.chaos import Schedule, Strike
 from pytest_mme.faults.relay import Connection, Relay
@@ -26,10 +26,6 @@ from pytest_mme.runtimes.base import STOP_S, Running
 
 _LOG = logging.getLogger("pytest_mme")
 _MIB = 1024 * 1024
-_LEFT_MIB = 512
-"""More than a process may share with others and be held for, when the kernel chooses (TensorFlow's libraries: 0.3 GiB)."""
-_PINGS = 3
-"""So many answers after a request was sent the server has read that, too."""
 
 
 def _connect(client: ContractClient) -> Awaitable[Connection]:
@@ -92,25 +88,11 @@ class Faults:
         present use is what a version 1 cgroup refuses (Linux, cgroup-v1/memory.rst).
         """
         began = time.monotonic()
-        with self._limited(leave_mib) as limit:
+        with memory.limited(self._running, leave_mib) as limit:
             try:
                 yield limit / _MIB
             finally:
                 self._tell("squeezed", seconds=time.monotonic() - began, limit_bytes=limit)
-
-    @contextlib.contextmanager
-    def _limited(self, leave_mib: float, *, at_most: bool = True) -> Iterator[int]:
-        """With *leave_mib* left, or, *at_most*, as little as there was."""
-        limit = self._running.used_bytes() + int(leave_mib * _MIB)
-        before = self._running.limit_memory(limit)
-        try:
-            if at_most and 0 < before < limit:
-                self._running.limit_memory(before)
-                limit = before
-            yield limit
-        finally:
-            with contextlib.suppress(UnavailableError):  # it has ended meanwhile
-                self._running.limit_memory(before)
 
     @contextlib.contextmanager
     def out_of_memory(self, model: Model, *, at: Literal["load", "predict"]) -> Iterator[None]:
@@ -121,55 +103,19 @@ class Faults:
         """
         if at not in ("load", "predict"):
             raise ValueError(f"at={at!r}: memory runs out at 'load' or at 'predict'")
-        began, one_at_a_time = time.monotonic(), threading.Lock()
-
-        @contextlib.contextmanager
-        def alone(identifier: str) -> Iterator[Callable[[], object]]:
-            with one_at_a_time:
-                if at == "load":
-                    with self._limited(1):
-                        yield bool
-                else:
-                    with self._exhausted(identifier) as sent:
-                        yield sent
+        began = time.monotonic()
+        alone = memory.OneAtATime(self._running, memory.short if at == "load" else memory.exhausted)
 
         def around(identifier: str) -> Around | None:
             return alone(identifier) if self._victim.recording.named_in(identifier) == model.name else None
 
-        with self._limited(_LEFT_MIB):  # where that is not possible, it is said now
+        with memory.short(self._running, model.name):  # where that is not possible, it is said now
             pass
         try:
             with self._detour(Armed(self._onward(), "load" if at == "load" else "invoke", around)):
                 yield
         finally:
             self._tell(f"out of memory at {at}", model, seconds=time.monotonic() - began)
-
-    @contextlib.contextmanager
-    def _exhausted(self, identifier: str) -> Iterator[Callable[[], object]]:
-        """Memory runs out once a model's process, which is held back until then, has the request that was sent."""
-        sent = threading.Event()
-        try:
-            self._running.signal(identifier, "STOP")
-        except UnavailableError:  # it has died of the request before, and is not there yet again
-            yield sent.set
-            return
-        with self._limited(_LEFT_MIB, at_most=False), ThreadPoolExecutor(1, "exhaust") as pool:
-            killed = pool.submit(self._exhaust, identifier, sent)
-            try:
-                yield sent.set
-            finally:
-                sent.set()
-            killed.result()
-
-    def _exhaust(self, identifier: str, sent: threading.Event) -> None:
-        sent.wait()
-        for _ in range(_PINGS):
-            self._running.direct.ping()
-        try:
-            self._running.exhaust_memory(identifier, 2 * _LEFT_MIB)
-        finally:
-            with contextlib.suppress(UnavailableError):  # as it should be: it is dead
-                self._running.signal(identifier, "CONT")
 
     @contextlib.contextmanager
     def stopped(self, *, grace_s: float = STOP_S) -> Iterator[float]:
