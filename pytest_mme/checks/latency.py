@@ -45,15 +45,19 @@ def check_fair(
     hog: Named | str,
     max_ratio: float,
     of: Iterable[Named | str] = (),
+    max_threads: int | None = None,
     soft: bool = False,
 ) -> None:
     """Fail if requests to others, or *of* these, took more than *max_ratio* times as long while *hog* had requests.
 
     At the median, against the same models' requests while it had none; ten of each at least, without those that waited
-    for their own model's load. None may fail while *hog* has requests.
+    for their own model's load. None may fail while *hog* has requests. *max_threads*: so many threads, and no more, may
+    the processes of a server's models have together, as the kit's own server counts them after each load and unload.
     """
     with softly(soft):
         events, hogging = list(events), name_of(hog)
+        if max_threads is not None:
+            _few_threads(events, max_threads)
         spans = [(event.began_s, event.at_s) for event in requests(events, [hogging])]
         if not spans:
             raise AssertionError(f"no request to {hogging} was recorded: nothing can be said of others meanwhile")
@@ -61,6 +65,18 @@ def check_fair(
             {event.model for event in requests(events) if event.model not in (None, hogging)}
         )
         _compare(events, others, spans, f"while {hogging} had requests", max_ratio, median, "the median")
+
+
+def _few_threads(events: Sequence[Event], most: int) -> None:
+    samples = [event for event in events if event.kind == "sample" and "threads" in event.detail]
+    if not samples:
+        raise AssertionError("no sample tells of threads: only the kit's own server counts them, where it has a limit")
+    worst = max(samples, key=lambda event: int(event.detail["threads"]))
+    if worst.detail["threads"] > most:
+        raise AssertionError(
+            f"at {worst.at_s:.2f} s the {worst.detail.get('resident')} models of {worst.server} had "
+            f"{worst.detail['threads']} threads; at most {most} may be"
+        )
 
 
 def _compare(

@@ -43,11 +43,13 @@ def _judge(marks: Sequence[int]) -> None:
 
 def _marks(events: Sequence[Event]) -> list[int]:
     """The most that was seen in use before each unload ended, in bytes; where it stays as it is, nothing new is seen."""
-    samples = [event for event in events if event.kind == "sample" and "used_bytes" in event.detail]
-    began_s, before, marks = 0.0, list[int](), list[int]()
-    for unload in moves(events, "unload"):
-        seen = before + [event.detail["used_bytes"] for event in samples if began_s < event.at_s <= unload.at_s]
-        if seen and unload.outcome == "ok":
-            marks.append(max(seen))
-            began_s, before = unload.at_s, seen[-1:]
+    ends = {id(unload) for unload in moves(events, "unload") if unload.outcome == "ok"}
+    last, most, marks = None, None, list[int]()
+    for event in sorted(events, key=lambda event: event.at_s):
+        if event.kind == "sample" and "used_bytes" in event.detail:
+            last = event.detail["used_bytes"]
+            most = last if most is None else max(most, last)
+        elif id(event) in ends and most is not None:
+            marks.append(most)
+            most = last
     return marks

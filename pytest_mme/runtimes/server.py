@@ -34,6 +34,7 @@ class Server(Checked):
         self._witness = Witness(running.dialect, timeline, server=running.name, source="client")
         self._logged_before = len(running.log())
         self._identifiers = dict(known or {})
+        self._answering = set(self._identifiers)
         self.loaded: dict[str, Model] = {}
         """Every model that was to be loaded, by its name."""
 
@@ -72,13 +73,16 @@ class Server(Checked):
         try:
             self._unpack(model, folder)
             self.recording.name_model(identifier, model.name)
-            self._identifiers[model.name] = identifier
+            if model.name not in self._answering:
+                self._identifiers[model.name] = identifier
             self.loaded[model.name] = model
             said = {"archive": checksum(model.archive)}
             self._call("load", model, lambda: self.client.load(identifier, self.running.place(folder)), said=said)
         except (ArchiveError, ContractError, OSError):
             shutil.rmtree(folder.parent, ignore_errors=True)
             raise
+        self._identifiers[model.name] = identifier
+        self._answering.add(model.name)
         return identifier
 
     def _unpack(self, model: Model, folder: Path) -> None:
@@ -119,6 +123,7 @@ class Server(Checked):
     def unload(self, model: Model) -> None:
         """`DELETE /models/ID`: when it returns, the model's memory is free."""
         self._call("unload", model, lambda: self.client.unload(self.identifier(model)))
+        self._answering.discard(model.name)
 
     def invoke(self, model: Model, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float | None = None) -> Any:
         """What *model* predicts for the one instance *x*."""
@@ -160,7 +165,10 @@ class Server(Checked):
         return reply
 
     def identifier(self, model: Model) -> str:
-        """The id that *model* was last loaded under; KeyError when it never was."""
+        """The id that *model* was last loaded under; KeyError when it never was.
+
+        While it is loaded once more, requests go to what answers already.
+        """
         try:
             return self._identifiers[model.name]
         except KeyError:

@@ -23,7 +23,7 @@ class NamedModels:
     def __init__(
         self, config: ServingConfig, processes: Processes, limit: Enforcement, emit: Callable[..., None]
     ) -> None:
-        self._limit, self._emit = limit, emit
+        self._processes, self._limit, self._emit = processes, limit, emit
         self._table = {name: Resident(name, name, State.READY) for name in config.named}
         assert config.inference is not None
         self._handler = UniversalHandler(config, Path(config.inference), processes, emit, limit)
@@ -85,7 +85,8 @@ class NamedModels:
     async def _sample(self) -> None:
         while True:
             await asyncio.sleep(_SAMPLE_EVERY_S)
-            self._emit("sample", detail={**await self.memory(), "resident": len(self._table)})
+            more = {"threads": self._processes.threads(), "resident": len(self._table)}
+            self._emit("sample", detail={**await self.memory(), **more})
 
     async def drain(self) -> None:
         """End the process."""

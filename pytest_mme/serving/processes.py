@@ -13,6 +13,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pytest_mme.serving.channel import FrontEnd
@@ -158,6 +159,10 @@ class Processes:
         """The living processes that the memory limit is meant for."""
         return [pid for pid, child in list(self.children.items()) if child.limited]
 
+    def threads(self) -> int:
+        """How many threads the living processes have together."""
+        return sum(map(_threads_of, list(self.children)))
+
     async def close(self) -> None:
         """End the zygote, which kills and reaps its children first. Closing twice is fine."""
         for child in self.children.values():
@@ -216,3 +221,11 @@ class Processes:
             asyncio.get_running_loop().remove_reader(self._control)
             asyncio.get_running_loop().remove_writer(self._control)
             self._control.close()
+
+
+def _threads_of(pid: int) -> int:
+    """0 when it is gone."""
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+    except OSError:
+        return 0

@@ -34,7 +34,7 @@ class Residents:
     def __init__(
         self, config: ServingConfig, processes: Processes, budget: Budget, emit: Emit, gpu: Gpu | None = None
     ) -> None:
-        self._config, self._budget, self._emit, self._gpu = config, budget, emit, gpu
+        self._config, self._processes, self._budget, self._emit, self._gpu = config, processes, budget, emit, gpu
         self._table: dict[str, Resident] = {}
         self._ends: dict[str, End] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -246,7 +246,8 @@ class Residents:
         task.add_done_callback(self._tasks.discard)
 
     async def _emit_sample(self) -> None:
-        self._emit("sample", detail={**await self.memory(), "resident": len(self.ready())})
+        more = {"threads": self._processes.threads(), "resident": len(self.ready())}
+        self._emit("sample", detail={**await self.memory(), **more})
 
     async def drain(self) -> None:
         """Take no new requests, and unload everything at once, within the grace that the platform gives."""

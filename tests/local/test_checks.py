@@ -168,6 +168,23 @@ def test_one_that_uses_all_cores_is_not_fair(mme_server: Servers, mme_models: Mo
         server.check_fair(hog=hog, max_ratio=0.001)
 
 
+def threads_told(server: Server) -> list[int]:
+    return [event.detail["threads"] for event in server.timeline if event.kind == "sample"]
+
+
+def test_each_model_brings_threads_of_its_own(mme_server: Servers, mme_models: Models) -> None:
+    hog, *small = mme_models.fleet(3)
+    server = mme_server(memory_mib=500, cpus=1)
+    server.load(hog)
+    (alone,) = wait_for(lambda: threads_told(server), what="a sample", timeout_s=20)
+    for model in small:
+        server.load(model)
+    for model in [*small * 10, hog, *small * 10]:
+        server.invoke(model, [1.0])
+    with pytest.raises(AssertionError, match=rf"^at .* s the 3 models of {server.name} had {3 * alone} threads; at "):
+        server.check_fair(hog=hog, max_ratio=1000, max_threads=2 * alone)
+
+
 def test_loads_of_others_stall_nobody(mme_server: Servers, mme_models: Models, mme_traffic: Traffics) -> None:
     steady, *others = mme_models.fleet(6)
     server = mme_server()

@@ -70,6 +70,17 @@ def test_a_load_that_meets_an_unload_begins_when_that_is_done(
     assert not first.is_running()
 
 
+def test_what_is_loaded_once_more_answers_meanwhile(
+    mme_server: Servers, mme_models: Models, pool: ThreadPoolExecutor
+) -> None:
+    server, model = mme_server(), mme_models.linear(weights_mib=100)
+    first = server.load(model)
+    once_more = pool.submit(server.load, model)
+    while not once_more.done():
+        assert server.invoke(model, [1.0]) == model.answer([1.0])
+    assert server.identifier(model) == once_more.result() != first
+
+
 def test_an_unload_that_meets_a_load_comes_after_it(
     mme_server: Servers, folder: Path, pool: ThreadPoolExecutor
 ) -> None:

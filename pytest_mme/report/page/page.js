@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const COLOURS = {download: "#7f7f7f", load: "#ff9d2e", resident: "#6aa9e9", invoke: "#1f6fc4", failed: "#d62728", evict: "#9467bd", crash: "#d62728", "no room": "#b5651d", fault: "#d62728", mark: "#7f7f7f"};
-const MOST_ROWS = 1000, PIXELS = 600, MOST_LINES = 12;
+const MOST_ROWS = 1000, SPANS = 400, MARKS = 100, MOST_LINES = 12;
 let chosen = Math.max(0, data.tests.findIndex((test) => test.outcome === "failed" || test.outcome === "error"));
 
 function style(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
@@ -19,16 +19,15 @@ function layout(more) {
 
 function draw(id, traces, more) {
   const element = byId(id);
-  if (!window.Plotly) return;  // its script comes after this one
   if (!traces.length) { Plotly.purge(element); element.followed = false; element.textContent = "nothing was recorded"; return; }
   if (!element.classList.contains("js-plotly-plot")) element.textContent = "";
   Plotly.react(element, traces, layout(more), {responsive: true, displaylogo: false});
   if (id === "lanes" && !element.followed) { element.on("plotly_relayout", followZoom); element.followed = true; }
 }
 
-// What lies between two moments, as it can be told apart there: closer spans of a lane are one. Zooming in draws anew.
-function merged(found, from, to) {
-  const least = (to - from) / PIXELS, last = new Map(), drawn = [];
+// What lies between two moments, as it can be told apart there: of a lane at most so many. Zooming in draws anew.
+function merged(found, from, to, most) {
+  const least = (to - from) / most, last = new Map(), drawn = [];
   for (const [began, ended, model, told] of found) {
     if (ended < from || began > to) continue;
     const before = last.get(model);
@@ -63,12 +62,13 @@ function drawLanes(test, from = 0, to = test.seconds) {
   const traces = [];
   for (const [kind, width, shift] of [["resident", 18, 0], ["download", 10, 0.25], ["load", 10, 0.25], ["no room", 10, 0.25], ["invoke", 6, -0.1], ["failed", 6, -0.25]]) {
     const found = test.spans[kind].map(([began, ended, model, told]) => [began, ended, test.models[model], told]).filter((one) => place.has(one[2]));
-    if (found.length) traces.push(spans(kind, merged(found, from, to), place, width, shift));
+    if (found.length) traces.push(spans(kind, merged(found, from, to, SPANS), place, width, shift));
   }
   for (const [kind, symbol] of [["evict", "triangle-down"], ["crash", "x"]]) {
-    const found = test.marks[kind].filter((one) => place.has(test.models[one[1]]));
-    if (found.length) traces.push({type: "scatter", mode: "markers", name: kind, x: found.map((one) => one[0]), y: found.map((one) => lanes.indexOf(test.models[one[1]])),
-      text: found.map((one) => one[2]), hovertemplate: "%{text}<extra></extra>", marker: {symbol, size: 11, color: COLOURS[kind], line: {width: 1, color: style("--paper")}}});
+    const all = test.marks[kind].map(([at, model, told]) => [at, at, test.models[model], told]).filter((one) => place.has(one[2]));
+    const found = merged(all, from, to, MARKS);
+    if (found.length) traces.push({type: "scatter", mode: "markers", name: kind, x: found.map((one) => one[0]), y: found.map((one) => place.get(one[2])),
+      text: found.map((one) => (one[4] > 1 ? `${one[4]} times ${one[3]}; zoom in to tell them apart` : one[3])), hovertemplate: "%{text}<extra></extra>", marker: {symbol, size: 11, color: COLOURS[kind], line: {width: 1, color: style("--paper")}}});
   }
   const shapes = test.whole.map(([began, ended, told]) => ({type: "rect", x0: began, x1: ended, y0: 0, y1: 1, yref: "paper", fillcolor: wholeColour(told), opacity: told.startsWith("mark") ? 0.08 : 0.18, line: {width: began === ended ? 2 : 0, color: wholeColour(told)}, label: {text: told, textposition: "top left", font: {size: 10}}}));
   draw("lanes", traces, {height: 110 + 44 * lanes.length, shapes, xaxis: {range: [from, to]},
@@ -121,8 +121,11 @@ function show() {
   if (!test) return;
   byId("test").value = String(chosen);
   for (const row of byId("tests").tBodies[0].rows) row.setAttribute("aria-current", String(Number(row.dataset.test) === chosen));
-  drawLanes(test); drawMemory(test); drawLatencies(test); fillEvidence(test); fillEvents(test);
+  fillEvidence(test); fillEvents(test);
+  if (window.Plotly) drawCharts(test);  // its script comes after this one
 }
+
+function drawCharts(test) { drawLanes(test); drawMemory(test); drawLatencies(test); }
 
 // Plotly tells of every zoom, and of what we draw ourselves, too.
 function followZoom(change) {
@@ -169,6 +172,6 @@ after("usableMs");
 
 // Called when Plotly is there.
 function drawFirst() {
-  show();
+  if (data.tests[chosen]) drawCharts(data.tests[chosen]);
   after("drawnMs");
 }

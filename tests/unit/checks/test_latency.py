@@ -16,6 +16,10 @@ def move(kind: Kind, at_s: float, model: str = "b", seconds: float | None = None
     return Event(kind=kind, source="hosting", at_s=at_s, seconds=seconds, model=model)
 
 
+def sample(at_s: float, **detail: int) -> Event:
+    return Event(kind="sample", source="server", server="s", at_s=at_s, detail=detail)
+
+
 QUIET = [request(number, 0.1) for number in range(20)]
 LOAD = move("load", 110.0, seconds=10.0)
 
@@ -89,6 +93,16 @@ def test_fair() -> None:
         check_fair([*QUIET, *HOG, *meanwhile(0.3)], hog="hog", max_ratio=2)
     with pytest.raises(AssertionError, match=r"^no request to hog was recorded"):
         check_fair(QUIET, hog="hog", max_ratio=2)
+
+
+def test_fair_within_so_many_threads() -> None:
+    told = [sample(10.0, threads=40, resident=2), sample(20.0, threads=300, resident=9), sample(30.0)]
+    events = [*QUIET, *HOG, *meanwhile(0.1), *told]
+    check_fair(events, hog="hog", max_ratio=2, max_threads=300)
+    with pytest.raises(AssertionError, match=r"^at 20.00 s the 9 models of s had 300 threads; at most 299 may be$"):
+        check_fair(events, hog="hog", max_ratio=2, max_threads=299)
+    with pytest.raises(AssertionError, match=r"^no sample tells of threads: only the kit's own server counts them"):
+        check_fair([*events[:-3], events[-1]], hog="hog", max_ratio=2, max_threads=299)
 
 
 def test_fair_to_those_that_are_named() -> None:
