@@ -69,8 +69,15 @@ class Evidence:
         if report.failed:
             self.outcome = "failed" if report.when == "call" else "error"
             self.sections = [("failure", report.longreprtext), *report.sections]
+        elif report.skipped and hasattr(report, "wasxfail"):
+            self.outcome = "xfailed"
+            self.sections = [("failure, as expected", report.longreprtext)]
         elif report.skipped:
-            self.outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
+            self.outcome = "skipped"
+
+    def is_worth_a_look(self) -> bool:
+        """Whether there is something to see: of a server, or of one that did not even start."""
+        return bool(self.servers) or self.outcome in ("failed", "error", "xfailed")
 
 
 def evidence_of(item: pytest.Item) -> Evidence:
@@ -197,7 +204,7 @@ def keep_failure(item: pytest.Item, failure: str) -> list[tuple[str, str]]:
 def keep_for_the_page(item: pytest.Item) -> None:
     """Let the page of the run tell of this test, where one is asked for."""
     evidence = evidence_so_far(item)
-    if evidence is not None and evidence.servers and _is_page(item.config):
+    if evidence is not None and evidence.is_worth_a_look() and _is_page(item.config):
         from pytest_mme.report.records import Record
 
         Record(

@@ -45,6 +45,10 @@ RUN = """
         server.load(model)
         server.invoke(model, [1.0])
 
+    @pytest.mark.xfail
+    def test_no_start(mme_server):
+        mme_server(memory_mib=-1)
+
     def test_without_a_server():
         pass
 """
@@ -85,7 +89,7 @@ def text(browser: webdriver.Chrome, identifier: str) -> str:
 def test_the_page_of_a_run(inner: pytest.Pytester, browser: webdriver.Chrome) -> None:
     inner.makepyfile(RUN)
     result = inner.runpytest_subprocess("-n", "2", "--mme-report=report.html")
-    result.assert_outcomes(passed=2, failed=1, xfailed=1)
+    result.assert_outcomes(passed=2, failed=1, xfailed=2)
     result.stdout.fnmatch_lines(["mme: the report is *report.html"])
     page = inner.path / "report.html"
     assert not re.search(r"(src|href)=[\"']?http", re.sub(r"<script>.*?</script>", "", page.read_text(), flags=re.S))
@@ -95,6 +99,7 @@ def test_the_page_of_a_run(inner: pytest.Pytester, browser: webdriver.Chrome) ->
     _shows_the_failure_first(browser)
     _filters_by_model(browser)
     _goes_to_another_test_by_keyboard(browser)
+    _tells_why_a_server_did_not_start(browser)
     _changes_its_colours(browser)
 
 
@@ -110,7 +115,7 @@ def _shows_the_failure_first(browser: webdriver.Chrome) -> None:
     assert "2 models were in memory at once, not 3" in text(browser, "evidence")
     rows = browser.find_elements(By.CSS_SELECTOR, "#tests tbody tr")
     outcomes = [row.find_elements(By.TAG_NAME, "td")[1].text for row in rows]
-    assert (outcomes[0], sorted(outcomes)) == ("failed", ["failed", "passed", "xfailed"])
+    assert (outcomes[0], sorted(outcomes)) == ("failed", ["failed", "passed", "xfailed", "xfailed"])
     assert "evict" in text(browser, "events")
 
 
@@ -138,6 +143,13 @@ def _goes_to_another_test_by_keyboard(browser: webdriver.Chrome) -> None:
     WebDriverWait(browser, 10).until(lambda one: "test_passing: passed" in text(one, "one-title"))
     assert lanes(browser) == {"other"}
     assert browser.switch_to.active_element.get_attribute("id") == "one-title"
+
+
+def _tells_why_a_server_did_not_start(browser: webdriver.Chrome) -> None:
+    _focused_after_tabs(browser, "test_no_start").send_keys(Keys.ENTER)
+    WebDriverWait(browser, 10).until(lambda one: "test_no_start: xfailed" in text(one, "one-title"))
+    assert "memory_mib" in text(browser, "evidence")
+    assert text(browser, "lanes") == "nothing was recorded"
 
 
 def _focused_after_tabs(browser: webdriver.Chrome, wanted: str) -> WebElement:

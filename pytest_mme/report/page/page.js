@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const COLOURS = {download: "#7f7f7f", load: "#ff9d2e", resident: "#6aa9e9", invoke: "#1f6fc4", failed: "#d62728", evict: "#9467bd", crash: "#d62728", "no room": "#b5651d", fault: "#d62728", mark: "#7f7f7f"};
-const MOST_ROWS = 1000, SPANS = 400, MARKS = 100, MOST_LINES = 12;
+const MOST_ROWS = 1000, SPANS = 400, MARKS = 60, MOST_LINES = 12;
 let chosen = Math.max(0, data.tests.findIndex((test) => test.outcome === "failed" || test.outcome === "error"));
 
 function style(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
@@ -25,9 +25,9 @@ function draw(id, traces, more) {
   if (id === "lanes" && !element.followed) { element.on("plotly_relayout", followZoom); element.followed = true; }
 }
 
-// What lies between two moments, as it can be told apart there: of a lane at most so many. Zooming in draws anew.
-function merged(found, from, to, most) {
-  const least = (to - from) / most, last = new Map(), drawn = [];
+// What lies between two moments, as it can be told apart there: closer spans of a lane are one. Zooming in draws anew.
+function merged(found, from, to) {
+  const least = (to - from) / SPANS, last = new Map(), drawn = [];
   for (const [began, ended, model, told] of found) {
     if (ended < from || began > to) continue;
     const before = last.get(model);
@@ -36,6 +36,17 @@ function merged(found, from, to, most) {
     last.set(model, one); drawn.push(one);
   }
   return drawn;
+}
+
+// As above, of moments: of those that one mark would hide, the first.
+function thinned(found, from, to) {
+  const width = (to - from) / MARKS, slots = new Map();
+  for (const [at, model, told] of found) {
+    if (at < from || at > to) continue;
+    const slot = `${Math.floor((at - from) / width)} ${model}`, before = slots.get(slot);
+    if (before) before[3] += 1; else slots.set(slot, [at, model, told, 1]);
+  }
+  return [...slots.values()];
 }
 
 // One line with gaps for all spans of a kind.
@@ -62,13 +73,13 @@ function drawLanes(test, from = 0, to = test.seconds) {
   const traces = [];
   for (const [kind, width, shift] of [["resident", 18, 0], ["download", 10, 0.25], ["load", 10, 0.25], ["no room", 10, 0.25], ["invoke", 6, -0.1], ["failed", 6, -0.25]]) {
     const found = test.spans[kind].map(([began, ended, model, told]) => [began, ended, test.models[model], told]).filter((one) => place.has(one[2]));
-    if (found.length) traces.push(spans(kind, merged(found, from, to, SPANS), place, width, shift));
+    if (found.length) traces.push(spans(kind, merged(found, from, to), place, width, shift));
   }
   for (const [kind, symbol] of [["evict", "triangle-down"], ["crash", "x"]]) {
-    const all = test.marks[kind].map(([at, model, told]) => [at, at, test.models[model], told]).filter((one) => place.has(one[2]));
-    const found = merged(all, from, to, MARKS);
-    if (found.length) traces.push({type: "scatter", mode: "markers", name: kind, x: found.map((one) => one[0]), y: found.map((one) => place.get(one[2])),
-      text: found.map((one) => (one[4] > 1 ? `${one[4]} times ${one[3]}; zoom in to tell them apart` : one[3])), hovertemplate: "%{text}<extra></extra>", marker: {symbol, size: 11, color: COLOURS[kind], line: {width: 1, color: style("--paper")}}});
+    const all = test.marks[kind].map(([at, model, told]) => [at, test.models[model], told]).filter((one) => place.has(one[1]));
+    const found = thinned(all, from, to);
+    if (found.length) traces.push({type: "scatter", mode: "markers", name: kind, x: found.map((one) => one[0]), y: found.map((one) => place.get(one[1])),
+      text: found.map((one) => (one[3] > 1 ? `${one[3]} times ${one[2]}; zoom in to tell them apart` : one[2])), hovertemplate: "%{text}<extra></extra>", marker: {symbol, size: 11, color: COLOURS[kind], line: {width: 1, color: style("--paper")}}});
   }
   const shapes = test.whole.map(([began, ended, told]) => ({type: "rect", x0: began, x1: ended, y0: 0, y1: 1, yref: "paper", fillcolor: wholeColour(told), opacity: told.startsWith("mark") ? 0.08 : 0.18, line: {width: began === ended ? 2 : 0, color: wholeColour(told)}, label: {text: told, textposition: "top left", font: {size: 10}}}));
   draw("lanes", traces, {height: 110 + 44 * lanes.length, shapes, xaxis: {range: [from, to]},
@@ -78,7 +89,7 @@ function drawLanes(test, from = 0, to = test.seconds) {
 function drawMemory(test) {
   const traces = [];
   for (const [server, samples] of Object.entries(test.memory)) {
-    traces.push({type: "scatter", mode: "lines", name: server, x: samples.at, y: samples.used, line: {shape: "hv"}, fill: "tozeroy"});
+    traces.push({type: "scatter", mode: samples.at.length > 1 ? "lines" : "markers", name: server, x: samples.at, y: samples.used, line: {shape: "hv"}, fill: "tozeroy"});
     if (samples.limit.some((one) => one !== null)) traces.push({type: "scatter", mode: "lines", name: `limit of ${server}`, x: samples.at, y: samples.limit, line: {dash: "dash", shape: "hv", color: COLOURS.failed}});
   }
   draw("memory", traces, {height: 260, xaxis: {range: [0, test.seconds]}, yaxis: {title: {text: "MiB"}, rangemode: "tozero"}});
