@@ -225,7 +225,8 @@ def _boto3(rig: Rig) -> Claim:
                 endpoint.invoke(model, INSTANCE)
             ours, bare = list[float](), list[float]()
             for _ in range(_ROUNDS):
-                load = Traffic(endpoint).closed(round_robin(models), clients=_CLIENTS, requests=_CALLS)
+                bare.append(seconds_of(lambda: _bare(endpoint, models)) / _CALLS)
+                load = Traffic(endpoint).closed(round_robin(models), clients=_CLIENTS, requests=2 * _CALLS)
                 ours.append(load.seconds / len(load))
                 bare.append(seconds_of(lambda: _bare(endpoint, models)) / _CALLS)
     peer_ms = 1e3 * statistics.median(bare)

@@ -98,6 +98,7 @@ def test_the_page_of_a_run(inner: pytest.Pytester, browser: webdriver.Chrome) ->
     assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
     _shows_the_failure_first(browser)
     _filters_by_model(browser)
+    _zooms_into_both_charts(browser)
     _goes_to_another_test_by_keyboard(browser)
     _tells_why_a_server_did_not_start(browser)
     _changes_its_colours(browser)
@@ -135,6 +136,18 @@ def _filters_by_model(browser: webdriver.Chrome) -> None:
     field.send_keys(Keys.CONTROL, "a")
     field.send_keys(Keys.DELETE)
     assert len(lanes(browser)) == 3
+
+
+def _zooms_into_both_charts(browser: webdriver.Chrome) -> None:
+    def seen(chart: str) -> list[float]:
+        return [round(one, 3) for one in browser.execute_script(f"return {chart}.layout.xaxis.range")]
+
+    everything = seen("lanes")
+    for zoomed, other in (("lanes", "memory"), ("memory", "lanes")):
+        browser.execute_script(f"Plotly.relayout({zoomed}, {{'xaxis.range[0]': 0.5, 'xaxis.range[1]': 1}})")
+        WebDriverWait(browser, 10).until(lambda _: seen("lanes") == seen("memory") == [0.5, 1])
+        browser.execute_script(f"Plotly.relayout({other}, {{'xaxis.autorange': true}})")
+        WebDriverWait(browser, 10).until(lambda _: seen("lanes") == seen("memory") == everything)
 
 
 def _goes_to_another_test_by_keyboard(browser: webdriver.Chrome) -> None:

@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const COLOURS = {download: "#7f7f7f", load: "#ff9d2e", resident: "#6aa9e9", invoke: "#1f6fc4", failed: "#d62728", evict: "#9467bd", crash: "#d62728", "no room": "#b5651d", fault: "#d62728", mark: "#7f7f7f"};
-const MOST_ROWS = 1000, SPANS = 400, MARKS = 60, MOST_LINES = 12;
+const MOST_ROWS = 1000, SPANS = 300, MARKS = 60, MOST_LINES = 12;
 let chosen = Math.max(0, data.tests.findIndex((test) => test.outcome === "failed" || test.outcome === "error"));
 
 function style(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
@@ -22,7 +22,7 @@ function draw(id, traces, more) {
   if (!traces.length) { Plotly.purge(element); element.followed = false; element.textContent = "nothing was recorded"; return; }
   if (!element.classList.contains("js-plotly-plot")) element.textContent = "";
   Plotly.react(element, traces, layout(more), {responsive: true, displaylogo: false});
-  if (id === "lanes" && !element.followed) { element.on("plotly_relayout", followZoom); element.followed = true; }
+  if (id !== "latencies" && !element.followed) { element.on("plotly_relayout", followZoom); element.followed = true; }
 }
 
 // What lies between two moments, as it can be told apart there: closer spans of a lane are one. Zooming in draws anew.
@@ -86,13 +86,25 @@ function drawLanes(test, from = 0, to = test.seconds) {
     yaxis: {tickmode: "array", tickvals: [...place.values()], ticktext: lanes, range: [-0.6, lanes.length - 0.4], zeroline: false}});
 }
 
-function drawMemory(test) {
+// Of samples that lie closer than can be told apart, the highest.
+function highest(samples, from, to) {
+  const width = (to - from) / SPANS, slots = new Map();
+  samples.at.forEach((at, place) => {
+    const slot = Math.floor((at - from) / width), before = slots.get(slot);
+    if (before === undefined || samples.used[place] > samples.used[before]) slots.set(slot, place);
+  });
+  const places = [...slots.values()];
+  return {at: places.map((one) => samples.at[one]), used: places.map((one) => samples.used[one]), limit: places.map((one) => samples.limit[one])};
+}
+
+function drawMemory(test, from = 0, to = test.seconds) {
   const traces = [];
-  for (const [server, samples] of Object.entries(test.memory)) {
+  for (const [server, all] of Object.entries(test.memory)) {
+    const samples = highest(all, from, to);
     traces.push({type: "scatter", mode: samples.at.length > 1 ? "lines" : "markers", name: server, x: samples.at, y: samples.used, line: {shape: "hv"}, fill: "tozeroy"});
     if (samples.limit.some((one) => one !== null)) traces.push({type: "scatter", mode: "lines", name: `limit of ${server}`, x: samples.at, y: samples.limit, line: {dash: "dash", shape: "hv", color: COLOURS.failed}});
   }
-  draw("memory", traces, {height: 260, xaxis: {range: [0, test.seconds]}, yaxis: {title: {text: "MiB"}, rangemode: "tozero"}});
+  draw("memory", traces, {height: 260, xaxis: {range: [from, to]}, yaxis: {title: {text: "MiB"}, rangemode: "tozero"}});
 }
 
 function drawLatencies(test) {
@@ -136,14 +148,15 @@ function show() {
   if (window.Plotly) drawCharts(test);  // its script comes after this one
 }
 
-function drawCharts(test) { drawLanes(test); drawMemory(test); drawLatencies(test); }
+function drawCharts(test) { drawTime(test); drawLatencies(test); }
 
-// Plotly tells of every zoom, and of what we draw ourselves, too.
+// Plotly tells of every zoom, and of what we draw ourselves, too. Models and memory show the same time.
 function followZoom(change) {
-  const test = data.tests[chosen];
-  if (change["xaxis.autorange"]) drawLanes(test);
-  else if (change["xaxis.range[0]"] !== undefined) drawLanes(test, change["xaxis.range[0]"], change["xaxis.range[1]"]);
+  if (change["xaxis.autorange"]) drawTime(data.tests[chosen]);
+  else if (change["xaxis.range[0]"] !== undefined) drawTime(data.tests[chosen], change["xaxis.range[0]"], change["xaxis.range[1]"]);
 }
+
+function drawTime(test, from, to) { drawLanes(test, from, to); drawMemory(test, from, to); }
 
 function choose(place, focus) { chosen = place; show(); if (focus) byId("one-title").focus(); }
 
