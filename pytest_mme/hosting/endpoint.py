@@ -114,7 +114,7 @@ class Endpoint(Checked):
         what a counter is known to have counted, for the recorded right answer.
         """
         body, known = instance_body(x, signature), known_answer(model, x, signature, before)
-        start, outcome, detail = time.monotonic(), "no answer", instance_said(x, signature, before, body)
+        start, outcome, detail = time.monotonic(), "no answer", instance_said(body, signature, before)
         try:
             predicted = prediction(self.invoke_raw(model.key, body))
             outcome, detail = "ok", {**detail, **known, "got": predicted} if known else detail

@@ -19,7 +19,8 @@ from pytest_mme.models.archive import extract, is_saved_model, pack, versions
 from pytest_mme.models.code import OP_LIBRARIES, code_in, write_code
 from pytest_mme.models.customop import Language, compile_op
 from pytest_mme.models.exporters import Exporter, Exporters
-from pytest_mme.models.optimise import OPTIMISER, optimise, plain
+from pytest_mme.models.json_form import plain
+from pytest_mme.models.optimise import OPTIMISER, optimise
 from pytest_mme.models.process import TensorFlowProcess
 from pytest_mme.models.spec import DEFAULT_SIGNATURE, CustomOp, Kind, ModelSpec, check_name
 from pytest_mme.models.store import Store

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pytest_mme.models.archive import extract, versions
 
@@ -15,19 +12,6 @@ OPTIMISER = 1  # goes into the keys of optimised archives: raise it whenever the
 
 Freeze = Callable[[Path, Path], None]
 """Writes the SavedModel in the first folder, optimised, to the second, which is not there yet."""
-
-
-def plain(inputs: Mapping[str, Any] | None) -> Any:
-    """Arrays as lists and bytes as TensorFlow Serving writes them, ``{"b64": "…"}``; TypeError for what has no form."""
-    return json.loads(json.dumps(inputs, default=_plain))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return {"b64": base64.b64encode(value).decode()}
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"inputs: seen {type(value).__name__}; allowed: arrays, lists, numbers, strings, bytes")
 
 
 def optimise(archive: Path, target: Path, freeze: Freeze) -> None:

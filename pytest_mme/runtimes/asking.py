@@ -8,25 +8,26 @@ from typing import Any
 from pytest_mme.contract.client import Reply
 from pytest_mme.errors import ContractError
 from pytest_mme.models.builder import Model
+from pytest_mme.models.json_form import to_json
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
 
 _MOST_SAID = 2000  # bytes
 
 
 def instance_body(x: Any, signature: str) -> bytes:
-    """The request for the one instance *x*, in TensorFlow Serving's row format."""
+    """The request for the one instance *x*, in TensorFlow Serving's row format; TypeError for what has no form there."""
     request = {"instances": [x]} | ({} if signature == DEFAULT_SIGNATURE else {"signature_name": signature})
-    return json.dumps(request).encode()
+    return to_json(request).encode()
 
 
-def instance_said(x: Any, signature: str, before: float | None, body: bytes) -> dict[str, Any]:
+def instance_said(body: bytes, signature: str, before: float | None) -> dict[str, Any]:
     """What was asked, for an event: so it can be asked again. Nothing where that is large."""
     if len(body) > _MOST_SAID:
         return {}
     options: dict[str, Any] = {} if signature == DEFAULT_SIGNATURE else {"signature": signature}
     if before is not None:
         options["before"] = before
-    return {"x": x, **({"asked": options} if options else {})}
+    return {"x": json.loads(body)["instances"][0], **({"asked": options} if options else {})}
 
 
 def prediction(reply: Reply) -> Any:

@@ -128,7 +128,7 @@ class Server(Checked):
     def invoke(self, model: Model, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float | None = None) -> Any:
         """What *model* predicts for the one instance *x*."""
         body, known = instance_body(x, signature), known_answer(model, x, signature, before)
-        said = instance_said(x, signature, before, body)
+        said = instance_said(body, signature, before)
         reply = self._call("invoke", model, lambda: self.client.invoke(self.identifier(model), body), known, said)
         return prediction(reply)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pytest_mme import Model, Models, Server
@@ -123,6 +124,19 @@ def test_the_highest_version_of_an_archive_answers(mme_server: Servers, mme_mode
     server, model = mme_server(), mme_models.linear(versions=(2, 10, 9))
     server.load(model)
     assert server.invoke(model, [1.0]) == model.answer([1.0], version=10)
+
+
+def test_arrays_and_bytes_are_asked_as_json_has_them(mme_server: Servers, mme_models: Models) -> None:
+    server, linear, text = mme_server(), mme_models.linear(), mme_models.text()
+    for model in (linear, text):
+        server.load(model)
+    for x in (np.array([1.0, 2.0], np.float32), [np.float64(1), np.int64(2)], np.array([1, 2])):
+        assert server.invoke(linear, x) == linear.answer([1.0, 2.0])
+    assert server.invoke(text, b"a text") == text.answer("a text")
+    asked = [event.detail["x"] for event in server.timeline if event.kind == "invoke" and event.source == "client"]
+    assert asked == [*[[1.0, 2.0]] * 3, {"b64": "YSB0ZXh0"}]
+    with pytest.raises(TypeError, match=r"^seen set; allowed: arrays, lists, dicts, numbers, strings, bytes$"):
+        server.invoke(linear, {1.0})
 
 
 @pytest.mark.parametrize("kind", ["text", "keras", "counter"])

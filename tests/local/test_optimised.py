@@ -112,7 +112,7 @@ def test_with_inputs_that_it_answers(mme_models: Models, exported: Path, numbers
 
 
 def test_inputs_that_have_no_form(mme_models: Models) -> None:
-    with pytest.raises(TypeError, match="inputs: seen object; allowed: arrays, lists"):
+    with pytest.raises(TypeError, match="seen object; allowed: arrays, lists"):
         mme_models.optimised(mme_models.linear(), inputs={"x": object()})
 
 

@@ -1,0 +1,28 @@
+"""What a request may be given in Python, as TensorFlow Serving's JSON has it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+
+def to_json(value: Any) -> str:
+    """Arrays as lists and bytes as ``{"b64": "…"}``; TypeError for what has no form.
+
+    Source: TensorFlow Serving, "RESTful API", "Encoding binary values".
+    """
+    return json.dumps(value, default=_form)
+
+
+def plain(value: Any) -> Any:
+    """The same, read again: nothing but what JSON has."""
+    return json.loads(to_json(value))
+
+
+def _form(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"b64": base64.b64encode(value).decode()}
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"seen {type(value).__name__}; allowed: arrays, lists, dicts, numbers, strings, bytes")
