@@ -19,6 +19,8 @@ from pytest_mme.run import Run
 from pytest_mme.runtimes.server import Server
 
 _THREADS = 64
+_MADE_OF_OTHERS = ("hogged", "chaos begins", "chaos", "kill missed", "paused missed", "slowed missed")
+"""Faults that consist of requests and of faults that the timeline has one by one."""
 Target = Server | Endpoint
 
 
@@ -86,7 +88,7 @@ def _actions(
     elif event.kind in ("load", "unload") and event.source == "client" and isinstance(target, Server) and model:
         call = target.load if event.kind == "load" else target.unload
         yield Action(event.began_s, event.at_s, lambda: call(model))
-    elif event.kind == "fault":
+    elif event.kind == "fault" and event.outcome not in _MADE_OF_OTHERS:
         yield from _fault(event, target, model, run, stack, left_out)
 
 
@@ -106,7 +108,8 @@ def _fault(
         "paused": lambda: faults.paused(_some(model)),
         "slowed": lambda: faults.slowed(**detail),
         "cut": lambda: faults.cut(silently=bool(detail.get("silent"))),
-        "stopped": faults.stopped,
+        "stopped": lambda: faults.stopped(**detail),
+        "squeezed": lambda: faults.squeezed(leave_mib=float(detail["leave_mib"])),
         "S3 slow": lambda: faults.s3_slow(**detail),
         "S3 failing": lambda: faults.s3_failing(**detail),
         "S3 truncated": faults.s3_truncated,

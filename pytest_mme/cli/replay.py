@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -17,7 +17,8 @@ from pytest_mme.bundles.bundle import Bundle
 from pytest_mme.bundles.judging import Verdict, judge
 from pytest_mme.bundles.rerunning import rerun
 from pytest_mme.cli.output import checked, console, explained, show_line
-from pytest_mme.events import Event, Timeline
+from pytest_mme.events import Timeline
+from pytest_mme.report.sections import lines
 from pytest_mme.run import Run
 from pytest_mme.settings import Settings
 
@@ -89,15 +90,23 @@ def replay_bundle(
 
         pytest-mme replay failure.zip --run --runtime docker --image pytest-mme-server:2.21.0
 
-    Exit status: 0 when all checks pass now, 1 when one fails, 2 when there is no such bundle.
+    A test that made no check, but asserted otherwise, has its timeline shown: the recorded one, or with --run the new.
+
+    Exit status: 0 when all checks pass now, 1 when one fails or there was none, 2 when there is no such bundle.
     """
     with tempfile.TemporaryDirectory(prefix="pytest-mme-") as folder:
         with checked("FILE|NAME"):
             found = bundles.read(_file(name, _settings({})), Path(folder))
         _say(found)
-        verdicts = _again(found, runtime, image, url) if run_again else list(judge(found))
-    _show(verdicts)
-    raise typer.Exit(1 if any(verdict.now is not None for verdict in verdicts) else 0)
+        timeline = _again(found, runtime, image, url) if run_again else found.timeline
+    verdicts = list(judge(found, (lambda server, _: timeline.of(server)) if run_again else None))
+    if verdicts:
+        _show(verdicts)
+    else:
+        show_line("the test made no check of a server or an endpoint, so there is nothing to judge; what happened:")
+        for line in lines(list(timeline)):
+            show_line(line)
+    raise typer.Exit(0 if verdicts and all(verdict.now is None for verdict in verdicts) else 1)
 
 
 def _settings(given: dict[str, str]) -> Settings:
@@ -128,7 +137,7 @@ def _say(found: Bundle) -> None:
         show_line(f"  settings: {', '.join(f'{name}={value}' for name, value in found.settings.items())}")
 
 
-def _again(found: Bundle, runtime: str | None, image: str | None, url: str | None) -> Sequence[Verdict]:
+def _again(found: Bundle, runtime: str | None, image: str | None, url: str | None) -> Timeline:
     asked = {"runtime": runtime, "image": image, "url": url}
     was = {
         name: value
@@ -142,21 +151,14 @@ def _again(found: Bundle, runtime: str | None, image: str | None, url: str | Non
         timeline, left_out = rerun(found, run)
     for what in dict.fromkeys(left_out):
         show_line(f"  left out: {what}")
-    return list(judge(found, lambda server, _: _events(timeline, server)))
-
-
-def _events(timeline: Timeline, server: str) -> Sequence[Event]:
-    return timeline.of(server)
+    return timeline
 
 
 def _show(verdicts: Iterable[Verdict]) -> None:
     table = Table("check", "then", "now", box=None, padding=(0, 2, 0, 0))
     for verdict in verdicts:
         table.add_row(f"{verdict.server}.{verdict.check}", *map(_told, (verdict.then, verdict.now)))
-    if table.row_count:
-        console.print(table)
-    else:
-        show_line("the test made no check of a server or an endpoint: there is nothing to judge")
+    console.print(table)
 
 
 def _told(failed: str | None) -> Text:

@@ -92,7 +92,7 @@ class Faults:
             try:
                 yield limit / _MIB
             finally:
-                self._tell("squeezed", seconds=time.monotonic() - began, limit_bytes=limit)
+                self._tell("squeezed", seconds=time.monotonic() - began, limit_bytes=limit, leave_mib=leave_mib)
 
     @contextlib.contextmanager
     def out_of_memory(self, model: Model, *, at: Literal["load", "predict"]) -> Iterator[None]:
@@ -134,7 +134,7 @@ class Faults:
         finally:
             if stopped:
                 self._running.start_again()
-                self._tell("stopped", seconds=time.monotonic() - began)
+                self._tell("stopped", seconds=time.monotonic() - began, grace_s=grace_s)
 
     @contextlib.contextmanager
     def slowed(self, *, latency_s: float) -> Iterator[None]:
@@ -219,7 +219,7 @@ class Faults:
             finally:
                 over.set()
                 striking.exception()  # wait for what is being undone
-        self._tell("chaos", seconds=time.monotonic() - began, seed=chosen)
+                self._tell("chaos", seconds=time.monotonic() - began, seed=chosen)
         striking.result()
 
     def _strike(self, strike: Strike, model: Model, over: threading.Event) -> None:

@@ -58,6 +58,36 @@ def test_a_failure_is_judged_and_done_again_from_one_file(
     assert re.search(r"ranking.check_capacity\(3\) +2 models .* not 3.* +2 models .* not 3", again.stdout)
 
 
+def test_a_test_without_checks_shows_what_happened(
+    inner: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_MME_CACHE", str(tmp_path / "cache"))
+    inner.makepyfile("""
+        import contextlib
+        from pytest_mme.errors import UnavailableError
+
+        def test_failing(mme_server, mme_models, mme_faults):
+            server, model = mme_server(), mme_models.linear()
+            server.load(model)
+            faults = mme_faults(server)
+            with contextlib.suppress(UnavailableError), faults.squeezed(leave_mib=64):  # where there is a cgroup
+                server.invoke(model, [1.0])
+            with faults.hogged(model, clients=1), faults.stopped(grace_s=1):
+                assert server.invoke(model, [1.0]) == 0
+    """)
+    inner.runpytest_subprocess().assert_outcomes(failed=1)
+    then = command(inner.path, "replay")
+    assert then.returncode == 1
+    assert "nothing to judge; what happened:" in then.stdout
+    again = command(inner.path, "replay", "--run")
+    assert again.returncode == 1, again.stderr
+    assert "left out" not in again.stdout
+    assert then.stdout.count("leave_mib=64") == again.stdout.count("leave_mib=64")
+    for told in (then.stdout, again.stdout):
+        assert re.search(r" s +client +load +model +ok ", told)
+        assert re.search(r" s +test +fault +- +stopped .* grace_s=1$", told, re.MULTILINE)
+
+
 def test_a_cache_that_only_pytest_knows_is_told_with_the_name(inner: pytest.Pytester, tmp_path: Path) -> None:
     inner.makepyfile("def test_failing(mme_server): mme_server().check_evicted('a')")
     result = inner.runpytest_subprocess(f"--mme-cache={tmp_path}/cache")
