@@ -28,8 +28,9 @@ def check_recovers(
 ) -> None:
     """Fail unless each model whose process ended answered again within *within_s* seconds, and others never stopped.
 
-    Nor may a request to any model be left without an answer meanwhile. Judged are the deaths (`crash`, `oom`) of *models*, or of all; each of *models* must have had one. *signature*: what
-    must have been seen of it, such as ``SIGKILL``, ``exit 137`` or the ``ModelError`` that a request got.
+    Nor may a request to any model be left without an answer meanwhile. Judged are the deaths (`crash`, `oom`) of
+    *models*, or of all; each of *models* must have had one. *signature*: what must have been seen of it, such as
+    ``SIGKILL``, ``exit 137`` or the ``ModelError`` that a request got.
     """
     with softly(soft):
         names = [name_of(model) for model in models]

@@ -181,8 +181,8 @@ def test_each_model_brings_threads_of_its_own(mme_server: Servers, mme_models: M
         server.load(model)
     for model in [*small * 10, hog, *small * 10]:
         server.invoke(model, [1.0])
-    with pytest.raises(AssertionError, match=rf"^at .* s the 3 models of {server.name} had {3 * alone} threads; at "):
-        server.check_fair(hog=hog, max_ratio=1000, max_threads=2 * alone)
+    with pytest.raises(AssertionError, match=rf"^at .* s the 3 models of {server.name} had \d+ threads; at most"):
+        server.check_fair(hog=hog, max_ratio=1000, max_threads=alone)
 
 
 def test_loads_of_others_stall_nobody(mme_server: Servers, mme_models: Models, mme_traffic: Traffics) -> None:
