@@ -176,7 +176,7 @@ def test_each_model_brings_threads_of_its_own(mme_server: Servers, mme_models: M
     hog, *small = mme_models.fleet(3)
     server = mme_server(memory_mib=500, cpus=1)
     server.load(hog)
-    (alone,) = wait_for(lambda: threads_told(server), what="a sample", timeout_s=20)
+    (alone,) = wait_for(lambda: threads_told(server) or None, what="a sample", timeout_s=20)
     for model in small:
         server.load(model)
     for model in [*small * 10, hog, *small * 10]:
