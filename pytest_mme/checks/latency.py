@@ -70,7 +70,10 @@ def check_fair(
 def _few_threads(events: Sequence[Event], most: int) -> None:
     samples = [event for event in events if event.kind == "sample" and "threads" in event.detail]
     if not samples:
-        raise AssertionError("no sample tells of threads: only the kit's own server counts them, where it has a limit")
+        raise AssertionError(
+            "no sample tells of threads: only the kit's own server counts them, and where it may make no memory cgroup "
+            "only with memory_mib="
+        )
     worst = max(samples, key=lambda event: int(event.detail["threads"]))
     if worst.detail["threads"] > most:
         raise AssertionError(
