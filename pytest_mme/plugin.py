@@ -19,11 +19,13 @@ from pytest_mme.session import (
     evidence_so_far,
     fetch_versions,
     finish_report,
+    forget_evidence,
     hear_reports,
     keep_failure,
     keep_for_the_page,
     keep_what_failed,
     matrix,
+    report_complaint,
     said_of_archives,
     summaries,
     summaries_of,
@@ -164,7 +166,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Complain about a test's marks."""
+    """Complain about a test's marks; forget what an earlier try of the same test has done."""
+    forget_evidence(item)
     if _COMPLAINT in item.stash:
         pytest.fail(item.stash[_COMPLAINT], pytrace=False)
 
@@ -197,6 +200,14 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let the evidence travel with the report of a failing test."""
     report = yield
+    try:
+        _add_evidence(item, call, report)
+    except Exception as error:  # noqa: BLE001  what the test itself has to say must not be lost for it
+        report.sections.append(("mme evidence", f"it could not be gathered: {type(error).__name__}: {error}"))
+    return report
+
+
+def _add_evidence(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
     if call.when != "teardown" and report.failed and (evidence := evidence_so_far(item)):
         from pytest_mme.report.sections import sections
 
@@ -210,11 +221,10 @@ def pytest_runtest_makereport(
     if call.when == "teardown":
         report.user_properties.extend([*said_of_archives(item), *summaries_of(item)])
         keep_for_the_page(item)
-    return report
 
 
 def _first_line(call: pytest.CallInfo[None]) -> str:
-    return (str(call.excinfo.value).splitlines() or [""])[0] if call.excinfo else ""
+    return (call.excinfo.exconly(tryshort=True).splitlines() or [""])[0] if call.excinfo else ""
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -236,5 +246,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
         terminalreporter.section("mme: which archive runs on which TensorFlow")
         show(tried, config.get_terminal_writer())
-    if report := config.stash[SETTINGS].report.value:
+    if complaint := report_complaint(config):
+        terminalreporter.line(f"mme: {complaint}", red=True)
+    elif report := config.stash[SETTINGS].report.value:
         terminalreporter.line(f"mme: the report is {report}")

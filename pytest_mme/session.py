@@ -28,6 +28,7 @@ _DIRECTORY: pytest.StashKey[RunDirectory] = pytest.StashKey()
 _RUN: pytest.StashKey[Run] = pytest.StashKey()
 _VERSIONS: pytest.StashKey[tuple[str, ...]] = pytest.StashKey()
 _EVIDENCE: pytest.StashKey[Evidence] = pytest.StashKey()
+_COMPLAINT: pytest.StashKey[str] = pytest.StashKey()
 _HEARD: pytest.StashKey[Reports] = pytest.StashKey()
 
 _MATRIX = "mme_matrix"
@@ -67,13 +68,15 @@ class Evidence:
     def hear(self, report: pytest.TestReport) -> None:
         """What a phase of the test came to."""
         if report.failed:
-            self.outcome = "failed" if report.when == "call" else "error"
-            self.sections = [("failure", report.longreprtext), *report.sections]
-        elif report.skipped and hasattr(report, "wasxfail"):
-            self.outcome = "xfailed"
-            self.sections = [("failure, as expected", report.longreprtext)]
-        elif report.skipped:
-            self.outcome = "skipped"
+            title = "failure" if report.when == "call" else f"error at {report.when}"
+            self.outcome = "failed" if report.when == "call" or self.outcome == "failed" else "error"
+            self.sections += [
+                (title, report.longreprtext),
+                *(one for one in report.sections if one not in self.sections),
+            ]
+        elif report.skipped and self.outcome == "passed":
+            self.outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
+            self.sections = [("failure, as expected", report.longreprtext)] if self.outcome == "xfailed" else []
 
     def is_worth_a_look(self) -> bool:
         """Whether there is something to see: of a server, or of one that did not even start."""
@@ -90,6 +93,12 @@ def evidence_of(item: pytest.Item) -> Evidence:
 def evidence_so_far(item: pytest.Item) -> Evidence | None:
     """The evidence of a test that has any."""
     return item.stash.get(_EVIDENCE, None)
+
+
+def forget_evidence(item: pytest.Item) -> None:
+    """The test begins, perhaps once more."""
+    if _EVIDENCE in item.stash:
+        del item.stash[_EVIDENCE]
 
 
 def run_of(config: pytest.Config) -> Run:
@@ -262,13 +271,33 @@ def summaries(config: pytest.Config) -> list[Summary]:
 
 def begin_report(config: pytest.Config) -> None:
     """Make the file of `--mme-report`, empty: what is not written now cannot be written after an hour of tests."""
-    _write_report(config, "{}\n")
+    try:
+        _write_report(config, "{}\n")
+    except OSError as error:
+        raise pytest.UsageError(_cannot_be_written(config, error)) from error
 
 
 def finish_report(config: pytest.Config) -> None:
     """Write what the run found: a page, or for programs which archive runs on which TensorFlow."""
     if config.stash[SETTINGS].report.value is None or hasattr(config, "workerinput"):
         return
+    try:
+        _finish_report(config)
+    except Exception as error:  # noqa: BLE001  the tests' own failures are to be told, whatever becomes of the report
+        config.stash[_COMPLAINT] = _cannot_be_written(config, error)
+
+
+def report_complaint(config: pytest.Config) -> str | None:
+    """Why there is no report, though one was asked for."""
+    return config.stash.get(_COMPLAINT, None)
+
+
+def _cannot_be_written(config: pytest.Config, error: Exception) -> str:
+    why = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+    return f"--mme-report={config.stash[SETTINGS].report.value} cannot be written: {why}"
+
+
+def _finish_report(config: pytest.Config) -> None:
     found = matrix(config)
     if _is_page(config):
         from pytest_mme.report.html import page
@@ -285,11 +314,8 @@ def _write_report(config: pytest.Config, text: str) -> None:
     path: Path | None = config.stash[SETTINGS].report.value
     if path is None or hasattr(config, "workerinput"):
         return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise pytest.UsageError(f"--mme-report={path} cannot be written: {error.strerror}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
 
 def keep_what_failed(config: pytest.Config) -> None:

@@ -8,6 +8,7 @@ import re
 import time
 import uuid
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -136,12 +137,12 @@ class Bundle:
             return cls(
                 test=fields["test"],
                 failure=fields["failure"],
-                settings=fields["settings"],
+                settings=dict(fields["settings"]),
                 made=[Made(**one) for one in fields["made"]],
                 models={name: Ingredient(**one) for name, one in fields["models"].items()},
                 timeline=Timeline.from_jsonl(fields["timeline"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"no bundle: {type(error).__name__}: {error}") from error
 
     def of(self, server: str) -> tuple[Event, ...]:
@@ -197,11 +198,18 @@ def read(file: Path, directory: Path) -> Bundle:
     """A bundle, whose archives are put into *directory*; ValueError for what is none."""
     if not zipfile.is_zipfile(file):
         return Bundle.from_json(file.read_text(errors="replace"))
+    try:
+        return _read(file, directory)
+    except (KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # an entry is missing, locked, or damaged
+        raise ValueError(f"no whole bundle: {error}") from error
+
+
+def _read(file: Path, directory: Path) -> Bundle:
     with zipfile.ZipFile(file) as packed:
         names = packed.namelist()
         if _DOCUMENT not in names:
             raise ValueError(f"no bundle: {shown(names[:5])}")
-        bundle = Bundle.from_json(packed.read(_DOCUMENT).decode())
+        bundle = Bundle.from_json(packed.read(_DOCUMENT).decode(errors="replace"))
         models = {name: _unpacked(packed, name, one, directory) for name, one in bundle.models.items()}
     return dataclasses.replace(bundle, models=models)
 

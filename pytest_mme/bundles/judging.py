@@ -1,4 +1,4 @@
-"""The checks of a bundle, made again: on its own timeline, or on another that was recorded since."""
+"""The checks of a bundle, judged again; or set beside those that were made when it was done again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_mme import checks
 from pytest_mme.bundles.bundle import Bundle, marks
-from pytest_mme.events import Event
+from pytest_mme.events import Event, Timeline
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,21 +21,25 @@ class Verdict:
     now: str | None
 
 
-def judge(bundle: Bundle, events_of: Callable[[str, float], Sequence[Event]] | None = None) -> Iterator[Verdict]:
-    """Each check that the test has made of a server or an endpoint.
-
-    *events_of* gives a server's events; None: those that were recorded until the check was made.
-    """
+def judge(bundle: Bundle) -> Iterator[Verdict]:
+    """Each check that the test has made of a server or an endpoint, by what was recorded until it was made."""
     for mark in marks(bundle.timeline):
-        server = str(mark.server)
-        events = events_of(server, mark.at_s) if events_of else _until(bundle.of(server), mark)
-        check, detail = getattr(checks, mark.outcome, None), mark.detail
-        yield Verdict(
-            server=server,
-            check=_said(mark),
-            then=detail.get("failed"),
-            now=f"there is no {mark.outcome}" if check is None else _made(check, events, detail),
-        )
+        check = getattr(checks, mark.outcome, None)
+        events = _until(bundle.of(str(mark.server)), mark)
+        now = f"there is no {mark.outcome}" if check is None else _made(check, events, mark.detail)
+        yield _verdict(mark, now)
+
+
+def compare(bundle: Bundle, again: Timeline) -> Iterator[Verdict]:
+    """The same checks as they came out then and *again*."""
+    made = {server: iter(marks(again.of(server))) for server in {str(mark.server) for mark in marks(bundle.timeline)}}
+    for mark in marks(bundle.timeline):
+        now = next(made[str(mark.server)], None)
+        yield _verdict(mark, "it was not made again" if now is None else now.detail.get("failed"))
+
+
+def _verdict(mark: Event, now: str | None) -> Verdict:
+    return Verdict(server=str(mark.server), check=_said(mark), then=mark.detail.get("failed"), now=now)
 
 
 def _until(events: Sequence[Event], mark: Event) -> list[Event]:
@@ -47,6 +51,8 @@ def _made(check: Callable[..., None], events: Sequence[Event], detail: Any) -> s
         check(events, *detail.get("arguments", ()), **{**detail.get("options", {}), "soft": False})
     except AssertionError as error:
         return str(error)
+    except TypeError as error:  # of another version of the kit
+        return f"it cannot be made: {error}"
     return None
 
 

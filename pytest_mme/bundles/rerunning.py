@@ -7,10 +7,10 @@ import dataclasses
 import heapq
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from pytest_mme.bundles.bundle import Bundle, Made
+from pytest_mme.bundles.bundle import Bundle, Made, marks
 from pytest_mme.errors import ContractError, MMEError, UnavailableError
 from pytest_mme.events import Event, Timeline
 from pytest_mme.hosting.endpoint import Endpoint
@@ -18,7 +18,6 @@ from pytest_mme.models.builder import Model
 from pytest_mme.run import Run
 from pytest_mme.runtimes.server import Server
 
-_THREADS = 64
 _MADE_OF_OTHERS = ("hogged", "chaos begins", "chaos", "kill missed", "paused missed", "slowed missed")
 """Faults that consist of requests and of faults that the timeline has one by one."""
 Target = Server | Endpoint
@@ -36,13 +35,15 @@ class Action:
 def rerun(bundle: Bundle, run: Run) -> tuple[Timeline, list[str]]:
     """What happens this time, and what could not be done again.
 
-    Requests, loads and faults are done in the recorded order: each begins when all are over that were over when it
-    began, so that what overlapped may overlap again. Raises the kit's errors where a server does not start.
+    Requests, loads, faults and checks are done in the recorded order: each begins when all are over that were over when
+    it began, so that what overlapped may overlap again. Raises the kit's errors where a server does not start.
     """
     timeline, left_out = Timeline(), list[str]()
     with contextlib.ExitStack() as stack:
         models = {name: one.model(name, run.models) for name, one in bundle.models.items()}
         targets = {one.name: _start(one, models, run, timeline, stack) for one in bundle.made}
+        others = sorted({event.server for event in bundle.timeline if event.server} - set(targets))
+        left_out += [f"{name}, which is no server or endpoint of the bundle" for name in others]
         actions = [
             action
             for event in bundle.timeline
@@ -61,12 +62,15 @@ def _start(one: Made, models: Mapping[str, Model], run: Run, timeline: Timeline,
             f"{one.name} once more", f"{', '.join(one.left_out)} cannot be written down", "run the test itself again"
         )
     fields: dict[str, Any] = {**one.fields, "name": one.name}
-    if one.kind == "server":
-        return stack.enter_context(run.server(timeline=timeline, **fields))
-    aws = stack.enter_context(run.aws())
-    return stack.enter_context(
-        run.endpoint([models[name] for name in one.models], aws=aws, timeline=timeline, **fields)
-    )
+    try:
+        if one.kind == "server":
+            return stack.enter_context(run.server(timeline=timeline, **fields))
+        aws = stack.enter_context(run.aws())
+        return stack.enter_context(
+            run.endpoint([models[name] for name in one.models], aws=aws, timeline=timeline, **fields)
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnavailableError(f"{one.name} once more", f"{error}", "use the kit that made the bundle") from error
 
 
 def _actions(
@@ -88,8 +92,17 @@ def _actions(
     elif event.kind in ("load", "unload") and event.source == "client" and isinstance(target, Server) and model:
         call = target.load if event.kind == "load" else target.unload
         yield Action(event.began_s, event.at_s, lambda: call(model))
+    elif event in marks([event]):
+        yield Action(event.at_s, event.at_s, lambda: _check(event, target))
     elif event.kind == "fault" and event.outcome not in _MADE_OF_OTHERS:
         yield from _fault(event, target, model, run, stack, left_out)
+
+
+def _check(mark: Event, target: Target) -> None:
+    """As the test made it; what it finds is a mark on the timeline."""
+    arguments, options = mark.detail.get("arguments", ()), mark.detail.get("options", {})
+    with contextlib.suppress(AssertionError):
+        getattr(target, mark.outcome)(*arguments, **{**options, "soft": False})
 
 
 def _fault(
@@ -135,17 +148,18 @@ def _perform(actions: list[Action]) -> None:
     """Each when all are over that were over when it began."""
     under_way: list[tuple[float, int, Future[None]]] = []
     numbers = itertools.count()
-    with ThreadPoolExecutor(_THREADS, "again") as pool:
+    with ThreadPoolExecutor(len(actions) or 1, "again") as pool:  # as many as overlapped: none waits for a thread
         for action in sorted(actions, key=lambda one: (one.began_s, one.ended_s)):
             while under_way and under_way[0][0] <= action.began_s:
                 heapq.heappop(under_way)[2].result()
             heapq.heappush(under_way, (action.ended_s, next(numbers), pool.submit(_do, action.do)))
-        wait([future for _, _, future in under_way])
+        for _, _, future in under_way:
+            future.result()
 
 
 def _do(action: Callable[[], object]) -> None:
     """What is refused is an event, as it was then."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    with contextlib.suppress(BotoCoreError, ClientError, ContractError, MMEError, KeyError):
+    with contextlib.suppress(BotoCoreError, ClientError, ContractError, MMEError, KeyError, TypeError):
         action()

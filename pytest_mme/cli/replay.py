@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pytest_mme.bundles import bundle as bundles
 from pytest_mme.bundles.bundle import Bundle
-from pytest_mme.bundles.judging import Verdict, judge
+from pytest_mme.bundles.judging import Verdict, compare, judge
 from pytest_mme.bundles.rerunning import rerun
 from pytest_mme.cli.output import checked, console, explained, show_line
 from pytest_mme.events import Timeline
@@ -99,7 +99,7 @@ def replay_bundle(
             found = bundles.read(_file(name, _settings({})), Path(folder))
         _say(found)
         timeline = _again(found, runtime, image, url) if run_again else found.timeline
-    verdicts = list(judge(found, (lambda server, _: timeline.of(server)) if run_again else None))
+    verdicts = list(compare(found, timeline) if run_again else judge(found))
     if verdicts:
         _show(verdicts)
     else:
@@ -157,7 +157,7 @@ def _again(found: Bundle, runtime: str | None, image: str | None, url: str | Non
 def _show(verdicts: Iterable[Verdict]) -> None:
     table = Table("check", "then", "now", box=None, padding=(0, 2, 0, 0))
     for verdict in verdicts:
-        table.add_row(f"{verdict.server}.{verdict.check}", *map(_told, (verdict.then, verdict.now)))
+        table.add_row(Text(f"{verdict.server}.{verdict.check}"), *map(_told, (verdict.then, verdict.now)))
     console.print(table)
 
 

@@ -41,7 +41,7 @@ def page(records: Iterable[Record], matrix: Matrix | None) -> str:
             css=Markup((_PAGE / "page.css").read_text()),
             js=Markup((_PAGE / "page.js").read_text()),
             plotly=Markup(get_plotlyjs()),
-            data=Markup(data.replace("</", "<\\/")),  # ends no script
+            data=Markup(data.replace("<", "\\u003c")),  # begins and ends no script
             matrix=matrix,
         )
     )
@@ -51,6 +51,7 @@ def _test(record: Record) -> dict[str, Any]:
     events = list(record.timeline)
     lanes = list(dict.fromkeys(event.model for event in events if event.model is not None))
     number = {model: place for place, model in enumerate(lanes)}
+    told = [event for event in events if _is_told(event)]
     return {
         "id": record.test,
         "outcome": record.outcome,
@@ -64,7 +65,8 @@ def _test(record: Record) -> dict[str, Any]:
         "whole": [[*_span(event), _told(event)] for event in events if _is_whole(event)],
         "memory": {name: samples for name in record.servers if (samples := _memory(record.timeline.of(name)))},
         "latencies": dict(_latencies(events)),
-        "events": [_row(event) for event in events if _is_told(event)][:_MOST_ROWS],
+        "events": list(map(_row, told[-_MOST_ROWS:])),
+        "told": len(told),
         "counted": len(events),
         "seconds": round(events[-1].at_s * 1.01, 3) if events else 1,
         "evidence": record.evidence,

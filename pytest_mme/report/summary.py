@@ -11,6 +11,7 @@ from typing import Protocol
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pytest_mme.checks.views import LOADED, Loads, moves, requests
 from pytest_mme.events import Event
@@ -113,5 +114,6 @@ def _table(summaries: Iterable[Summary]) -> Table:
     for one in summaries:
         counts = (one.requests, one.failed, one.hits, one.evictions, one.ooms, one.crashes)
         latencies = ("-" if one is None else f"{one:.1f}" for one in (one.p50_ms, one.p99_ms))
-        table.add_row(f"{one.server}, {one.test.rpartition('::')[2]}", *map(str, counts), *latencies)
+        name = one.test.partition("[")[0].rpartition("::")[2] + "".join(one.test.partition("[")[1:])
+        table.add_row(Text(f"{one.server}, {name}"), *map(str, counts), *latencies)
     return table

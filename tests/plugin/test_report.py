@@ -221,3 +221,85 @@ def test_a_place_that_cannot_be_written_is_told_before_the_tests(inner: pytest.P
     result = inner.runpytest_subprocess(f"--mme-report={tmp_path}/file/report.html")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*report.html cannot be written: *"])
+
+
+def test_what_a_test_says_is_not_lost_for_its_evidence(inner: pytest.Pytester) -> None:
+    """Names that look like markup, an exception that cannot say what it is, a report whose place has gone."""
+    inner.makepyfile("""
+        import pathlib
+
+        import pytest
+
+        class Mute(Exception):
+            def __str__(self):
+                raise RuntimeError("mute")
+
+        @pytest.mark.parametrize("name", ["/a", "b"])
+        def test_names(mme_server, name):
+            mme_server().ping()
+
+        def test_mute(mme_server):
+            mme_server().ping()
+            raise Mute
+
+        def test_own():
+            pathlib.Path("report.html").unlink()
+            pathlib.Path("report.html").mkdir()
+            raise OSError("my own failure")
+    """)
+    result = inner.runpytest_subprocess("--mme-report=report.html", "--tb=short")
+    result.assert_outcomes(passed=2, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*test_mute*",
+            "*mme timeline*",
+            "*OSError: my own failure*",
+            "*mme: --mme-report=*report.html cannot be written: Is a directory*",
+        ]
+    )
+    assert "the report is" not in result.stdout.str()
+
+
+def test_all_that_went_wrong_is_on_the_page(inner: pytest.Pytester, browser: webdriver.Chrome) -> None:
+    """Also text that a browser could take for the beginning of a script."""
+    inner.makepyfile("""
+        import pytest
+
+        @pytest.fixture
+        def leaving(mme_server):
+            mme_server().ping()
+            yield
+            raise OSError("then the tear-down")
+
+        def test_it(leaving):
+            raise OSError("first <!-- <script> the test")
+    """)
+    inner.runpytest_subprocess("--mme-report=report.html").assert_outcomes(failed=1, errors=1)
+    browser.get((inner.path / "report.html").as_uri())
+    drawn(browser)
+    assert "test_it: failed" in text(browser, "one-title")
+    for told in ("first <!-- <script> the test", "then the tear-down", "mme timeline"):
+        assert told in text(browser, "evidence")
+
+
+def test_a_second_try_begins_anew(inner: pytest.Pytester) -> None:
+    inner.makeconftest("""
+        from _pytest.runner import runtestprotocol
+
+        def pytest_runtest_protocol(item, nextitem):
+            for _ in range(2):
+                for report in runtestprotocol(item, nextitem=nextitem, log=False):
+                    item.ihook.pytest_runtest_logreport(report=report)
+            return True
+    """)
+    inner.makepyfile("""
+        tries = []
+
+        def test_it(mme_server):
+            mme_server().ping()
+            tries.append(1)
+            assert len(tries) == 2
+    """)
+    inner.runpytest_subprocess("--mme-report=report.html").assert_outcomes(failed=1, passed=1)
+    page = (inner.path / "report.html").read_text()
+    assert page.count('"outcome":"passed"') == page.count('"outcome":"failed"') == 1

@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const COLOURS = {download: "#7f7f7f", load: "#ff9d2e", resident: "#6aa9e9", invoke: "#1f6fc4", failed: "#d62728", evict: "#9467bd", crash: "#d62728", "no room": "#b5651d", fault: "#d62728", mark: "#7f7f7f"};
-const MOST_ROWS = 1000, SPANS = 300, MARKS = 60, MOST_LINES = 12;
+const SPANS = 300, MARKS = 60, MOST_LINES = 12;
 let chosen = Math.max(0, data.tests.findIndex((test) => test.outcome === "failed" || test.outcome === "error"));
 
 function style(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
@@ -31,7 +31,11 @@ function merged(found, from, to) {
   for (const [began, ended, model, told] of found) {
     if (ended < from || began > to) continue;
     const before = last.get(model);
-    if (before && began - before[1] < least) { before[1] = Math.max(before[1], ended); before[4] += 1; continue; }
+    if (before && began - before[1] < least) {
+      before[1] = Math.max(before[1], ended); before[4] += 1;
+      if (told && !before[3].includes(told)) before[3] += `, ${told}`;
+      continue;
+    }
     const one = [began, ended, model, told, 1];
     last.set(model, one); drawn.push(one);
   }
@@ -54,7 +58,7 @@ function spans(name, found, lanes, width, shift) {
   const x = [], y = [], text = [];
   for (const [began, ended, model, told, count] of found) {
     const lane = lanes.get(model) + shift;
-    const words = count > 1 ? `${count} times ${name} of ${model}; zoom in to tell them apart` : `${name} of ${model}, ${((ended - began) * 1e3).toFixed(1)} ms${told ? ", " + told : ""}`;
+    const words = `${count > 1 ? `${count} times, at once or in quick succession: ` : ""}${name} of ${model}, ${((ended - began) * 1e3).toFixed(1)} ms${told ? ", " + told : ""}`;
     x.push(began, ended, null); y.push(lane, lane, null); text.push(words, words, null);
   }
   return {type: "scatter", mode: "lines", name, x, y, text, hovertemplate: "%{text}<extra></extra>", connectgaps: false,
@@ -126,8 +130,9 @@ function fillEvents(test) {
   const lanes = new Set(lanesOf(test)), body = byId("events").tBodies[0];
   const found = test.events.filter((one) => !one[3] || lanes.has(one[3]));
   body.replaceChildren();
-  for (const event of found.slice(0, MOST_ROWS)) { const row = body.insertRow(); event.forEach((text) => cell(row, text === null ? "" : text)); }
-  byId("counted").textContent = `${test.counted} events; below, without requests and samples, ${Math.min(found.length, MOST_ROWS)} of ${found.length}`;
+  for (const event of found) { const row = body.insertRow(); event.forEach((text) => cell(row, text === null ? "" : text)); }
+  const last = test.told > test.events.length ? `the last ${test.events.length} of ${test.told}` : `${test.told}`;
+  byId("counted").textContent = `${test.counted} events; ${last} without requests and samples; below, those of the models above: ${found.length}`;
 }
 
 function fillEvidence(test) {
@@ -158,7 +163,10 @@ function followZoom(change) {
 
 function drawTime(test, from, to) { drawLanes(test, from, to); drawMemory(test, from, to); }
 
-function choose(place, focus) { chosen = place; show(); if (focus) byId("one-title").focus(); }
+function choose(place, focus) {
+  chosen = place; history.replaceState(null, "", `#test-${place}`);  // so that its link works again after another choice
+  show(); if (focus) byId("one-title").focus();
+}
 
 function fillTests() {
   const body = byId("tests").tBodies[0], select = byId("test"), only = byId("failed").checked;
@@ -184,7 +192,11 @@ show();
 followHash();
 byId("test").addEventListener("change", (event) => choose(Number(event.target.value), false));
 byId("model").addEventListener("input", show);
-byId("failed").addEventListener("change", () => { fillTests(); const first = byId("test").options[0]; if (first) choose(Number(first.value), false); });
+byId("failed").addEventListener("change", () => {
+  fillTests();
+  const listed = [...byId("test").options].map((one) => Number(one.value));
+  if (listed.length) choose(listed.includes(chosen) ? chosen : listed[0], false);
+});
 byId("theme").addEventListener("click", () => {
   const root = document.documentElement, dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.theme = dark ? "light" : "dark"; show();

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from pytest_mme.bundles import bundle as bundles
 from pytest_mme.bundles.bundle import Bundle, Ingredient, made
-from pytest_mme.bundles.judging import judge
+from pytest_mme.bundles.judging import compare, judge
 from pytest_mme.checks.bound import Checked
 from pytest_mme.errors import ArchiveError
 from pytest_mme.events import Event, Timeline
@@ -62,9 +64,22 @@ def test_each_check_is_judged_by_what_was_there_when_it_was_made() -> None:
     assert second.then == second.now == "b is not resident (b: never loaded); resident: a"
 
 
-def test_each_check_is_judged_by_what_happened_since() -> None:
-    first, second = judge(bundle(judged_endpoint().recording), lambda _server, _at_s: [])
-    assert first.now == second.now == "no load was recorded, so nothing can be said about what is resident"
+def test_each_check_is_set_beside_the_same_one_made_again() -> None:
+    then, again = judged_endpoint(), Endpoint()
+    again.recording.record("load", source="hosting", server="ranking", model="b")
+    with pytest.raises(AssertionError):
+        again.check_resident("a")
+    first, second = compare(bundle(then.recording), again.recording)
+    assert (first.then, first.now) == (None, "a is not resident (a: never loaded); resident: b")
+    assert (second.check, second.now) == ("check_resident('a', 'b')", "it was not made again")
+
+
+def test_a_check_that_takes_other_arguments_now_is_no_crash() -> None:
+    timeline = Timeline()
+    detail = {"arguments": ["a"], "options": {"nonsense": 1}}
+    timeline.record("mark", source="test", server="ranking", outcome="check_resident", detail=detail)
+    (verdict,) = judge(bundle(timeline))
+    assert str(verdict.now).startswith("it cannot be made: ")
 
 
 def test_options_and_models_are_kept_and_soft_ones_are_judged_hard() -> None:
@@ -140,9 +155,25 @@ def test_an_archive_that_is_gone(tmp_path: Path, models: Models) -> None:
 
 
 def test_another_zip_is_no_bundle(tmp_path: Path) -> None:
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as packed:
         packed.writestr("a.txt", "")
     with pytest.raises(ValueError, match=r"no bundle: \['a.txt'\]"):
         bundles.read(tmp_path / "other.zip", tmp_path)
+
+
+def test_a_bundle_without_its_archive(tmp_path: Path, models: Models) -> None:
+    theirs = models.archive(models.linear().archive, name="theirs")
+    ingredient = dataclasses.replace(Ingredient.of(theirs), archive="archives/theirs.tar.gz")
+    with zipfile.ZipFile(tmp_path / "bundle.zip", "w") as packed:
+        packed.writestr("bundle.json", bundle(models={"theirs": ingredient}).to_json())
+    with pytest.raises(ValueError, match=r"no whole bundle: .*archives/theirs.tar.gz"):
+        bundles.read(tmp_path / "bundle.zip", tmp_path)
+
+
+def test_a_damaged_bundle(tmp_path: Path, models: Models) -> None:
+    bundles.pack(bundle(test="x" * 1000), tmp_path / "bundle.zip", models)
+    damaged = bytearray((tmp_path / "bundle.zip").read_bytes())
+    damaged[60:70] = bytes(10)
+    (tmp_path / "bundle.zip").write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"no whole bundle: "):
+        bundles.read(tmp_path / "bundle.zip", tmp_path)
