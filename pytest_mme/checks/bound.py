@@ -8,6 +8,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, overload
 
 from pytest_mme import checks
 from pytest_mme.checks.naming import name_of
+from pytest_mme.checks.soft import softly
 from pytest_mme.events import Event, Timeline
 
 P = ParamSpec("P")
@@ -40,10 +41,12 @@ class _Made:
         events = owner.timeline
         at_s = owner.recording.now_s()
         try:
-            self._check(events, *arguments, **options)
-        except AssertionError as error:
-            failed = str(error)
-            raise
+            with softly(bool(options.get("soft"))):
+                try:
+                    self._check(events, *arguments, **{**options, "soft": False})
+                except AssertionError as error:
+                    failed = str(error)
+                    raise
         finally:
             said = {
                 "arguments": _plain(arguments),

@@ -6,7 +6,7 @@ import bisect
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from pytest_mme.checks.naming import Named, counted, listed, name_of, outcomes
+from pytest_mme.checks.naming import Named, counted, listed, name_of, names_of, outcomes
 from pytest_mme.checks.soft import softly
 from pytest_mme.checks.views import LOADED, Loads, moves, requests
 from pytest_mme.events import Event, Kind
@@ -19,7 +19,7 @@ Span = tuple[float, float]
 def check_no_stall(
     events: Iterable[Event],
     *,
-    of: Iterable[Named | str],
+    of: Iterable[Named | str] | Named | str,
     during: Kind | tuple[Kind, ...] = "load",
     factor: float = 3.0,
     soft: bool = False,
@@ -31,7 +31,7 @@ def check_no_stall(
     waited for their own model. One that fails in such a time has stalled, too.
     """
     with softly(soft):
-        events, names = list(events), [name_of(model) for model in of]
+        events, names = list(events), names_of(of)
         kinds = (during,) if isinstance(during, str) else during
         spans = list(_spans(events, kinds, without=names))
         if not spans:
@@ -44,7 +44,7 @@ def check_fair(
     *,
     hog: Named | str,
     max_ratio: float,
-    of: Iterable[Named | str] = (),
+    of: Iterable[Named | str] | Named | str = (),
     max_threads: int | None = None,
     soft: bool = False,
 ) -> None:
@@ -61,9 +61,9 @@ def check_fair(
         spans = [(event.began_s, event.at_s) for event in requests(events, [hogging])]
         if not spans:
             raise AssertionError(f"no request to {hogging} was recorded: nothing can be said of others meanwhile")
-        others = [name_of(model) for model in of] or sorted(
-            {event.model for event in requests(events) if event.model not in (None, hogging)}
-        )
+        others = names_of(of) if of else sorted({str(event.model) for event in requests(events)} - {hogging, "None"})
+        if not others:
+            raise AssertionError(f"nobody but {hogging} was asked: nothing can be said of others meanwhile")
         _compare(events, others, spans, f"while {hogging} had requests", max_ratio, median, "the median")
 
 

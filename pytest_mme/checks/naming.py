@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from pytest_mme.events import Event
 
@@ -21,6 +21,15 @@ class Named(Protocol):
 def name_of(model: Named | str) -> str:
     """The name that events use: an archive's key goes without ``.tar.gz``."""
     return (model if isinstance(model, str) else model.name).removesuffix(".tar.gz")
+
+
+def names_of(models: Iterable[Named | str] | Named | str) -> list[str]:
+    """Those of several, or of one; ValueError of none."""
+    alone = isinstance(models, str) or hasattr(models, "name")
+    names = [name_of(model) for model in cast("Iterable[Named | str]", [models] if alone else models)]
+    if not names:
+        raise ValueError("no model is named: name at least one")
+    return names
 
 
 def counted(number: int, what: str) -> str:

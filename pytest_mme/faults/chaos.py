@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
@@ -50,8 +51,8 @@ def schedule(seed: int, models: Sequence[str], *, seconds: float, rate: float, k
     """
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise ValueError(f"chaos knows no {', '.join(unknown)}: choose among {', '.join(KINDS)}")
-    if not kinds or not models or not rate > 0 or not seconds > 0:
-        raise ValueError("chaos needs a model, a kind of fault, and rate= and seconds= above 0")
+    if not kinds or not models or not 0 < rate < math.inf or not 0 < seconds < math.inf:
+        raise ValueError("chaos needs a model, a kind of fault, and rate= and seconds= above 0 and finite")
     drawn = random.Random(seed)
     strikes, at_s = [], drawn.expovariate(rate)
     while at_s < seconds:

@@ -7,8 +7,8 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from pytest_mme.events import Timeline
 from pytest_mme.faults import chaos, memory, storage
 from pytest_mme.faults.armed import Armed, Around, Unwell
 from pytest_mme.faults.chaos import Schedule, Strike
+from pytest_mme.faults.detours import Detour
 from pytest_mme.faults.relay import Connection, Relay
 from pytest_mme.hosting.fetch import S3Folder
 from pytest_mme.models.builder import Model
@@ -26,6 +27,8 @@ from pytest_mme.runtimes.base import STOP_S, Running
 
 _LOG = logging.getLogger("pytest_mme")
 _MIB = 1024 * 1024
+_PAUSE_S = 0.01
+"""Of a hog that was refused."""
 
 
 def _connect(client: ContractClient) -> Awaitable[Connection]:
@@ -112,7 +115,8 @@ class Faults:
         with memory.short(self._running, model.name):  # where that is not possible, it is said now
             pass
         try:
-            with self._detour(Armed(self._onward(), "load" if at == "load" else "invoke", around)):
+            detour = Detour(self._running)
+            with detour.by(Armed(detour.onward, "load" if at == "load" else "invoke", around)):
                 yield
         finally:
             self._tell(f"out of memory at {at}", model, seconds=time.monotonic() - began)
@@ -123,18 +127,17 @@ class Faults:
 
         Afterwards it is started again, with nothing loaded.
         """
-        began, stopped = time.monotonic(), True
+        running, began = self._running, time.monotonic()
+        if running.stopped:
+            raise UnavailableError(f"the end of {running.name}", "it is stopped already", "stop it once")
+        took_s = running.stop(grace_s)
+        running.stopped = True
         try:
-            try:
-                took_s = self._running.stop(grace_s)
-            except UnavailableError:
-                stopped = False
-                raise
             yield took_s
         finally:
-            if stopped:
-                self._running.start_again()
-                self._tell("stopped", seconds=time.monotonic() - began, grace_s=grace_s)
+            running.start_again()
+            running.stopped = False
+            self._tell("stopped", seconds=time.monotonic() - began, grace_s=grace_s)
 
     @contextlib.contextmanager
     def slowed(self, *, latency_s: float) -> Iterator[None]:
@@ -145,7 +148,7 @@ class Faults:
     @contextlib.contextmanager
     def cut(self, *, silently: bool = False) -> Iterator[None]:
         """Cut the network to the server: connections break, or, *silently*, nothing that is sent arrives."""
-        with self._relayed("cut", refusing=not silently, silent=silently):
+        with self._relayed("cut", cutting=True, refusing=not silently, silent=silently):
             yield
 
     @contextlib.contextmanager
@@ -153,34 +156,43 @@ class Faults:
         """Let `/ping` answer *status*, however the server is."""
         began = time.monotonic()
         try:
-            with self._detour(Unwell(self._onward(), status)):
+            detour = Detour(self._running)
+            with detour.by(Unwell(detour.onward, status)):
                 yield
         finally:
             self._tell("ping failing", seconds=time.monotonic() - began, status=status)
 
     @contextlib.contextmanager
-    def hogged(self, model: Model, *, clients: int = 4, x: Sequence[float] = (1.0,)) -> Iterator[None]:
+    def hogged(self, model: Model, *, clients: int = 4, x: Any = None) -> Iterator[None]:
         """Let *clients* ask *model* for *x* again and again: it monopolises the server for as long as the block lasts.
 
-        A model with ``busy_ms`` computes for so long on each request; one without keeps this process busy, not the CPU.
+        *x*: by default what the kit's models of that kind take. A model with ``busy_ms`` computes for so long on each
+        request; one without keeps this process busy, not the CPU. What is refused is asked again; where nothing was
+        answered, the first refusal is raised at the end.
         """
         over, began = threading.Event(), time.monotonic()
+        instance = (model.spec.example if model.spec else [1.0]) if x is None else x
+        errors = list[Exception]()
 
         def ask() -> int:
             answered = 0
             while not over.is_set():
-                self._victim.invoke(model, list(x))
-                answered += 1
+                try:
+                    self._victim.invoke(model, instance)
+                    answered += 1
+                except Exception as error:  # noqa: BLE001  whatever it is, it is raised where nothing was answered
+                    errors.append(error)
+                    over.wait(_PAUSE_S)
             return answered
 
         with ThreadPoolExecutor(clients, "hog") as pool:
-            hogs = [pool.submit(ask) for _ in range(clients)]
+            hogs = list[Future[int]]()
             try:
+                hogs += [pool.submit(ask) for _ in range(clients)]
                 yield
             finally:
                 over.set()
-                errors = [error for hog in hogs if (error := hog.exception())]
-                answered = sum(hog.result() for hog in hogs if hog.exception() is None)
+                answered = sum(hog.result() for hog in hogs)
                 self._tell("hogged", model, seconds=time.monotonic() - began, clients=clients, requests=answered)
         if errors and not answered:
             raise errors[0]
@@ -272,33 +284,18 @@ class Faults:
             self._tell(what, seconds=time.monotonic() - began, **detail)
 
     @contextlib.contextmanager
-    def _relayed(self, what: str, **network: Any) -> Iterator[None]:
-        """For requests that begin in between; those in flight go on as they began."""
-        began, onward = time.monotonic(), self._onward()
+    def _relayed(self, what: str, *, cutting: bool = False, **network: Any) -> Iterator[None]:
+        """For requests that begin in between; those in flight then go on as they began, and are cut off at the end or not."""
+        began, detour = time.monotonic(), Detour(self._running)
         with (
-            Relay(lambda: _connect(onward()), **network).running() as port,
-            contextlib.closing(ContractClient(routes.origin("127.0.0.1", port))) as detour,
+            Relay(lambda: _connect(detour.onward()), cutting=cutting, **network).running() as port,
+            contextlib.closing(ContractClient(routes.origin("127.0.0.1", port))) as client,
         ):
             try:
-                with self._detour(detour):
+                with detour.by(client):
                     yield
             finally:
                 self._tell(what, seconds=time.monotonic() - began, **network)
-
-    def _onward(self) -> Callable[[], ContractClient]:
-        """Where calls go now; of a server, wherever it will be."""
-        running, before = self._running, self._running.detour
-        return lambda: before or running.direct
-
-    @contextlib.contextmanager
-    def _detour(self, client: ContractClient) -> Iterator[None]:
-        """For calls that begin in between."""
-        running, before = self._running, self._running.detour
-        running.detour = client
-        try:
-            yield
-        finally:
-            running.detour = before
 
     def _tell(self, outcome: str, model: Model | None = None, *, seconds: float | None = None, **detail: Any) -> None:
         self._victim.recording.record(

@@ -13,6 +13,7 @@ Connect = Callable[[], Awaitable[Connection]]
 
 _CHUNK = 65536
 _PIECES = 1024  # on their way at once
+_LINGER_S = 5.0
 
 
 class Relay:
@@ -20,13 +21,20 @@ class Relay:
 
     *connect*: opens the connection to where they are passed on to. *latency_s*: how much later every piece arrives, in
     both directions. *refusing*: connections are reset. *silent*: what is sent arrives nowhere, and nobody is told.
+    *cutting*: at the end what is still connected is cut at once; otherwise it has five seconds to end by itself.
     """
 
     def __init__(
-        self, connect: Connect, *, latency_s: float = 0.0, refusing: bool = False, silent: bool = False
+        self,
+        connect: Connect,
+        *,
+        latency_s: float = 0.0,
+        refusing: bool = False,
+        silent: bool = False,
+        cutting: bool = False,
     ) -> None:
         self._connect = connect
-        self._latency_s, self._refusing, self._silent = latency_s, refusing, silent
+        self._latency_s, self._refusing, self._silent, self._cutting = latency_s, refusing, silent, cutting
 
     @contextlib.contextmanager
     def running(self) -> Iterator[int]:
@@ -53,6 +61,8 @@ class Relay:
         listening.set_result((server.sockets[0].getsockname()[1], asyncio.get_running_loop(), stop))
         await stop.wait()
         server.close()
+        if connections and not self._cutting:
+            await asyncio.wait(connections, timeout=_LINGER_S)
         for connection in connections:
             connection.cancel()
         await asyncio.gather(*connections, return_exceptions=True)

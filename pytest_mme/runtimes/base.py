@@ -149,16 +149,19 @@ STOP_S = 30.0
 
 
 class Reached:
-    """How a server is reached: directly, or by the detour that a fault has put in between."""
+    """How a server is reached: directly, or by the detours that faults have put in between."""
 
     direct: ContractClient
     """Where the server is: for what the kit itself wants to know."""
-    detour: ContractClient | None = None
+    detours: tuple[ContractClient, ...] = ()
+    """Calls go by the last, which hands them to the one before; `faults.detours`."""
+    stopped = False
+    """Whether a fault has stopped it."""
 
     @property
     def client(self) -> ContractClient:
         """For the calls of tests and of hosting."""
-        return self.detour or self.direct
+        return self.detours[-1] if self.detours else self.direct
 
 
 class Running(Protocol):
@@ -166,7 +169,8 @@ class Running(Protocol):
 
     name: str
     direct: ContractClient
-    detour: ContractClient | None
+    detours: tuple[ContractClient, ...]
+    stopped: bool
     dialect: Dialect
     """How its answers are to be read; `contract.dialects.dialect_of` asks a server that nobody knows."""
     facts: Mapping[str, Any]
@@ -176,7 +180,7 @@ class Running(Protocol):
 
     @property
     def client(self) -> ContractClient:
-        """For the calls of tests and of hosting: the detour if there is one; `Reached`."""
+        """For the calls of tests and of hosting: by the detours if there are any; `Reached`."""
 
     def place(self, folder: Path) -> str:
         """Make a folder below `models` visible to the server, as it is now; how the server calls it."""

@@ -110,7 +110,8 @@ class UniversalHandler:
             self._limit.left(child.entered)
         child.reaped.set()
         if not child.asked_to_end:
-            detail = {"pid": child.pid, "code": code, "end": f"universal handler: {end}"}
+            whose = {} if self._limit is None else {"models": "all"}  # it alone has them: `named_models`
+            detail = {"pid": child.pid, "code": code, "end": f"universal handler: {end}", **whose}
             self._emit("oom" if end.out_of_memory else "crash", outcome=end.name, detail=detail)
 
     def _was_out_of_memory(self, code: int) -> bool:

@@ -50,10 +50,13 @@ class Drive:
         """Until the tickets or the time are used up; what *ask* raises and is no answer of a server ends it."""
         used_s = time.process_time()
         with ThreadPoolExecutor(self._clients, "traffic") as pool:
-            clients = [pool.submit(self._client) for _ in range(self._clients)]
             try:
+                clients = [pool.submit(self._client) for _ in range(self._clients)]
                 for client in clients:
                     client.result()
+            except BaseException:
+                self._barrier.abort()  # some may wait for others that never come
+                raise
             finally:  # Ctrl-C, or what a client could not do
                 self._over.set()
         seconds = max((one.answered_s for one in self._sent), default=0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -16,8 +17,6 @@ from pytest_mme.traffic.arrivals import Stage, due_times
 from pytest_mme.traffic.drive import Drive, Ticket
 from pytest_mme.traffic.load import Load, Sent
 from pytest_mme.traffic.mixes import Mix
-
-_LONGEST_S = 3600.0
 
 Instance = Callable[[Model], Any]
 """What a model is asked: the one instance of a request."""
@@ -70,9 +69,7 @@ class Traffic:
         if seconds is not None and seconds <= 0:
             raise ValueError(f"seconds={seconds}: give more than 0")
         tickets = (Ticket(model, None) for model in itertools.islice(mix.start(), requests))
-        return self._drive(
-            tickets, clients, _LONGEST_S if seconds is None else seconds, instance, f"{name}, {mix.name}"
-        )
+        return self._drive(tickets, clients, math.inf if seconds is None else seconds, instance, f"{name}, {mix.name}")
 
     def open(
         self, mix: Mix, *stages: Stage, clients: int = 64, instance: Instance = ones, name: str = "open load"
@@ -86,7 +83,7 @@ class Traffic:
                 "an open load needs stages: hold(rate, seconds), ramp(rate, rate, seconds), burst(requests)"
             )
         tickets = (Ticket(model, due_s) for model, due_s in zip(mix.start(), due_times(stages), strict=False))
-        return self._drive(tickets, clients, _LONGEST_S, instance, f"{name}, {mix.name}")
+        return self._drive(tickets, clients, math.inf, instance, f"{name}, {mix.name}")
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:

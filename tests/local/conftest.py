@@ -16,6 +16,7 @@ import pytest
 from pytest_mme import Model, Models, Server, Settings
 from pytest_mme.errors import UnavailableError
 from pytest_mme.models.exporters import Exporters
+from pytest_mme.waiting import wait_for
 from tests.local.gate import Gate, write_gated_model
 
 SCRIPT = Path(__file__).with_name("exports.py")
@@ -60,6 +61,13 @@ def worker_of(server: Server, model: Model) -> psutil.Process:
     """The process that holds *model*: the server said so when it loaded it."""
     loads = [event for event in server.timeline if event.kind == "load" and event.source == "server"]
     return psutil.Process([event.detail["pid"] for event in loads if event.model == model.name][-1])
+
+
+def wait_until_asked(server: Server, model: Model) -> None:
+    """A request has reached the model: its process computes."""
+    worker = worker_of(server, model)
+    before = worker.cpu_times().user
+    wait_for(lambda: worker.cpu_times().user > before + 0.05 or None, what="the request", timeout_s=20)
 
 
 def process_of(server: Server) -> psutil.Process:

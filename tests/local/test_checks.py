@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from pytest_mme import Endpoint, Faults, Model, Models, Server, Traffic, round_robin
 from pytest_mme.errors import ContractError, NoAnswerError
 from pytest_mme.waiting import wait_for
-from tests.local.conftest import worker_of
+from tests.local.conftest import wait_until_asked
 
 Endpoints = Callable[..., Endpoint]
 Servers = Callable[..., Server]
@@ -234,13 +234,6 @@ def test_an_unload_lets_requests_end(mme_server: Servers, mme_models: Models) ->
         server.unload(model)
         assert asked.result() == model.answer([1.0])
     server.check_drained()
-
-
-def wait_until_asked(server: Server, model: Model) -> None:
-    """A request has reached the model: its process computes."""
-    worker = worker_of(server, model)
-    before = worker.cpu_times().user
-    wait_for(lambda: worker.cpu_times().user > before + 0.05 or None, what="the request", timeout_s=20)
 
 
 def test_a_kill_in_the_middle_of_a_stop_loses_requests(

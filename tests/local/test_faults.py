@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from botocore.exceptions import ClientError
 
 from pytest_mme import Endpoint, Faults, Models, Server
 from pytest_mme.errors import ContractError, UnavailableError
+from pytest_mme.waiting import wait_for
 from tests.lacking import lacking
+from tests.local.conftest import wait_until_asked
 
 Endpoints = Callable[..., Endpoint]
 Servers = Callable[..., Server]
@@ -161,3 +164,57 @@ def test_chaos_is_survived_and_happens_again(
     with mme_faults(endpoint).chaos(*models, seconds=1, rate=50, seed=first.seed) as second:
         pass
     assert second == first
+
+
+def test_faults_of_the_network_end_in_any_order(mme_server: Servers, mme_models: Models, mme_faults: FaultsOn) -> None:
+    server, model = mme_server(), mme_models.linear()
+    server.load(model)
+    faults = mme_faults(server)
+    with contextlib.ExitStack() as first:
+        first.enter_context(faults.slowed(latency_s=0.01))
+        with faults.ping_failing():
+            first.close()
+            assert server.invoke(model, [1.0]) == model.answer([1.0])
+            assert server.client.ping().status == 500
+    assert server.ping().ok
+    assert server.invoke(model, [1.0]) == model.answer([1.0])
+
+
+def test_a_server_is_stopped_once(mme_server: Servers, mme_faults: FaultsOn) -> None:
+    server = mme_server()
+    with (
+        mme_faults(server).stopped(),
+        pytest.raises(UnavailableError, match="it is stopped already"),
+        mme_faults(server).stopped(),
+    ):
+        pytest.fail("it was stopped again")
+    assert server.ping().ok
+    assert faults_on(server) == ["stopped"]
+
+
+def test_a_request_that_is_under_way_is_slow_and_no_more(
+    mme_server: Servers, mme_models: Models, mme_faults: FaultsOn
+) -> None:
+    server, model = mme_server(), mme_models.linear(busy_ms=300)
+    server.load(model)
+    with ThreadPoolExecutor(1) as pool:
+        with mme_faults(server).slowed(latency_s=0.1):
+            asked = pool.submit(server.invoke, model, [1.0])
+            wait_until_asked(server, model)
+        assert asked.result() == model.answer([1.0])
+
+
+def test_a_hog_that_is_refused_asks_again(mme_server: Servers, mme_models: Models, mme_faults: FaultsOn) -> None:
+    """It is asked as its kind wants it."""
+    server, model = mme_server(), mme_models.text()
+    server.load(model)
+
+    def answered() -> int:
+        return sum(event.outcome == "ok" for event in server.timeline if event.kind == "invoke")
+
+    with mme_faults(server).hogged(model, clients=2):
+        wait_for(lambda: answered() or None, what="an answer", timeout_s=20)
+        server.unload(model)
+        server.load(model)
+        before = answered()
+        wait_for(lambda: answered() > before + 20 or None, what="more answers", timeout_s=20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,3 +110,21 @@ def test_its_memory_is_limited_and_its_process_comes_back(
     (death,) = [event for event in server.timeline if event.kind == "oom"]
     assert death.outcome == "SIGKILL"
     wait_for(lambda: any(event.kind == "sample" for event in server.timeline) or None, what="a sample", timeout_s=10)
+
+
+def test_one_bad_model_takes_all_along(
+    mme_handler: Handlers, mme_models: Models, handler: Callable[[str], Path]
+) -> None:
+    good, bad = mme_models.linear("good"), mme_models.linear("bad")
+    source = """
+    import os
+    def inference_handler(data, model_name):
+        return os._exit(3) if model_name == "bad" else {"predictions": [1]}
+    """
+    server = mme_handler(handler(textwrap.dedent(source)), [good, bad])
+    server.invoke(good, [1.0])
+    with pytest.raises(ContractError):
+        server.invoke(bad, [1.0])
+    server.invoke(good, [1.0])
+    with pytest.raises(AssertionError, match=r"^bad took others along: the whole server died at "):
+        server.check_isolated(good=good, bad=bad)

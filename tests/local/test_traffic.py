@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -119,3 +121,21 @@ def test_what_is_no_load(
 ) -> None:
     with pytest.raises(ValueError, match=told):
         begin(mme_traffic(mme_server()), round_robin([mme_models.linear()]))
+
+
+def test_a_client_that_cannot_begin_ends_the_load(
+    mme_server: Callable[..., Server], mme_models: Models, mme_traffic: Traffics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others do not wait for it."""
+    model, server = mme_models.linear(), mme_server()
+    server.load(model)
+    start, left = threading.Thread.start, itertools.count(-2)
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("traffic") and next(left) == 0:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        mme_traffic(server).closed(round_robin([model]), clients=4, requests=4)

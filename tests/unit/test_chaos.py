@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def test_only_the_kinds_that_were_chosen() -> None:
     assert {strike.kind for strike in drawn(4, kinds=["kill"])} == {"kill"}
 
 
-@pytest.mark.parametrize("wrong", [{"rate": 0}, {"seconds": 0}, {"kinds": []}, {"kinds": ["flood"]}])
+@pytest.mark.parametrize("wrong", [{"rate": 0}, {"seconds": 0}, {"seconds": inf}, {"kinds": []}, {"kinds": ["flood"]}])
 def test_what_makes_no_schedule(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="chaos"):
         drawn(1, **wrong)

@@ -13,6 +13,7 @@ import pytest
 from pytest_mme.bundles import bundle as bundles
 from pytest_mme.bundles.bundle import Bundle, Ingredient, made
 from pytest_mme.bundles.judging import compare, judge
+from pytest_mme.checks import soft_checks
 from pytest_mme.checks.bound import Checked
 from pytest_mme.errors import ArchiveError
 from pytest_mme.events import Event, Timeline
@@ -88,6 +89,14 @@ def test_options_and_models_are_kept_and_soft_ones_are_judged_hard() -> None:
     endpoint.check_evictions(at_most=1)
     verdict = list(judge(bundle(endpoint.recording)))[-1]
     assert (verdict.check, verdict.now) == ("check_evictions(at_most=1)", None)
+
+
+def test_a_soft_check_that_failed_has_failed_then_too() -> None:
+    endpoint = judged_endpoint()
+    with soft_checks() as found:
+        endpoint.check_evictions(at_least=1, soft=True)
+    verdict = list(judge(bundle(endpoint.recording)))[-1]
+    assert verdict.then == verdict.now == str(found[0])
 
 
 def test_a_bundle_as_a_document() -> None:

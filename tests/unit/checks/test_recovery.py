@@ -204,3 +204,10 @@ def test_a_try_within_a_call_of_the_kits_is_no_second_request() -> None:
     inside = Event(kind="attempt", source="hosting", at_s=10.4, seconds=0.8, model="a", outcome="424 ModelError")
     unload = Event(kind="unload", source="hosting", at_s=10.1, seconds=0.1, model="a")
     check_drained([request(10.5, seconds=1.0), inside, unload])
+
+
+def test_nobody_is_named() -> None:
+    with pytest.raises(ValueError, match="no model is named"):
+        check_isolated([], good=[], bad="a")
+    with pytest.raises(AssertionError, match="a did not fail"):
+        check_isolated([], good="b", bad="a")
