@@ -112,7 +112,7 @@ def mme_handler(_mme_run: Run, request: pytest.FixtureRequest) -> Iterator[Calla
         def start(module: Path | str | ModuleType, models: Sequence[Model], **fields: Any) -> Server:
             fields = marker.defaults(request.node, "server") | fields
             server = stack.enter_context(_mme_run.handler(module, models, timeline=evidence.timeline, **fields))
-            evidence.servers.append(server)
+            evidence.add("handler", server, {"module": module, **fields}, models)
             return server
 
         yield start

@@ -208,7 +208,8 @@ def pytest_runtest_makereport(
 
 
 def _add_evidence(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    if call.when != "teardown" and report.failed and (evidence := evidence_so_far(item)):
+    evidence = evidence_so_far(item)
+    if report.failed and evidence and not evidence.told:
         from pytest_mme.report.sections import sections
 
         report.sections.extend(sections(evidence.timeline, evidence.servers))
@@ -216,7 +217,7 @@ def _add_evidence(item: pytest.Item, call: pytest.CallInfo[None], report: pytest
         as_property = ("mme_timeline", evidence.timeline.to_jsonl())
         report.user_properties.append(as_property)
         item.user_properties.append(as_property)  # the report of the tear-down is the one that JUnit reads
-    if evidence := evidence_so_far(item):
+    if evidence:
         evidence.hear(report)
     if call.when == "teardown":
         report.user_properties.extend([*said_of_archives(item), *summaries_of(item)])

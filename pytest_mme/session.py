@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,7 +13,7 @@ from pytest_mme.errors import UnavailableError
 from pytest_mme.settings import Settings
 
 if TYPE_CHECKING:
-    from pytest_mme.bundles.bundle import Made
+    from pytest_mme.bundles.bundle import Kind, Made
     from pytest_mme.events import Timeline
     from pytest_mme.hosting.endpoint import Endpoint
     from pytest_mme.models.builder import Model
@@ -48,12 +48,12 @@ class Evidence:
 
     def add(
         self,
-        kind: Literal["server", "endpoint"],
+        kind: Kind,
         target: Server | Endpoint,
         fields: Mapping[str, Any],
         models: Sequence[Model] = (),
     ) -> None:
-        """A server or an endpoint that the test has made."""
+        """A server, an endpoint or a handler that the test has made."""
         from pytest_mme.bundles.bundle import made
 
         self.servers.append(target)
@@ -64,6 +64,11 @@ class Evidence:
         """Those of endpoints, and what was loaded into servers."""
         loaded = {model.name: model for server in self.servers for model in getattr(server, "loaded", {}).values()}
         return {**loaded, **self.models}
+
+    @property
+    def told(self) -> bool:
+        """Whether a report of this test has it already."""
+        return self.outcome in ("failed", "error")
 
     def hear(self, report: pytest.TestReport) -> None:
         """What a phase of the test came to."""
@@ -80,7 +85,7 @@ class Evidence:
 
     def is_worth_a_look(self) -> bool:
         """Whether there is something to see: of a server, or of one that did not even start."""
-        return bool(self.servers) or self.outcome in ("failed", "error", "xfailed")
+        return bool(self.servers) or self.told or self.outcome == "xfailed"
 
 
 def evidence_of(item: pytest.Item) -> Evidence:
@@ -202,10 +207,7 @@ def keep_failure(item: pytest.Item, failure: str) -> list[tuple[str, str]]:
     name = file.stem if found_by_name else file
     commands = (
         (f"pytest-mme replay {name}", "judges it again, with --run does it again"),
-        (
-            f"pytest-mme bundle {name}",
-            "makes one file of it",
-        ),
+        (f"pytest-mme bundle {name}", "makes one file of it"),
     )
     return [("mme replay", "\n".join(f"{command}   # {what}" for command, what in commands))]
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pytest_mme.bundles import carried
 from pytest_mme.errors import ArchiveError, shown
 from pytest_mme.events import Event, Timeline
 from pytest_mme.models.archive import checksum
@@ -23,13 +24,16 @@ FOLDER = "failures"
 """Below the cache folder."""
 _KEPT = 20
 _DOCUMENT, _ARCHIVES = "bundle.json", "archives/"
+_DAMAGES = (KeyError, RuntimeError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
+"""An entry is missing, locked, damaged, or something else."""
+Kind = Literal["server", "endpoint", "handler"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Made:
-    """A server, or an endpoint of *models*, that a test made."""
+    """A server, an endpoint of *models*, or a handler of them, that a test made."""
 
-    kind: Literal["server", "endpoint"]
+    kind: Kind
     name: str
     fields: Mapping[str, Any]
     """As the test gave them, where JSON can say it; paths as text."""
@@ -38,22 +42,16 @@ class Made:
     """The fields that JSON cannot say."""
 
 
-def made(kind: Literal["server", "endpoint"], name: str, fields: Mapping[str, Any], models: Sequence[Model]) -> Made:
+def made(kind: Kind, name: str, fields: Mapping[str, Any], models: Sequence[Model]) -> Made:
     """What a test made, for a bundle."""
-    plain = {field: _plain(value) for field, value in fields.items() if value is not None}
+    given = carried.located({field: value for field, value in fields.items() if value is not None})
     return Made(
         kind=kind,
         name=name,
-        fields={field: value for field, value in plain.items() if _is_plain(value)},
+        fields={field: value for field, value in given.items() if _is_plain(value)},
         models=[model.name for model in models],
-        left_out=[field for field, value in plain.items() if not _is_plain(value)],
+        left_out=[field for field, value in given.items() if not _is_plain(value)],
     )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value.absolute())
-    return list(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 
 def _is_plain(value: Any) -> bool:
@@ -175,12 +173,19 @@ def kept(cache: Path) -> list[Path]:
 
 
 def pack(bundle: Bundle, file: Path, models: Models) -> None:
-    """Write one file that needs nothing beside it: archives go in, but those that are rebuilt from specifications."""
+    """Write one file that needs nothing beside it: archives go in, but those that are rebuilt from specifications.
+
+    So do the files and folders that fields name. Raises `ArchiveError` when something is not there any more.
+    """
     draft = file.with_name(f".{file.name}-{uuid.uuid4().hex[:6]}")
     try:
         with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as packed:
             ingredients = {name: _packed(packed, name, one, models) for name, one in bundle.models.items()}
-            packed.writestr(_DOCUMENT, dataclasses.replace(bundle, models=ingredients).to_json())
+            all_made = [
+                dataclasses.replace(one, fields=carried.put(packed, one.fields, str(number)))
+                for number, one in enumerate(bundle.made)
+            ]
+            packed.writestr(_DOCUMENT, dataclasses.replace(bundle, models=ingredients, made=all_made).to_json())
         draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)
@@ -195,12 +200,12 @@ def _packed(packed: zipfile.ZipFile, name: str, one: Ingredient, models: Models)
 
 
 def read(file: Path, directory: Path) -> Bundle:
-    """A bundle, whose archives are put into *directory*; ValueError for what is none."""
+    """A bundle, whose archives and files are put into *directory*; ValueError for what is none."""
     if not zipfile.is_zipfile(file):
         return Bundle.from_json(file.read_text(errors="replace"))
     try:
         return _read(file, directory)
-    except (KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # an entry is missing, locked, or damaged
+    except _DAMAGES as error:
         raise ValueError(f"no whole bundle: {error}") from error
 
 
@@ -211,7 +216,8 @@ def _read(file: Path, directory: Path) -> Bundle:
             raise ValueError(f"no bundle: {shown(names[:5])}")
         bundle = Bundle.from_json(packed.read(_DOCUMENT).decode(errors="replace"))
         models = {name: _unpacked(packed, name, one, directory) for name, one in bundle.models.items()}
-    return dataclasses.replace(bundle, models=models)
+        made = [dataclasses.replace(one, fields=carried.take(packed, one.fields, directory)) for one in bundle.made]
+    return dataclasses.replace(bundle, models=models, made=made)
 
 
 def _unpacked(packed: zipfile.ZipFile, name: str, one: Ingredient, directory: Path) -> Ingredient:

@@ -65,10 +65,11 @@ def _start(one: Made, models: Mapping[str, Model], run: Run, timeline: Timeline,
     try:
         if one.kind == "server":
             return stack.enter_context(run.server(timeline=timeline, **fields))
+        its = [models[name] for name in one.models]
+        if one.kind == "handler":
+            return stack.enter_context(run.handler(models=its, timeline=timeline, **fields))
         aws = stack.enter_context(run.aws())
-        return stack.enter_context(
-            run.endpoint([models[name] for name in one.models], aws=aws, timeline=timeline, **fields)
-        )
+        return stack.enter_context(run.endpoint(its, aws=aws, timeline=timeline, **fields))
     except (KeyError, TypeError, ValueError) as error:
         raise UnavailableError(f"{one.name} once more", f"{error}", "use the kit that made the bundle") from error
 

@@ -36,8 +36,8 @@ def bundle_failure(
 ) -> None:
     """Make one file of a failed test: its timeline, its servers' fields, its models, the settings and the seed.
 
-    The archives of your own models go in; the kit's are rebuilt from their specifications. `pytest-mme replay FILE`
-    needs nothing beside it.
+    The archives of your own models and your code go in; the kit's models are rebuilt from their specifications.
+    `pytest-mme replay FILE` needs nothing beside it.
 
         pytest-mme bundle --list
 

@@ -70,6 +70,29 @@ def test_a_fixture_that_fails_shows_its_evidence_too(inner: pytest.Pytester) -> 
     result.stdout.fnmatch_lines(["*mme server log of ranking*"])
 
 
+@pytest.mark.parametrize("test_fails", [False, True], ids=["alone", "after the test"])
+def test_a_tear_down_that_fails_shows_the_evidence_once(inner: pytest.Pytester, test_fails: bool) -> None:
+    inner.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.fixture
+        def leaving(mme_server):
+            mme_server(name="ranking").ping()
+            yield
+            raise OSError("my tear-down")
+
+        def test_it(leaving):
+            assert not {test_fails}
+        """
+    )
+    result = inner.runpytest_subprocess("--junitxml=report.xml")
+    result.assert_outcomes(passed=not test_fails, failed=test_fails, errors=1)
+    for title in ("mme timeline", "mme replay"):
+        assert result.stdout.str().count(f"- {title} -") == 1
+    assert 'name="mme_timeline"' in (inner.path / "report.xml").read_text()
+
+
 def test_evidence_that_is_gone_ends_no_session(inner: pytest.Pytester) -> None:
     inner.makepyfile(
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,30 @@ def test_a_test_without_checks_shows_what_happened(
     for told in (then.stdout, again.stdout):
         assert re.search(r" s +client +load +model +ok ", told)
         assert re.search(r" s +test +fault +- +stopped .* grace_s=1$", told, re.MULTILINE)
+
+
+def test_users_code_goes_along(inner: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_MME_CACHE", str(tmp_path / "cache"))
+    handler = inner.makepyfile(hosted="def inference_handler(data, model_name): return {'predictions': [7]}")
+    code = inner.mkdir("code")
+    (code / "inference.py").write_text(
+        "def handler(data, context): return '{\"predictions\": [8]}', 'application/json'"
+    )
+    inner.makepyfile("""
+        def test_failing(mme_endpoint, mme_handler, mme_models):
+            model = mme_models.linear("a")
+            endpoint, hosted = mme_endpoint([model], name="ranking", code="code"), mme_handler("hosted.py", [model])
+            assert (endpoint.invoke(model, [1.0]), hosted.invoke(model, [1.0])) == (8, 7)
+            hosted.check_concurrent(at_least=2)
+    """)
+    inner.runpytest_subprocess().assert_outcomes(failed=1)
+    assert command(inner.path, "bundle", "--output", "failure.zip").returncode == 0
+    shutil.rmtree(code)
+    handler.unlink()
+    again = command(inner.path, "replay", "failure.zip", "--run", cache=tmp_path / "empty")
+    assert again.returncode == 1, again.stderr
+    assert "left out" not in again.stdout
+    assert re.search(r"handler-1.check_concurrent\(at_least=2\) +at most 1 .* +at most 1 ", again.stdout)
 
 
 def test_a_cache_that_only_pytest_knows_is_told_with_the_name(inner: pytest.Pytester, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import zipfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -161,6 +163,56 @@ def test_an_archive_that_is_gone(tmp_path: Path, models: Models) -> None:
     archive.unlink()
     with pytest.raises(ArchiveError, match="it is not there any more"):
         ingredient.model("theirs", models)
+
+
+def test_files_and_folders_that_fields_name_go_along(tmp_path: Path, models: Models) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "code" / "__pycache__").mkdir(parents=True)
+    there.mkdir()
+    files = {"code/inference.py": "1", "code/__pycache__/inference.pyc": "2", "a.so": "3", "handler.py": "4"}
+    for name, text in files.items():
+        (here / name).write_text(text)
+    given = {"code": here / "code", "op_libraries": [here / "a.so", str(here / "a.so")], "memory_mib": 90}
+    module = ModuleType("handler")
+    module.__file__ = str(here / "handler.py")
+    both = [made("server", "s", given, []), made("handler", "h", {"module": module}, [])]
+    bundles.pack(bundle(made=both), tmp_path / "bundle.zip", models)
+    shutil.rmtree(here)
+
+    server, handler = bundles.read(tmp_path / "bundle.zip", there).made
+    assert server.fields["memory_mib"] == 90
+    assert [path.name for path in Path(server.fields["code"]).rglob("*")] == ["inference.py"]
+    assert [Path(one).read_text() for one in server.fields["op_libraries"]] == ["3", "3"]
+    assert Path(handler.fields["module"]).read_text() == "4"
+    assert all(there in path.parents for path in map(Path, (server.fields["code"], handler.fields["module"])))
+    with pytest.raises(ArchiveError, match=r"here/code\n  seen: it is not there any more"):
+        bundles.pack(bundle(made=both), tmp_path / "late.zip", models)
+    assert not list(tmp_path.glob("*late*"))
+
+
+def test_a_path_that_is_given_as_text_is_found_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert made("server", "s", {"code": "code"}, []).fields == {"code": str(tmp_path / "code")}
+
+
+def test_a_bundle_puts_no_file_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "in" / "side").mkdir(parents=True)
+    with zipfile.ZipFile(tmp_path / "bundle.zip", "w") as packed:
+        packed.writestr("../../stolen/x.py", "")
+        one = made("server", "s", {}, [])
+        evil = dataclasses.replace(one, fields={"code": "../../stolen"})
+        packed.writestr("bundle.json", bundle(made=[evil]).to_json())
+    bundles.read(tmp_path / "bundle.zip", tmp_path / "in" / "side")
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("x.py")] == [Path("in/side/stolen/x.py")]
+
+
+@pytest.mark.parametrize("fields", [["code"], {"code": 1}], ids=str)
+def test_a_bundle_with_other_fields(tmp_path: Path, fields: Any) -> None:
+    one = dataclasses.replace(made("server", "s", {}, []), fields=fields)
+    with zipfile.ZipFile(tmp_path / "bundle.zip", "w") as packed:
+        packed.writestr("bundle.json", bundle(made=[one]).to_json())
+    with pytest.raises(ValueError, match=r"no whole bundle: "):
+        bundles.read(tmp_path / "bundle.zip", tmp_path)
 
 
 def test_another_zip_is_no_bundle(tmp_path: Path) -> None:
