@@ -120,7 +120,7 @@ def _fault(
         return
     again: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
         "paused": lambda: faults.paused(_some(model)),
-        "slowed": lambda: faults.slowed(**detail),
+        "slowed": lambda: faults.slowed(model, **detail),
         "cut": lambda: faults.cut(silently=bool(detail.get("silent"))),
         "stopped": lambda: faults.stopped(**detail),
         "squeezed": lambda: faults.squeezed(leave_mib=float(detail["leave_mib"])),

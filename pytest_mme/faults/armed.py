@@ -73,6 +73,27 @@ def _telling(body: bytes, sent: Callable[[], object]) -> Iterator[bytes]:
     sent()
 
 
+class Parted(Passing):
+    """Makes the requests to some models by another client."""
+
+    def __init__(self, onward: Onward, other: ContractClient, whose: Callable[[str], bool]) -> None:
+        """*whose*: takes a model's id; whether its requests are made by the *other*."""
+        super().__init__(onward)
+        self._other, self._whose = other, whose
+
+    def invoke(
+        self,
+        identifier: str,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout_s: float = routes.INVOKE_TIMEOUT_S,
+    ) -> Reply:
+        """`POST /models/ID/invoke`."""
+        asked = self._other.invoke if self._whose(identifier) else super().invoke
+        return asked(identifier, body, headers, timeout_s=timeout_s)
+
+
 class Unwell(Passing):
     """Sees `/ping` fail, however the server is."""
 

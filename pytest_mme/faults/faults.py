@@ -17,7 +17,7 @@ from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import UnavailableError
 from pytest_mme.events import Timeline
 from pytest_mme.faults import chaos, memory, storage
-from pytest_mme.faults.armed import Armed, Around, Unwell
+from pytest_mme.faults.armed import Armed, Around, Parted, Unwell
 from pytest_mme.faults.chaos import Schedule, Strike
 from pytest_mme.faults.detours import Detour
 from pytest_mme.faults.relay import Connection, Relay
@@ -110,7 +110,7 @@ class Faults:
         alone = memory.OneAtATime(self._running, memory.short if at == "load" else memory.exhausted)
 
         def around(identifier: str) -> Around | None:
-            return alone(identifier) if self._victim.recording.named_in(identifier) == model.name else None
+            return alone(identifier) if self._is(model, identifier) else None
 
         with memory.short(self._running, model.name):  # where that is not possible, it is said now
             pass
@@ -140,9 +140,12 @@ class Faults:
             self._tell("stopped", seconds=time.monotonic() - began, grace_s=grace_s)
 
     @contextlib.contextmanager
-    def slowed(self, *, latency_s: float) -> Iterator[None]:
-        """Let every piece of a request and of its answer arrive *latency_s* seconds later."""
-        with self._relayed("slowed", latency_s=latency_s):
+    def slowed(self, model: Model | None = None, *, latency_s: float) -> Iterator[None]:
+        """Let every piece of a request and of its answer arrive *latency_s* seconds later.
+
+        *model*: only for requests to that one, which is slow then; None: for all, as on a slow network.
+        """
+        with self._relayed("slowed", model, latency_s=latency_s):
             yield
 
     @contextlib.contextmanager
@@ -284,18 +287,24 @@ class Faults:
             self._tell(what, seconds=time.monotonic() - began, **detail)
 
     @contextlib.contextmanager
-    def _relayed(self, what: str, *, cutting: bool = False, **network: Any) -> Iterator[None]:
-        """For requests that begin in between; those in flight then go on as they began, and are cut off at the end or not."""
+    def _relayed(
+        self, what: str, model: Model | None = None, *, cutting: bool = False, **network: Any
+    ) -> Iterator[None]:
+        """For calls that begin in between, or requests to one *model*; at the end those in flight are cut off or not."""
         began, detour = time.monotonic(), Detour(self._running)
         with (
             Relay(lambda: _connect(detour.onward()), cutting=cutting, **network).running() as port,
             contextlib.closing(ContractClient(routes.origin("127.0.0.1", port))) as client,
         ):
+            way = client if model is None else Parted(detour.onward, client, lambda one: self._is(model, one))
             try:
-                with detour.by(client):
+                with detour.by(way):
                     yield
             finally:
-                self._tell(what, seconds=time.monotonic() - began, **network)
+                self._tell(what, model, seconds=time.monotonic() - began, **network)
+
+    def _is(self, model: Model, identifier: str) -> bool:
+        return self._victim.recording.named_in(identifier) == model.name
 
     def _tell(self, outcome: str, model: Model | None = None, *, seconds: float | None = None, **detail: Any) -> None:
         self._victim.recording.record(

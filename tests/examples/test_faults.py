@@ -29,6 +29,18 @@ def test_a_model_that_hangs_holds_up_no_other(mme_endpoint, mme_models, mme_faul
     assert endpoint.invoke(hanging, [1.0]) == hanging.answer([1.0])
 
 
+def test_a_slow_model_slows_no_other(mme_endpoint, mme_models, mme_faults):
+    slow, quick = mme_models.fleet(2)
+    endpoint = mme_endpoint([slow, quick], invoke_s=1)
+    for model in (slow, quick):
+        endpoint.invoke(model, [1.0])
+    with mme_faults(endpoint).slowed(slow, latency_s=2):
+        with pytest.raises(ClientError, match="timed out"):
+            endpoint.invoke(slow, [1.0])
+        assert endpoint.invoke(quick, [1.0]) == quick.answer([1.0])
+    assert endpoint.invoke(slow, [1.0]) == slow.answer([1.0])
+
+
 def test_who_asks_for_more_memory_than_there_is_goes_alone(mme_server, mme_models, mme_faults):
     greedy, modest = mme_models.linear("greedy", allocate_mib=200, sleep_ms=200), mme_models.linear("modest")
     server = mme_server(memory_mib=600)
