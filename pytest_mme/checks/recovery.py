@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_mme.checks.naming import Named, counted, listed, name_of, outcomes
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import Loads, by_server, requests
+from pytest_mme.checks.views import Loads, by_server, empties, moves, requests
 from pytest_mme.events import Event
 
 _ONE_DEATH_S = 1.0
@@ -29,8 +29,9 @@ def check_recovers(
     """Fail unless each model whose process ended answered again within *within_s* seconds, and others never stopped.
 
     Nor may a request to any model be left without an answer meanwhile. Judged are the deaths (`crash`, `oom`) of
-    *models*, or of all; each of *models* must have had one. *signature*: what must have been seen of it, such as
-    ``SIGKILL``, ``exit 137`` or the ``ModelError`` that a request got.
+    *models*, or of all; each of *models* must have had one. Where one process has all models, as a container's first
+    or that of `mme_handler`, its end is the death of each that had answered and was not unloaded since. *signature*:
+    what must have been seen of it, such as ``SIGKILL``, ``exit 137`` or the ``ModelError`` that a request got.
     """
     with softly(soft):
         names = [name_of(model) for model in models]
@@ -91,13 +92,30 @@ def _came_after(death: Event, answer: Event, loads: Loads) -> bool:
     return answer.began_s >= death.at_s or loads.ended(death.server, death.model, death.at_s, answer.at_s)
 
 
-def _deaths(events: Iterable[Event], loads: Loads) -> list[Event]:
+def _of_each_model(events: Sequence[Event]) -> Iterator[Event]:
+    """The deaths that were told of, one for each model; what has all of them ends each that answered or was asked."""
+    for event in events:
+        if event.kind not in ("crash", "oom"):
+            continue
+        if empties(event):
+            yield from (dataclasses.replace(event, model=model) for model in _there(events, event.at_s))
+        elif event.model is not None:
+            yield event
+
+
+def _there(events: Sequence[Event], at_s: float) -> Iterable[str | None]:
+    """The models that had answered by then, or were just asked, and had not been unloaded since."""
+    left = {event.model: event.at_s for event in moves(events, "unload", "evict") if event.at_s < at_s}
+    asked = (event for event in requests(events) if event.began_s <= at_s)
+    there = (event for event in asked if event.outcome == "ok" or event.at_s >= at_s - _BEFORE_S)
+    return dict.fromkeys(event.model for event in there if event.at_s > left.get(event.model, -math.inf))
+
+
+def _deaths(events: Sequence[Event], loads: Loads) -> list[Event]:
     """The kernel, the server and the engine may all tell of one."""
     deaths: list[Event] = []
-    told_by: dict[str, tuple[Event, set[str]]] = {}
-    for event in events:
-        if event.kind not in ("crash", "oom") or event.model is None:
-            continue
+    told_by: dict[str | None, tuple[Event, set[str]]] = {}
+    for event in _of_each_model(events):
         death, sources = told_by.get(event.model, (None, set[str]()))
         same = death is not None and event.source not in sources and event.at_s - death.at_s <= _ONE_DEATH_S
         if same and death and not loads.ended(event.server, event.model, death.at_s, event.at_s):

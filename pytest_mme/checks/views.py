@@ -90,12 +90,8 @@ def _moves(events: Iterable[Event], kinds: Collection[Kind]) -> Iterator[Event]:
 
 def empties(event: Event) -> bool:
     """Whether all models left memory at once: the server ended, or another took its place."""
-    if event.model is not None:
-        return False
-    if event.kind in ("crash", "oom") and event.detail.get("models") == "all":  # one process has them, as mme_handler's
-        return True
-    by_engine = event.source == "engine" and event.kind in ("stop", "restart", "crash")
-    return by_engine or event.kind == "replace" or (event.kind == "crash" and event.outcome.startswith("zygote"))
+    told = event.kind == "replace" or (event.source == "engine" and event.kind in ("stop", "restart"))
+    return event.model is None and (told or event.detail.get("models") == "all")
 
 
 class Loads:

@@ -124,7 +124,8 @@ def _marks(events: Iterable[Event], number: dict[str, int], *kinds: str) -> list
 
 def _is_whole(event: Event) -> bool:
     """Whether it concerns all models, or is a time that somebody has marked."""
-    return event.kind in ("fault", "mark", "stop", "restart", "replace") or (event.kind == "crash" and not event.model)
+    dead = event.kind in ("crash", "oom") and not event.model
+    return dead or event.kind in ("fault", "mark", "stop", "restart", "replace")
 
 
 def _told(event: Event) -> str:

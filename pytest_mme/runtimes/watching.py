@@ -178,6 +178,6 @@ class Watch:
                     source="engine",
                     server=self._server,
                     outcome="removed" if code is None else f"exit {code}",
-                    detail={"what": "the container's first process, and with it all others"},
+                    detail={"what": "the container's first process, and with it all others", "models": "all"},
                 )
             self._ended.set()

@@ -104,10 +104,9 @@ async def serve(config: ServingConfig, events: EventStream) -> int:
         events.announce(**_facts(port, await ready, enforcement, gpu))
         await asyncio.wait([stop])
         if processes.died.done():
-            log.critical(
-                "the zygote ended with code %s; every model is gone, so is this server", processes.died.result()
-            )
-            events.emit("crash", outcome=f"zygote {processes.died.result()}")
+            code = processes.died.result()
+            log.critical("the zygote ended with code %s; every model is gone, so is this server", code)
+            events.emit("crash", outcome=f"zygote {code}", detail={"models": "all"})
             return ZYGOTE_DIED
         if stop.result():
             await residents.drain()

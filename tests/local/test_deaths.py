@@ -60,6 +60,7 @@ def test_a_request_in_flight_hears_of_the_death_of_its_worker(
 def test_the_death_of_the_zygote_ends_the_server_loudly(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear()
     server.load(model)
+    server.invoke(model, [1.0])
     front, worker = process_of(server), worker_of(server, model)
     (zygote,) = [child for child in front.children() if child.pid == worker.ppid()]
     zygote.kill()
@@ -68,6 +69,10 @@ def test_the_death_of_the_zygote_ends_the_server_loudly(mme_server: Servers, mme
     gone = wait_for(server.running.gone, what="the end of the server", timeout_s=10)
     assert gone == "the server's process ended with code 70"
     assert "the zygote ended with code -9; every model is gone, so is this server" in server.log
+    with pytest.raises(
+        AssertionError, match=rf"^{model.name} died at .* s and has not answered since: it was not asked"
+    ):
+        server.check_recovers(within_s=60)
     with pytest.raises(NoAnswerError):
         server.ping()
 

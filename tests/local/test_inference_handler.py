@@ -109,6 +109,7 @@ def test_its_memory_is_limited_and_its_process_comes_back(
     assert server.invoke(model, [1]) == 1
     (death,) = [event for event in server.timeline if event.kind == "oom"]
     assert death.outcome == "SIGKILL"
+    server.check_recovers(model, within_s=60, signature="SIGKILL")
     wait_for(lambda: any(event.kind == "sample" for event in server.timeline) or None, what="a sample", timeout_s=10)
 
 
@@ -128,3 +129,6 @@ def test_one_bad_model_takes_all_along(
     server.invoke(good, [1.0])
     with pytest.raises(AssertionError, match=r"^bad took others along: the whole server died at "):
         server.check_isolated(good=good, bad=bad)
+    server.check_recovers(good, within_s=60)
+    with pytest.raises(AssertionError, match=r"^bad died at .* s and has not answered since: bad 500 at"):
+        server.check_recovers(within_s=60)

@@ -328,9 +328,14 @@ def check_that_the_end_is_told(server: Server, outcome: str, why: str) -> None:
 
 
 def test_a_server_that_is_killed(docker_run: Run, engine: docker.DockerClient) -> None:
+    model = docker_run.models.linear("a")
     with docker_run.server() as server:
+        server.load(model)
+        assert server.invoke(model, [1.0]) == model.answer([1.0])
         container_of(engine, docker_run).kill("SIGKILL")
         check_that_the_end_is_told(server, "exit 137", "the container ended with code 137")
+        with pytest.raises(AssertionError, match=r"^a died at .* s and has not answered since"):
+            server.check_recovers(model, within_s=60)
     assert left(engine, docker_run) == []
 
 

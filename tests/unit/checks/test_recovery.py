@@ -169,7 +169,7 @@ def test_a_good_one_that_died_before_was_not_taken_along() -> None:
 
 
 def test_the_end_of_the_whole_server_takes_everybody_along() -> None:
-    ended = Event(kind="crash", source="engine", at_s=10.1, outcome="exit 137")
+    ended = Event(kind="crash", source="engine", at_s=10.1, outcome="exit 137", detail={"models": "all"})
     with pytest.raises(AssertionError, match=r"^a took others along: the whole server died at 10.10 s"):
         check_isolated([DEATH, ended, *OTHERS], good=["b"], bad=["a"])
 
@@ -211,3 +211,24 @@ def test_nobody_is_named() -> None:
         check_isolated([], good=[], bad="a")
     with pytest.raises(AssertionError, match="a did not fail"):
         check_isolated([], good="b", bad="a")
+
+
+WHOLE = Event(kind="oom", source="engine", at_s=10.0, outcome="exit 137", detail={"models": "all"})
+
+
+def test_what_has_all_models_ends_each_that_had_answered_or_was_just_asked() -> None:
+    asked = [request(9.0, "b"), request(9.0, "gone"), request(10.05, "c", "ModelError", seconds=0.1)]
+    unload = Event(kind="unload", source="hosting", at_s=9.5, model="gone")
+    again = [request(11.0, name) for name in "bc"]
+    check_recovers([*asked, unload, WHOLE, *again], "b", "c", within_s=3, signature="exit 137")
+    check_recovers([*asked, unload, WHOLE, *again], within_s=3)
+    with pytest.raises(AssertionError, match=r"^b died at 10.00 s and has not answered since: it was not asked$"):
+        check_recovers([*asked, unload, WHOLE, again[1]], within_s=3)
+    with pytest.raises(AssertionError, match=r"^gone did not die"):
+        check_recovers([*asked, unload, WHOLE, *again], "gone", within_s=3)
+
+
+def test_a_death_of_a_process_that_has_no_models_is_none_of_theirs() -> None:
+    handler = Event(kind="crash", source="server", at_s=10.0, outcome="SIGKILL", detail={"what": "a handler"})
+    with pytest.raises(AssertionError, match=r"no model died"):
+        check_recovers([*OTHERS, handler], within_s=1)

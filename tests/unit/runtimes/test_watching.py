@@ -523,7 +523,7 @@ def test_the_end_of_a_container_is_told_of(watching_it: Watching, code: int, out
     watched.end(code, out_of_memory=out_of_memory)
     (end,) = watched.heard_out()
     assert (end.kind, end.outcome, end.source, end.server, end.model) == (kind, f"exit {code}", "engine", "s", None)
-    assert end.detail == {"what": "the container's first process, and with it all others"}
+    assert end.detail == {"what": "the container's first process, and with it all others", "models": "all"}
 
 
 @pytest.mark.usefixtures("impatient")
