@@ -179,7 +179,7 @@ def pack(bundle: Bundle, file: Path, models: Models) -> None:
     """
     draft = file.with_name(f".{file.name}-{uuid.uuid4().hex[:6]}")
     try:
-        with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as packed:
+        with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as packed:
             ingredients = {name: _packed(packed, name, one, models) for name, one in bundle.models.items()}
             all_made = [
                 dataclasses.replace(one, fields=carried.put(packed, one.fields, str(number)))

@@ -103,12 +103,12 @@ def _of_each_model(events: Sequence[Event]) -> Iterator[Event]:
             yield event
 
 
-def _there(events: Sequence[Event], at_s: float) -> Iterable[str | None]:
+def _there(events: Sequence[Event], at_s: float) -> Iterable[str]:
     """The models that had answered by then, or were just asked, and had not been unloaded since."""
     left = {event.model: event.at_s for event in moves(events, "unload", "evict") if event.at_s < at_s}
     asked = (event for event in requests(events) if event.began_s <= at_s)
     there = (event for event in asked if event.outcome == "ok" or event.at_s >= at_s - _BEFORE_S)
-    return dict.fromkeys(event.model for event in there if event.at_s > left.get(event.model, -math.inf))
+    return dict.fromkeys(one.model for one in there if one.model and one.at_s > left.get(one.model, -math.inf))
 
 
 def _deaths(events: Sequence[Event], loads: Loads) -> list[Event]:

@@ -173,6 +173,7 @@ def test_files_and_folders_that_fields_name_go_along(tmp_path: Path, models: Mod
     for name, text in files.items():
         (here / name).write_text(text)
     given = {"code": here / "code", "op_libraries": [here / "a.so", str(here / "a.so")], "memory_mib": 90}
+    os.utime(here / "a.so", (0, 0))  # zip begins in 1980
     module = ModuleType("handler")
     module.__file__ = str(here / "handler.py")
     both = [made("server", "s", given, []), made("handler", "h", {"module": module}, [])]

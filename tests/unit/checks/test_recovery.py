@@ -218,6 +218,7 @@ WHOLE = Event(kind="oom", source="engine", at_s=10.0, outcome="exit 137", detail
 
 def test_what_has_all_models_ends_each_that_had_answered_or_was_just_asked() -> None:
     asked = [request(9.0, "b"), request(9.0, "gone"), request(10.05, "c", "ModelError", seconds=0.1)]
+    asked += [Event(kind="invoke", source="test", at_s=9.9, outcome="ValidationError")]  # it named no model
     unload = Event(kind="unload", source="hosting", at_s=9.5, model="gone")
     again = [request(11.0, name) for name in "bc"]
     check_recovers([*asked, unload, WHOLE, *again], "b", "c", within_s=3, signature="exit 137")
