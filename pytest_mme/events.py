@@ -56,6 +56,7 @@ class Event:
     """`ok`, or in a word what came instead: an HTTP status, a signal, an error code."""
     seconds: float | None = None
     detail: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """More, by kind. A death that takes all models of the server along has `models`: ``all``."""
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS or self.source not in _SOURCES:

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from pytest_mme.bundles.bundle import Bundle, Made, marks
+from pytest_mme.checks.views import requests
 from pytest_mme.errors import ContractError, MMEError, UnavailableError
 from pytest_mme.events import Event, Timeline
 from pytest_mme.hosting.endpoint import Endpoint
@@ -44,6 +45,7 @@ def rerun(bundle: Bundle, run: Run) -> tuple[Timeline, list[str]]:
         targets = {one.name: _start(one, models, run, timeline, stack) for one in bundle.made}
         others = sorted({event.server for event in bundle.timeline if event.server} - set(targets))
         left_out += [f"{name}, which is no server or endpoint of the bundle" for name in others]
+        left_out += [f"a request of another boto3 client to {event.model}" for event in _of_other_clients(bundle)]
         actions = [
             action
             for event in bundle.timeline
@@ -54,6 +56,11 @@ def rerun(bundle: Bundle, run: Run) -> tuple[Timeline, list[str]]:
         for target in targets.values():
             _ = target.timeline  # the last events, too
     return timeline, left_out
+
+
+def _of_other_clients(bundle: Bundle) -> list[Event]:
+    """What the platform saw, and `endpoint.invoke` did not ask."""
+    return [event for one in bundle.made for event in requests(bundle.of(one.name)) if event.kind == "attempt"]
 
 
 def _start(one: Made, models: Mapping[str, Model], run: Run, timeline: Timeline, stack: contextlib.ExitStack) -> Target:
@@ -71,7 +78,9 @@ def _start(one: Made, models: Mapping[str, Model], run: Run, timeline: Timeline,
         aws = stack.enter_context(run.aws())
         return stack.enter_context(run.endpoint(its, aws=aws, timeline=timeline, **fields))
     except (KeyError, TypeError, ValueError) as error:
-        raise UnavailableError(f"{one.name} once more", f"{error}", "use the kit that made the bundle") from error
+        raise UnavailableError(
+            f"{one.name} once more", f"{error}", "give back what it names, or use the kit that made it"
+        ) from error
 
 
 def _actions(

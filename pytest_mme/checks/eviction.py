@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_mme.checks.naming import Named, counted, listed
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import LOADED, Loads, by_server, empties, hosted, moves, requests
+from pytest_mme.checks.views import LOADED, UNLOADED, Loads, by_server, empties, hosted, moves, requests
 from pytest_mme.events import Event
 
 _SHOWN = 5
@@ -172,7 +172,7 @@ def _happened(events: Sequence[Event]) -> Iterator[tuple[float, str, Event]]:
     for event in moves(events, "load", "unload"):
         if event.kind == "load" and event.outcome in LOADED:
             yield event.at_s, "in", event
-        elif event.kind == "unload" and event.outcome in ("ok", "cut off"):
+        elif event.kind == "unload" and event.outcome in UNLOADED:
             yield event.at_s, "out", event
     for event in events:
         if empties(event) or event.kind in ("crash", "oom"):

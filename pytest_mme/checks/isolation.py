@@ -69,9 +69,7 @@ def _failures(events: Sequence[Event]) -> Iterator[Event]:
 
 
 def _takes_along(event: Event, good: Sequence[str]) -> bool:
-    return (event.kind in ("crash", "oom") and event.model in good) or (
-        event.kind in ("crash", "oom") and empties(event)
-    )
+    return event.kind in ("crash", "oom") and (event.model in good or empties(event))
 
 
 def _told_dead(event: Event) -> str:

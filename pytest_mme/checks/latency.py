@@ -61,7 +61,8 @@ def check_fair(
         spans = [(event.began_s, event.at_s) for event in requests(events, [hogging])]
         if not spans:
             raise AssertionError(f"no request to {hogging} was recorded: nothing can be said of others meanwhile")
-        others = names_of(of) if of else sorted({str(event.model) for event in requests(events)} - {hogging, "None"})
+        asked = {event.model for event in requests(events) if event.model}
+        others = names_of(of) if of else sorted(asked - {hogging})
         if not others:
             raise AssertionError(f"nobody but {hogging} was asked: nothing can be said of others meanwhile")
         _compare(events, others, spans, f"while {hogging} had requests", max_ratio, median, "the median")

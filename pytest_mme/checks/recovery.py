@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_mme.checks.naming import Named, counted, listed, name_of, outcomes
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import Loads, by_server, empties, moves, requests
+from pytest_mme.checks.views import UNLOADED, Loads, by_server, empties, moves, requests
 from pytest_mme.events import Event
 
 _ONE_DEATH_S = 1.0
@@ -105,7 +105,8 @@ def _of_each_model(events: Sequence[Event]) -> Iterator[Event]:
 
 def _there(events: Sequence[Event], at_s: float) -> Iterable[str]:
     """The models that had answered by then, or were just asked, and had not been unloaded since."""
-    left = {event.model: event.at_s for event in moves(events, "unload", "evict") if event.at_s < at_s}
+    unloads = (event for event in moves(events, "unload", "evict") if event.outcome in UNLOADED and event.at_s < at_s)
+    left = {event.model: event.at_s for event in unloads}
     asked = (event for event in requests(events) if event.began_s <= at_s)
     there = (event for event in asked if event.outcome == "ok" or event.at_s >= at_s - _BEFORE_S)
     return dict.fromkeys(one.model for one in there if one.model and one.at_s > left.get(one.model, -math.inf))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pytest_mme.checks.naming import Named, listed, name_of
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import LOADED, by_server, empties
+from pytest_mme.checks.views import LOADED, UNLOADED, by_server, empties
 from pytest_mme.events import Event
 
 
@@ -43,7 +43,7 @@ def _last_moves(events: Iterable[Event]) -> dict[str, Event]:
     moves: dict[str, Event] = {}
     for event in events:
         moved_in = event.kind == "load" and event.outcome in LOADED
-        moved_out = event.kind in ("crash", "oom") or (event.kind == "unload" and event.outcome in ("ok", "cut off"))
+        moved_out = event.kind in ("crash", "oom") or (event.kind == "unload" and event.outcome in UNLOADED)
         if empties(event):
             moves = dict.fromkeys(moves, event)
         elif event.model is not None and (moved_in or moved_out):

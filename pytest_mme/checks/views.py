@@ -14,6 +14,8 @@ from pytest_mme.events import Event, Kind, Source
 
 LOADED = ("ok", "409")
 """The outcomes of a load after which the model is in memory."""
+UNLOADED = ("ok", "cut off")
+"""The outcomes of an unload or an eviction after which it is not."""
 _See = Callable[[Sequence[Event]], list[Event]]
 _PLATFORM: tuple[Source, ...] = ("hosting", "client", "server")
 

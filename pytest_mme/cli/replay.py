@@ -92,7 +92,7 @@ def replay_bundle(
 
     A test that made no check, but asserted otherwise, has its timeline shown: the recorded one, or with --run the new.
 
-    Exit status: 0 when all checks pass now, 1 when one fails or there was none, 2 when there is no such bundle.
+    Exit status: 0 when all checks pass now, 1 when one fails or there was none, or it cannot be run again, 2 when there is no such bundle.
     """
     with tempfile.TemporaryDirectory(prefix="pytest-mme-") as folder:
         with checked("FILE|NAME"):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_mme.checks.views import LOADED, by_server, empties, moves, requests
+from pytest_mme.checks.views import LOADED, UNLOADED, by_server, empties, moves, requests
 from pytest_mme.events import Event
 from pytest_mme.report.matrix import Matrix
 from pytest_mme.report.records import Record
@@ -110,7 +110,7 @@ def _resident(events: Sequence[Event]) -> Iterator[tuple[float, float, str]]:
 
 
 def _leaves(event: Event) -> bool:
-    return event.kind in ("crash", "oom") or (event.kind in ("unload", "evict") and event.outcome in ("ok", "cut off"))
+    return event.kind in ("crash", "oom") or (event.kind in ("unload", "evict") and event.outcome in UNLOADED)
 
 
 def _span(event: Event) -> tuple[float, float]:

@@ -173,6 +173,7 @@ def threads_told(server: Server) -> list[int]:
 
 
 def test_each_model_brings_threads_of_its_own(mme_server: Servers, mme_models: Models) -> None:
+    """Five, and under load here and there one more (measured), so that three have more than two at their most."""
     hog, *small = mme_models.fleet(3)
     server = mme_server(memory_mib=500, cpus=1)
     server.load(hog)
@@ -181,8 +182,11 @@ def test_each_model_brings_threads_of_its_own(mme_server: Servers, mme_models: M
         server.load(model)
     for model in [*small * 10, hog, *small * 10]:
         server.invoke(model, [1.0])
-    with pytest.raises(AssertionError, match=rf"^at .* s the 3 models of {server.name} had \d+ threads; at most"):
-        server.check_fair(hog=hog, max_ratio=1000, max_threads=alone)
+    most = max(threads_told(server))
+    with pytest.raises(
+        AssertionError, match=rf"^at .* s the 3 models of {server.name} had {most} threads; at most {2 * alone} may be$"
+    ):
+        server.check_fair(hog=hog, max_ratio=1000, max_threads=2 * alone)
 
 
 def test_loads_of_others_stall_nobody(mme_server: Servers, mme_models: Models, mme_traffic: Traffics) -> None:

@@ -204,19 +204,6 @@ def test_a_request_that_is_under_way_is_slow_and_no_more(
         assert asked.result() == model.answer([1.0])
 
 
-def test_one_model_is_slow_and_no_other(mme_server: Servers, mme_models: Models, mme_faults: FaultsOn) -> None:
-    server, (slow, quick) = mme_server(), mme_models.fleet(2)
-    with mme_faults(server).slowed(slow, latency_s=0.5):
-        for model in (slow, quick):
-            server.load(model)
-            assert server.invoke(model, [1.0]) == model.answer([1.0])
-    asked = {event.model: event.seconds or 0.0 for event in server.timeline if event.kind == "invoke"}
-    assert asked[slow.name] >= 1.0  # there and back
-    assert asked[quick.name] < asked[slow.name]
-    (fault,) = [event for event in server.timeline if event.kind == "fault"]
-    assert (fault.model, fault.outcome, fault.detail) == (slow.name, "slowed", {"latency_s": 0.5})
-
-
 def test_a_hog_that_is_refused_asks_again(mme_server: Servers, mme_models: Models, mme_faults: FaultsOn) -> None:
     """It is asked as its kind wants it."""
     server, model = mme_server(), mme_models.text()

@@ -97,19 +97,26 @@ def test_users_code_goes_along(inner: pytest.Pytester, tmp_path: Path, monkeypat
         "def handler(data, context): return '{\"predictions\": [8]}', 'application/json'"
     )
     inner.makepyfile("""
+        import boto3
+
         def test_failing(mme_endpoint, mme_handler, mme_models):
             model = mme_models.linear("a")
             endpoint, hosted = mme_endpoint([model], name="ranking", code="code"), mme_handler("hosted.py", [model])
             assert (endpoint.invoke(model, [1.0]), hosted.invoke(model, [1.0])) == (8, 7)
+            asked = {"EndpointName": "ranking", "TargetModel": "a.tar.gz", "Body": b"{}"}
+            boto3.client("sagemaker-runtime").invoke_endpoint(**asked)
             hosted.check_concurrent(at_least=2)
     """)
     inner.runpytest_subprocess().assert_outcomes(failed=1)
     assert command(inner.path, "bundle", "--output", "failure.zip").returncode == 0
     shutil.rmtree(code)
     handler.unlink()
+    gone = command(inner.path, "replay", "--run")
+    assert gone.returncode == 1
+    assert "give back what it names" in gone.stdout
     again = command(inner.path, "replay", "failure.zip", "--run", cache=tmp_path / "empty")
     assert again.returncode == 1, again.stderr
-    assert "left out" not in again.stdout
+    assert re.findall("left out: (.*)", again.stdout) == ["a request of another boto3 client to a"]
     assert re.search(r"handler-1.check_concurrent\(at_least=2\) +at most 1 .* +at most 1 ", again.stdout)
 
 

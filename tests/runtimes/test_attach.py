@@ -6,17 +6,19 @@ import contextlib
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from pytest_mme import Run, Server, Settings
+from pytest_mme import Faults, Model, Run, Server, Settings
 from pytest_mme.errors import ServerStartError, UnavailableError
 from tests.lacking import lacking
 
+Fault = Callable[[Faults, Model], contextlib.AbstractContextManager[object]]
 NOBODY = 65534
 
 
@@ -63,6 +65,56 @@ def test_an_endpoint_on_an_attached_server(theirs: Server) -> None:
             for model in models:
                 assert endpoint.invoke(model, [1.0]) == model.answer([1.0])
     assert theirs.list() == []
+
+
+BETWEEN: dict[str, Fault] = {
+    "slow": lambda faults, _: faults.slowed(latency_s=0.01),
+    "slow model": lambda faults, model: faults.slowed(model, latency_s=0.01),
+    "cut": lambda faults, _: faults.cut(),
+    "ping": lambda faults, _: faults.ping_failing(),
+    "hog": lambda faults, model: faults.hogged(model),
+    "chaos": lambda faults, model: faults.chaos(model, seconds=1, rate=50),
+    "disk": lambda faults, _: faults.disk_full(),
+    "S3 slow": lambda faults, _: faults.s3_slow(latency_s=0.01),
+    "S3 failing": lambda faults, _: faults.s3_failing(),
+    "S3 truncated": lambda faults, _: faults.s3_truncated(),
+}
+FAILING = ("cut", "disk", "S3 failing", "S3 truncated")
+"""Within these a model that has to be fetched and loaded is refused; within the others it answers."""
+ITS_OWNERS: dict[str, Fault] = {
+    "paused": lambda faults, model: faults.paused(model),
+    "squeezed": lambda faults, _: faults.squeezed(),
+    "stopped": lambda faults, _: faults.stopped(),
+    "at load": lambda faults, model: faults.out_of_memory(model, at="load"),
+    "at predict": lambda faults, model: faults.out_of_memory(model, at="predict"),
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_what_stands_between_can_be_broken(theirs: Server, name: str) -> None:
+    with attached(theirs.client.url) as run, run.aws() as aws:
+        a, b = run.models.fleet(2)
+        with run.endpoint([a, b], aws=aws) as endpoint:
+            assert endpoint.invoke(a, [1.0]) == a.answer([1.0])
+            expected = pytest.raises(ClientError) if name in FAILING else contextlib.nullcontext()
+            with BETWEEN[name](run.faults(endpoint), a), expected:
+                endpoint.invoke(b, [1.0])
+            for model in (a, b):
+                assert endpoint.invoke(model, [1.0]) == model.answer([1.0])
+            assert [event for event in endpoint.timeline if event.kind == "fault"]
+
+
+@pytest.mark.parametrize("fault", ITS_OWNERS.values(), ids=ITS_OWNERS)
+def test_what_is_its_owners_cannot_be_broken(theirs: Server, fault: Fault) -> None:
+    with attached(theirs.client.url) as run, run.server() as server:
+        model = run.models.linear()
+        server.load(model)
+        faults = run.faults(server)
+        with pytest.raises(UnavailableError), fault(faults, model):
+            pytest.fail("it was broken")
+        with pytest.raises(UnavailableError):
+            faults.kill(model)
+        assert server.invoke(model, [1.0]) == model.answer([1.0])
 
 
 def test_a_shared_folder_is_called_by_the_servers_name_for_it(theirs: Server, tmp_path: Path) -> None:

@@ -160,6 +160,20 @@ def test_a_fault_is_undone_when_the_test_fails(server: Server, model: Model, fau
     answers(server, model)
 
 
+def test_one_model_is_slow_and_no_other(any_run: Run, server: Server, model: Model, faults: Faults) -> None:
+    slow = any_run.models.linear("slow")
+    server.load(slow)
+    with faults.slowed(slow, latency_s=0.5):
+        for one in (slow, model):
+            answers(server, one)
+    ours = [event for event in server.timeline if event.kind == "invoke" and event.source == "client"]
+    asked = {event.model: event.seconds or 0.0 for event in ours}
+    assert asked["slow"] >= 1.0  # there and back
+    assert asked[model.name] < asked["slow"]
+    (fault,) = faults_on(server)
+    assert (fault.model, fault.outcome, fault.detail) == ("slow", "slowed", {"latency_s": 0.5})
+
+
 def test_no_thread_is_left(server: Server, faults: Faults) -> None:
     with faults.slowed(latency_s=0.01):
         server.ping()

@@ -98,6 +98,7 @@ def test_wrong_answers_are_shown(got: object, words: str) -> None:
     [
         Event(at_s=5.0, kind="stop", source="engine"),
         Event(at_s=5.0, kind="crash", source="engine", outcome="exit 137", detail={"models": "all"}),
+        Event(at_s=5.0, kind="oom", source="engine", outcome="exit 137", detail={"models": "all"}),
         Event(at_s=5.0, kind="crash", source="server", outcome="zygote -9", detail={"models": "all"}),
         Event(at_s=5.0, kind="replace", source="hosting"),
     ],
