@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mme.libtensorflow import protos
-from pytest_mme.models.graph import Nodes, new_graph, shape, type_of
+from pytest_mme.models.writing.graph import Nodes, new_graph, shape, type_of
 
 NUMBERS, PAIRS, STRINGS = "serving_default", "pairs", "strings"
 """Its signatures: one input of numbers, two of them (`a` and `b`), one of strings."""

@@ -20,9 +20,9 @@ from bench.output import Lines
 from bench.processes import started
 from bench.rig import BODY, INSTANCE, Rig, Say, rigged
 from pytest_mme import ContractClient, Endpoint, Model, checks, round_robin
-from pytest_mme.events import Event, Timeline
 from pytest_mme.report.html import page
 from pytest_mme.report.records import Record
+from pytest_mme.timeline.events import Event, Timeline
 from pytest_mme.traffic.traffic import Traffic
 
 _EVENTS, _MODELS = 100_000, 50

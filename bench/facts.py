@@ -14,7 +14,7 @@ import psutil
 
 from bench.processes import ROOT
 from pytest_mme import Settings
-from pytest_mme.report.header import enforcement
+from pytest_mme.plugin.header import enforcement
 
 BUSY = 1.5
 """A load average from which on figures are not to be trusted."""

@@ -17,7 +17,7 @@ from bench.output import Lines
 from bench.rig import Placed, Rig, Say, rigged
 from pytest_mme import Run, Settings, versions
 from pytest_mme.images.build import tag
-from pytest_mme.runtimes.engine import connect
+from pytest_mme.runtimes.docker.engine import connect
 
 COLUMNS = ("at the contract, in a container", "server", "mms", "times", "aim", "")
 _STARTS, _LOADS, _CALLS = 3, 8, 2000

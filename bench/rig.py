@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.peer import Peers, measure
 from pytest_mme import Model, Run, Server, Settings
-from pytest_mme.models.archive import extract
+from pytest_mme.archives.archive import extract
 
 INSTANCE = [1.0]
 BODY = json.dumps({"instances": [INSTANCE]}).encode()

@@ -18,10 +18,10 @@ from bench.measure import seconds_of
 from bench.output import Lines
 from bench.rig import Rig, Say, rigged
 from pytest_mme import Model
+from pytest_mme.archives.archive import extract, pack
 from pytest_mme.errors import ArchiveError
 from pytest_mme.libtensorflow.toolchain import Toolchain
-from pytest_mme.models.archive import extract, pack
-from pytest_mme.models.forge import FORGERIES, forge
+from pytest_mme.models.forging.forge import FORGERIES, forge
 from pytest_mme.settings import Settings
 
 VERSIONS = ("2.12.1", "2.15.1", "2.18.1", "installed")

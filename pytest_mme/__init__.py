@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_mme.answers import Answer as Answer
+    from pytest_mme.aws.moto import Aws as Aws
     from pytest_mme.contract.client import ContractClient as ContractClient
     from pytest_mme.contract.client import Reply as Reply
-    from pytest_mme.events import Event as Event
-    from pytest_mme.events import Timeline as Timeline
     from pytest_mme.faults.faults import Faults as Faults
-    from pytest_mme.hosting.aws import Aws as Aws
     from pytest_mme.hosting.endpoint import Endpoint as Endpoint
+    from pytest_mme.kit import Run as Run
     from pytest_mme.models.builder import Model as Model
     from pytest_mme.models.builder import Models as Models
     from pytest_mme.models.spec import ModelSpec as ModelSpec
-    from pytest_mme.run import Run as Run
     from pytest_mme.runtimes.server import Server as Server
     from pytest_mme.settings import Settings as Settings
+    from pytest_mme.timeline.events import Event as Event
+    from pytest_mme.timeline.events import Timeline as Timeline
     from pytest_mme.traffic.arrivals import Stage as Stage
     from pytest_mme.traffic.arrivals import burst as burst
     from pytest_mme.traffic.arrivals import hold as hold
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Answer": "answers",
-    "Aws": "hosting.aws",
+    "Aws": "aws.moto",
     "ContractClient": "contract.client",
     "Endpoint": "hosting.endpoint",
-    "Event": "events",
+    "Event": "timeline.events",
     "Faults": "faults.faults",
     "Load": "traffic.load",
     "Mix": "traffic.mixes",
@@ -49,11 +49,11 @@ _HOMES = {
     "ModelSpec": "models.spec",
     "Models": "models.builder",
     "Reply": "contract.client",
-    "Run": "run",
+    "Run": "kit",
     "Server": "runtimes.server",
     "Settings": "settings",
     "Stage": "traffic.arrivals",
-    "Timeline": "events",
+    "Timeline": "timeline.events",
     "Traffic": "traffic.traffic",
     "burst": "traffic.arrivals",
     "hold": "traffic.arrivals",

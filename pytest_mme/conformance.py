@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
-from pytest_mme.contract.conformance import CLAUSES, Clause, Report, Specimens, Subject, judge
-from pytest_mme.report.conformance import told
-from pytest_mme.session import evidence_of
+from pytest_mme.contract.conformance.judge import CLAUSES, Clause, Report, Specimens, Subject, judge
+from pytest_mme.contract.conformance.report import told
+from pytest_mme.plugin.session import evidence_of
 
 if TYPE_CHECKING:
+    from pytest_mme.kit import Run
     from pytest_mme.models.builder import Models
-    from pytest_mme.run import Run
     from pytest_mme.runtimes.server import Server
 
     Judged: TypeAlias = tuple[Report, Server]

@@ -14,7 +14,7 @@ import pytest
 from pytest_mme import Run, Settings, versions
 from pytest_mme.errors import UnavailableError
 from pytest_mme.images.build import tag
-from pytest_mme.runtimes.engine import connect, find_image
+from pytest_mme.runtimes.docker.engine import connect, find_image
 from tests.lacking import lacking
 
 SERVER = tag("server", versions.installed())

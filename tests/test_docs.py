@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_mme import checks
-from pytest_mme.checks.bound import Checked
-from pytest_mme.serving.handlers import Context
+from pytest_mme.checks.methods import Checked
+from pytest_mme.serving.processes.handler import Context
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))

@@ -13,13 +13,24 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pytest_mme"
 
 FLOORS = (
-    *("errors", "versions", "answers", "events", "checks", "waiting", "settings"),
-    *("libtensorflow", "models", "contract", "serving", "images"),
-    *("runtimes", "hosting", "traffic", "faults", "catalogue"),
-    *("report", "run", "bundles", "marker", "session", "fixtures", "plugin", "conformance", "cli"),
+    *("errors", "versions", "answers", "waiting", "settings"),
+    *(
+        "timeline",
+        "checks",
+        "libtensorflow",
+        "archives",
+        "models",
+        "doctor",
+        "contract",
+        "traffic",
+        "serving",
+        "images",
+    ),
+    *("runtimes", "measuring", "aws", "hosting", "faults"),
+    *("report", "kit", "replay", "plugin", "conformance", "cli"),
     "pytest_mme",  # the package itself names what users import, from everywhere
 )
-SERVING_SIDE = ("contract", "serving", "libtensorflow")
+SERVING_SIDE = ("contract", "serving", "libtensorflow", "archives", "timeline")
 TESTING_SIDE = frozenset({"pytest", "_pytest", "moto", "docker", "boto3", "botocore"})
 HEAVY = (
     *("tensorflow", "keras", "numpy", "moto", "boto3", "botocore", "docker", "psutil", "requests"),
@@ -89,16 +100,16 @@ def test_a_module_imports_only_from_floors_above_its_own() -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "import pytest_mme.run",
-        "from pytest_mme import run",
-        "from pytest_mme.run import Run",
-        "def late():\n    from pytest_mme.run import Run",
-        "if TYPE_CHECKING:\n    from pytest_mme.run import Run",
+        "import pytest_mme.kit",
+        "from pytest_mme import kit",
+        "from pytest_mme.kit import Run",
+        "def late():\n    from pytest_mme.kit import Run",
+        "if TYPE_CHECKING:\n    from pytest_mme.kit import Run",
         "from pytest_mme import Run",
     ],
 )
 def test_an_import_from_a_floor_below_is_noticed(source: str) -> None:
-    trees = {"pytest_mme": ast.parse(""), "pytest_mme.run": ast.parse(""), "pytest_mme.errors": ast.parse(source)}
+    trees = {"pytest_mme": ast.parse(""), "pytest_mme.kit": ast.parse(""), "pytest_mme.errors": ast.parse(source)}
     assert len(violations(trees)) == 1
 
 
@@ -122,7 +133,7 @@ def loaded_by(statement: str) -> set[str]:
     )
 
 
-@pytest.mark.parametrize("statement", ["import pytest_mme; dir(pytest_mme)", "import pytest_mme.plugin"])
+@pytest.mark.parametrize("statement", ["import pytest_mme; dir(pytest_mme)", "import pytest_mme.plugin.hooks"])
 def test_loading_the_plugin_loads_nothing_heavy(statement: str) -> None:
     assert loaded_by(statement) & set(HEAVY) == set()
 

@@ -1,4 +1,4 @@
-"""Write `pytest_mme/models/ops.json.gz` from TensorFlow's releases: which operations each of them has.
+"""Write `pytest_mme/archives/ops.json.gz` from TensorFlow's releases: which operations each of them has.
 
 The last release of every minor version from the oldest that the binding runs is fetched, opened and asked
 (`TF_GetAllOpList`, `TF_GetAllRegisteredKernels`); its GraphDef version is read in its headers.
@@ -27,7 +27,7 @@ from pytest_mme.libtensorflow.capi import Buffer, Library
 from pytest_mme.libtensorflow.toolchain import Toolchain
 from pytest_mme.settings import Settings
 
-TARGET = Path(__file__).parents[1] / "pytest_mme" / "models" / "ops.json.gz"
+TARGET = Path(__file__).parents[1] / "pytest_mme" / "archives" / "ops.json.gz"
 HEADERS = "include/tensorflow/core/public"
 GRAPH_DEF = re.compile(r"#define TF_GRAPH_DEF_VERSION (\d+)")
 ON_CPU = {"CPU", "DEFAULT"}

@@ -1,6 +1,6 @@
-"""Write `pytest_mme/models/verdicts.json` and `docs/versions.md`: what each release does with each forgery.
+"""Write `pytest_mme/models/forging/verdicts.json` and `docs/versions.md`: what each release does with each forgery.
 
-Every release that `pytest_mme/models/registry.py` knows serves every forgery on the embedded server, is asked once, and
+Every release that `pytest_mme/archives/op_registry.py` knows serves every forgery on the embedded server, is asked once, and
 its answer compared with the right one. Takes some two minutes, and what it takes to fetch the releases.
 
     python tools/make_versions.py                       all
@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mme import Run
+from pytest_mme.archives.op_registry import registry
 from pytest_mme.errors import ArchiveError, ContractError, NoAnswerError
 from pytest_mme.models.builder import Model, Models
-from pytest_mme.models.forge import FORGERIES
-from pytest_mme.models.registry import registry
-from pytest_mme.models.verdicts import Verdict
+from pytest_mme.models.forging.forge import FORGERIES
+from pytest_mme.models.forging.verdicts import Verdict
 from pytest_mme.runtimes.server import Server
 
 ROOT = Path(__file__).parents[1]
-DATA, PAGE = ROOT / "pytest_mme" / "models" / "verdicts.json", ROOT / "docs" / "versions.md"
+DATA, PAGE = ROOT / "pytest_mme" / "models" / "forging" / "verdicts.json", ROOT / "docs" / "versions.md"
 OLD_EXPORTER = "2.8.4"
 """What it saves loads everywhere. An environment of its own is made for it."""
 SHOWN = 70

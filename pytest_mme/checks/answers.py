@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pytest_mme.answers import Answer
 from pytest_mme.checks.soft import softly
-from pytest_mme.events import Event
+from pytest_mme.timeline.events import Event
 
 _SHOWN = 5
 

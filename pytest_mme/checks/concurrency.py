@@ -7,10 +7,10 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from pytest_mme.checks.naming import Named, listed, name_of
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import LOADED, by_server, empties, moves, requests, served
-from pytest_mme.events import Event, Kind
+from pytest_mme.timeline.events import Event, Kind
+from pytest_mme.timeline.observed import LOADED, by_server, empties, moves, requests, served
+from pytest_mme.timeline.wording import Named, listed, name_of
 
 _COMES: tuple[Kind, ...] = ("download", "load")
 _LEAVES: tuple[Kind, ...] = ("unload", "evict", "crash", "oom")

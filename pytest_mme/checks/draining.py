@@ -7,10 +7,10 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from pytest_mme.checks.naming import counted, outcomes
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import by_server, moves, requests
-from pytest_mme.events import Event
+from pytest_mme.timeline.events import Event
+from pytest_mme.timeline.observed import by_server, moves, requests
+from pytest_mme.timeline.wording import counted, outcomes
 
 
 def check_drained(events: Iterable[Event], *, soft: bool = False) -> None:

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_mme.checks.naming import Named, counted, listed
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import LOADED, UNLOADED, Loads, by_server, empties, hosted, moves, requests
-from pytest_mme.events import Event
+from pytest_mme.timeline.events import Event
+from pytest_mme.timeline.observed import LOADED, UNLOADED, Loads, by_server, empties, hosted, moves, requests
+from pytest_mme.timeline.wording import Named, counted, listed
 
 _SHOWN = 5
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_mme.answers import Answer
 from pytest_mme.checks.latency import compare, median
-from pytest_mme.checks.naming import Named, counted, listed, names_of
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import Loads, by_server, empties, moves, requests
-from pytest_mme.events import Event
+from pytest_mme.timeline.events import Event
+from pytest_mme.timeline.observed import Loads, by_server, empties, moves, requests
+from pytest_mme.timeline.wording import Named, counted, listed, names_of
 
 _SHOWN = 5
 

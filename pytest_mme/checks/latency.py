@@ -6,10 +6,10 @@ import bisect
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from pytest_mme.checks.naming import Named, counted, listed, name_of, names_of, outcomes
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import LOADED, Loads, moves, requests
-from pytest_mme.events import Event, Kind
+from pytest_mme.timeline.events import Event, Kind
+from pytest_mme.timeline.observed import LOADED, Loads, moves, requests
+from pytest_mme.timeline.wording import Named, counted, listed, name_of, names_of, outcomes
 
 _FEW = 10
 Span = tuple[float, float]

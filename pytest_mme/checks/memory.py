@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import by_server, moves
-from pytest_mme.events import Event
+from pytest_mme.timeline.events import Event
+from pytest_mme.timeline.observed import by_server, moves
 
 _MIB = 1 << 20
 _ROOM = 0.05

@@ -6,10 +6,10 @@ import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from pytest_mme.checks.naming import Named, counted, listed, name_of, outcomes
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import UNLOADED, Loads, by_server, empties, moves, requests
-from pytest_mme.events import Event
+from pytest_mme.timeline.events import Event
+from pytest_mme.timeline.observed import UNLOADED, Loads, by_server, empties, moves, requests
+from pytest_mme.timeline.wording import Named, counted, listed, name_of, outcomes
 
 _ONE_DEATH_S = 1.0
 """Within which the kernel and the server tell of the same death."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_mme.checks.naming import Named, listed, name_of
 from pytest_mme.checks.soft import softly
-from pytest_mme.checks.views import LOADED, UNLOADED, by_server, empties
-from pytest_mme.events import Event
+from pytest_mme.timeline.events import Event
+from pytest_mme.timeline.observed import LOADED, UNLOADED, by_server, empties
+from pytest_mme.timeline.wording import Named, listed, name_of
 
 
 def check_evicted(events: Iterable[Event], *models: Named | str, soft: bool = False) -> None:

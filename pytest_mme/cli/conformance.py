@@ -18,10 +18,10 @@ from rich.console import Console
 
 from pytest_mme.cli.output import console
 from pytest_mme.contract.client import ContractClient
-from pytest_mme.contract.conformance import CLAUSES, Clause, Report, Specimens, Subject, judge
+from pytest_mme.contract.conformance.judge import CLAUSES, Clause, Report, Specimens, Subject, judge
+from pytest_mme.contract.conformance.report import document, summary, table, told
 from pytest_mme.errors import MMEError
-from pytest_mme.report.conformance import document, summary, table, told
-from pytest_mme.run import Run
+from pytest_mme.kit import Run
 from pytest_mme.runtimes.base import let_others_read
 from pytest_mme.settings import Settings
 

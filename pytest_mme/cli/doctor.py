@@ -12,15 +12,15 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.text import Text
 
+from pytest_mme.archives.inspect import Inspection, SavedModelFiles, inspected
+from pytest_mme.archives.op_registry import registry
 from pytest_mme.cli.output import checked, console, explained, show_error
+from pytest_mme.doctor import Finding, diagnose
+from pytest_mme.doctor.code import imports, requirements
+from pytest_mme.doctor.wording import heading, lines, matters
 from pytest_mme.errors import ArchiveError
-from pytest_mme.models.doctor import Finding, diagnose
-from pytest_mme.models.doctor.code import imports, requirements
-from pytest_mme.models.inspect import Inspection, SavedModelFiles, inspected
-from pytest_mme.models.registry import registry
-from pytest_mme.report.doctor import heading, lines, matters
-from pytest_mme.runtimes.engine import connect, find_image
-from pytest_mme.runtimes.image_tensorflow import tensorflow_in
+from pytest_mme.runtimes.docker.engine import connect, find_image
+from pytest_mme.runtimes.docker.image_versions import tensorflow_in
 from pytest_mme.settings import Settings
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}

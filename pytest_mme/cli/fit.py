@@ -17,9 +17,8 @@ from rich.table import Table
 from pytest_mme import versions
 from pytest_mme.cli.output import checked, console, show_line
 from pytest_mme.errors import ArchiveError, MMEError
-from pytest_mme.models.builder import Models
-from pytest_mme.run import Run
-from pytest_mme.runtimes.capacity import (
+from pytest_mme.kit import Run
+from pytest_mme.measuring.capacity import (
     Candidate,
     Capacity,
     Measured,
@@ -29,7 +28,8 @@ from pytest_mme.runtimes.capacity import (
     judge,
     measured_alone,
 )
-from pytest_mme.runtimes.zero_request import request_of
+from pytest_mme.measuring.sample_request import request_of
+from pytest_mme.models.builder import Models
 from pytest_mme.settings import Settings
 
 _FIT, _TOO_MANY, _NOT_LOADED = 0, 1, 2

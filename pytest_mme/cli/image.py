@@ -17,7 +17,7 @@ from pytest_mme.cli.output import checked, console, explained, show_line
 from pytest_mme.images import build as images
 from pytest_mme.images.context import image_names
 from pytest_mme.libtensorflow.toolchain import Toolchain
-from pytest_mme.runtimes.engine import connect
+from pytest_mme.runtimes.docker.engine import connect
 from pytest_mme.settings import Settings
 
 image_app = typer.Typer(no_args_is_help=True, help="The images that --mme-runtime=docker can run.")

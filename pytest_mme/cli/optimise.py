@@ -14,11 +14,11 @@ from rich.table import Table
 
 from pytest_mme import versions
 from pytest_mme.cli.output import checked, console, explained, show_line
+from pytest_mme.kit import Run
+from pytest_mme.measuring.capacity import Candidate
+from pytest_mme.measuring.cost import Effect, effect
+from pytest_mme.measuring.sample_request import request_of
 from pytest_mme.models.builder import Model
-from pytest_mme.run import Run
-from pytest_mme.runtimes.capacity import Candidate
-from pytest_mme.runtimes.effect import Effect, effect
-from pytest_mme.runtimes.zero_request import request_of
 from pytest_mme.settings import Settings
 
 _CONCURRENCY = 4

@@ -12,15 +12,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pytest_mme.bundles import bundle as bundles
-from pytest_mme.bundles.bundle import Bundle
-from pytest_mme.bundles.judging import Verdict, compare, judge
-from pytest_mme.bundles.rerunning import rerun
 from pytest_mme.cli.output import checked, console, explained, show_line
-from pytest_mme.events import Timeline
+from pytest_mme.kit import Run
+from pytest_mme.replay import bundle as bundles
+from pytest_mme.replay.bundle import Bundle
+from pytest_mme.replay.judge_again import Verdict, compare, judge
+from pytest_mme.replay.run_again import rerun
 from pytest_mme.report.sections import lines
-from pytest_mme.run import Run
 from pytest_mme.settings import Settings
+from pytest_mme.timeline.events import Timeline
 
 
 def bundle_failure(

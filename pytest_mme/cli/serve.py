@@ -14,21 +14,21 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from pytest_mme.archives.archive import extract, is_saved_model, versions
+from pytest_mme.archives.code import INFERENCE, code_in
 from pytest_mme.cli.output import checked, console, explained, show_line
 from pytest_mme.cli.tensorflow import fetching
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import MMEError
-from pytest_mme.events import Event
 from pytest_mme.libtensorflow.toolchain import Toolchain
-from pytest_mme.models.archive import extract, is_saved_model, versions
-from pytest_mme.models.code import INFERENCE, code_in
 from pytest_mme.report.sections import line
 from pytest_mme.runtimes import leases
-from pytest_mme.serving import gpu
 from pytest_mme.serving.config import Admission, DeviceAsked, HowEnforced, OutOfMemory, ServingConfig
+from pytest_mme.serving.memory import gpu
 from pytest_mme.serving.server import EventStream, serve
 from pytest_mme.settings import Settings
+from pytest_mme.timeline.events import Event
 
 
 def serve_models(

@@ -6,8 +6,9 @@ import contextlib
 
 from pytest_mme.cli.output import show_line
 from pytest_mme.errors import UnavailableError
-from pytest_mme.runtimes import container_leases, leases
-from pytest_mme.runtimes.engine import connect
+from pytest_mme.runtimes import leases
+from pytest_mme.runtimes.docker import container_leases
+from pytest_mme.runtimes.docker.engine import connect
 
 
 def sweep_left() -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
 from pytest_mme.contract.dialects import Dialect, is_contract_list, json_object
-from pytest_mme.events import Source, Timeline
+from pytest_mme.timeline.events import Source, Timeline
 
 Call = Literal["ping", "list", "next page", "get", "load", "load again", "unload", "clean up", "invoke"]
 """What a reply is an answer to.

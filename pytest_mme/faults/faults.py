@@ -12,18 +12,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
+from pytest_mme.aws.s3_folder import S3Folder
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import UnavailableError
-from pytest_mme.events import Timeline
 from pytest_mme.faults import chaos, memory, storage
-from pytest_mme.faults.armed import Armed, Around, Parted, Unwell
 from pytest_mme.faults.chaos import Schedule, Strike
 from pytest_mme.faults.detours import Detour
-from pytest_mme.faults.relay import Connection, Relay
-from pytest_mme.hosting.fetch import S3Folder
+from pytest_mme.faults.intercepting import Armed, Around, Parted, Unwell
+from pytest_mme.faults.tcp_relay import Connection, Relay
 from pytest_mme.models.builder import Model
 from pytest_mme.runtimes.base import STOP_S, Running
+from pytest_mme.timeline.events import Timeline
 
 _LOG = logging.getLogger("pytest_mme")
 _MIB = 1024 * 1024

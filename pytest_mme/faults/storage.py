@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
-    from pytest_mme.hosting.fetch import S3Folder
+    from pytest_mme.aws.s3_folder import S3Folder
 
 _BEFORE, _AFTER = "before-send.s3.GetObject", "after-call.s3.GetObject"
 _REFUSAL = """<?xml version="1.0" encoding="UTF-8"?>

@@ -10,20 +10,20 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_mme.checks.bound import Checked
+from pytest_mme.aws import wire
+from pytest_mme.aws.moto import Aws
+from pytest_mme.aws.s3_folder import S3Folder
+from pytest_mme.checks.methods import Checked
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
 from pytest_mme.errors import shown
-from pytest_mme.events import Event, Timeline
-from pytest_mme.hosting import wire
-from pytest_mme.hosting.aws import Aws
 from pytest_mme.hosting.eviction import POLICIES, Policy
-from pytest_mme.hosting.fetch import S3Folder
 from pytest_mme.hosting.instance import Instance
 from pytest_mme.models.builder import Model
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
-from pytest_mme.runtimes.asking import instance_body, instance_said, known_answer, prediction
 from pytest_mme.runtimes.base import Running
+from pytest_mme.runtimes.recorded_calls import instance_body, instance_said, known_answer, prediction
+from pytest_mme.timeline.events import Event, Timeline
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError

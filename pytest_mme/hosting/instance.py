@@ -13,16 +13,17 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 from pathlib import Path
 
+from pytest_mme.aws import wire
+from pytest_mme.aws.s3_folder import S3Folder
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
 from pytest_mme.contract.deviations import Witness
 from pytest_mme.contract.dialects import Loading
 from pytest_mme.errors import ArchiveError, NoAnswerError
-from pytest_mme.events import Kind, Timeline
-from pytest_mme.hosting import lifecycle, wire
+from pytest_mme.hosting import lifecycle
 from pytest_mme.hosting.eviction import Policy
-from pytest_mme.hosting.fetch import S3Folder
 from pytest_mme.runtimes.base import Running
+from pytest_mme.timeline.events import Kind, Timeline
 
 log = logging.getLogger("pytest_mme")
 

@@ -10,7 +10,17 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-PACKAGED = ("__init__.py", "answers.py", "contract", "errors.py", "events.py", "libtensorflow", "models", "serving")
+PACKAGED = (
+    "__init__.py",
+    "answers.py",
+    "archives",
+    "contract",
+    "errors.py",
+    "libtensorflow",
+    "serving",
+    "timeline",
+    "versions.py",
+)
 """The serving side of this package, which the images hold a copy of (a test holds that it is complete)."""
 CA_BUNDLE = "ca-bundle.pem"
 _LEFT_OUT = ("__pycache__",)

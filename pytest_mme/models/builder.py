@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_mme import versions as tensorflow_versions
 from pytest_mme.answers import Answer
+from pytest_mme.archives.archive import extract, is_saved_model, pack, versions
+from pytest_mme.archives.code import OP_LIBRARIES, code_in, write_code
+from pytest_mme.archives.store import Store
 from pytest_mme.errors import ArchiveError, UnknownAnswerError
-from pytest_mme.models.archive import extract, is_saved_model, pack, versions
-from pytest_mme.models.code import OP_LIBRARIES, code_in, write_code
-from pytest_mme.models.customop import Language, compile_op
-from pytest_mme.models.exporters import Exporter, Exporters
-from pytest_mme.models.json_form import plain
-from pytest_mme.models.optimise import OPTIMISER, optimise
-from pytest_mme.models.process import TensorFlowProcess
+from pytest_mme.models.exporting.environments import Exporter, Exporters
+from pytest_mme.models.exporting.optimise import OPTIMISER, optimise
+from pytest_mme.models.exporting.process import TensorFlowProcess
+from pytest_mme.models.json_values import plain
 from pytest_mme.models.spec import DEFAULT_SIGNATURE, CustomOp, Kind, ModelSpec, check_name
-from pytest_mme.models.store import Store
+from pytest_mme.models.writing.customop import Language, compile_op
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -225,12 +225,12 @@ class Models:
         return Model(name=name or path.resolve().name, archive=self._packed(path))
 
     def forge(self, model: Model, forgery: str, name: str | None = None) -> Model:
-        """*model*, spoilt in one way: `pytest_mme.models.forge.FORGERIES` has them all, docs/forging.md what follows.
+        """*model*, spoilt in one way: `pytest_mme.models.forging.forge.FORGERIES` has them all, docs/forging.md what follows.
 
         Named ``<model>-<forgery>`` unless *name* is given. It knows its answers where the forgery leaves them as they
         were. Raises ValueError for an unknown forgery, and `ArchiveError` when the model does not have what it changes.
         """
-        from pytest_mme.models.forge import FORGER, find, forge_archive  # protobuf, as in `_write`
+        from pytest_mme.models.forging.forge import FORGER, find, forge_archive  # protobuf, as in `_write`
 
         spec = model.spec if find(forgery).keeps_answers else None
         key = hashlib.sha256(f"{FORGER}/{forgery}/{_sha256(model.archive)}".encode()).hexdigest()
@@ -309,7 +309,9 @@ def _exporter(spec: ModelSpec) -> str:
 
 
 def _write(spec: ModelSpec, archive: Path) -> None:
-    from pytest_mme.models.write import write  # protobuf and the message classes: 0.1 s that not every run needs
+    from pytest_mme.models.writing.saved_model import (
+        write,  # protobuf and the message classes: 0.1 s that not every run needs
+    )
 
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
         write(spec, Path(folder))

@@ -14,9 +14,9 @@ from typing import Any, Literal, get_args
 
 from pytest_mme import versions
 from pytest_mme.answers import Answer
+from pytest_mme.archives.archive import MAX_VERSION
+from pytest_mme.archives.code import Files, files_of
 from pytest_mme.errors import shown
-from pytest_mme.models.archive import MAX_VERSION
-from pytest_mme.models.code import Files, files_of
 
 Kind = Literal["linear", "counter", "text", "keras"]
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_mme.checks.views import LOADED, UNLOADED, by_server, empties, moves, requests
-from pytest_mme.events import Event
 from pytest_mme.report.matrix import Matrix
 from pytest_mme.report.records import Record
 from pytest_mme.report.summary import summarised
+from pytest_mme.timeline.events import Event
+from pytest_mme.timeline.observed import LOADED, UNLOADED, by_server, empties, moves, requests
 from pytest_mme.traffic.load import histogram
 
 _PAGE = Path(__file__).with_name("page")

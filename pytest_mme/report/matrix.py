@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, get_args
 from packaging.version import Version
 
 from pytest_mme.answers import Answer
-from pytest_mme.events import Event
+from pytest_mme.timeline.events import Event
 
 Verdict = Literal["differs", "answers", "request fails", "loads", "does not load"]
 """*differs*: an answer was not the expected one; *request fails*: it was loaded, and no request was answered."""

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pytest_mme.events import Timeline
+from pytest_mme.timeline.events import Timeline
 
 FOLDER = "records"
 """Below the run's directory, which the controller shares with its workers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from pytest_mme.events import Event, Timeline
+from pytest_mme.timeline.events import Event, Timeline
 
 _MIB = 1024 * 1024
 _WIDTH, _HEIGHT = 76, 9

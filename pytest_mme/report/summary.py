@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pytest_mme.checks.views import LOADED, Loads, moves, requests
-from pytest_mme.events import Event
+from pytest_mme.timeline.events import Event
+from pytest_mme.timeline.observed import LOADED, Loads, moves, requests
 from pytest_mme.traffic.load import histogram
 
 _ROWS = 10

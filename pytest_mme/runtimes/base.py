@@ -12,7 +12,7 @@ from pytest_mme import versions
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.contract.dialects import Dialect
 from pytest_mme.errors import shown
-from pytest_mme.events import Timeline
+from pytest_mme.timeline.events import Timeline
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

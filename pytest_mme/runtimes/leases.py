@@ -17,8 +17,8 @@ from pathlib import Path
 import filelock
 
 from pytest_mme.errors import NotReadyError
-from pytest_mme.runtimes import container_leases
-from pytest_mme.serving import cgroups
+from pytest_mme.runtimes.docker import container_leases
+from pytest_mme.serving.memory import cgroups
 from pytest_mme.waiting import wait_for
 
 CGROUPS = "cgroups"

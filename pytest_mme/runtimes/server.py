@@ -9,16 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_mme.checks.bound import Checked
+from pytest_mme.archives.archive import checksum, extract
+from pytest_mme.checks.methods import Checked
 from pytest_mme.contract.client import ContractClient, Reply
 from pytest_mme.contract.deviations import Witness
 from pytest_mme.errors import ArchiveError, ContractError
-from pytest_mme.events import Event, Timeline
-from pytest_mme.models.archive import checksum, extract
 from pytest_mme.models.builder import Model
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
-from pytest_mme.runtimes.asking import instance_body, instance_said, known_answer, prediction
 from pytest_mme.runtimes.base import Running
+from pytest_mme.runtimes.recorded_calls import instance_body, instance_said, known_answer, prediction
+from pytest_mme.timeline.events import Event, Timeline
 
 
 class Server(Checked):

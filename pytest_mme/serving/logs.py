@@ -9,7 +9,7 @@ import json
 import logging
 from datetime import datetime, timezone
 
-from pytest_mme.events import Event
+from pytest_mme.timeline.events import Event
 
 _UNLOGGED = {"mark"}  # the kit's own plumbing
 

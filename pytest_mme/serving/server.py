@@ -15,15 +15,15 @@ from typing import Any
 
 import orjson
 
-from pytest_mme.events import Event, Kind, clock
 from pytest_mme.serving.config import ServingConfig
-from pytest_mme.serving.gpu import Gpu
 from pytest_mme.serving.logs import event_line
-from pytest_mme.serving.memory import Budget, Enforcement, enforce
-from pytest_mme.serving.named_models import NamedModels
-from pytest_mme.serving.processes import Processes
-from pytest_mme.serving.resident import RefusalError
-from pytest_mme.serving.residents import Residents
+from pytest_mme.serving.memory.budget import Budget, Enforcement, enforce
+from pytest_mme.serving.memory.gpu import Gpu
+from pytest_mme.serving.processes.zygote_client import Processes
+from pytest_mme.serving.table.loaded_model import RefusalError
+from pytest_mme.serving.table.model_table import Residents
+from pytest_mme.serving.table.named_models import NamedModels
+from pytest_mme.timeline.events import Event, Kind, clock
 
 log = logging.getLogger("pytest_mme")
 
@@ -142,7 +142,7 @@ def _facts(port: int, version: str, enforcement: Enforcement, gpu: Gpu | None) -
 async def _listening(config: ServingConfig, residents: Residents | NamedModels) -> AsyncIterator[int]:
     from aiohttp import web  # the zygote opens TensorFlow meanwhile
 
-    from pytest_mme.serving.app import Front
+    from pytest_mme.serving.http.app import Front
 
     runner = web.AppRunner(Front(residents).app(), access_log=None, shutdown_timeout=_HANG_UP_S)
     await runner.setup()

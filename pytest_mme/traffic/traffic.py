@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from pytest_mme.checks.views import Loads
-from pytest_mme.events import Event, Timeline
 from pytest_mme.models.builder import Model
+from pytest_mme.timeline.events import Event, Timeline
+from pytest_mme.timeline.observed import Loads
 from pytest_mme.traffic.arrivals import Stage, due_times
 from pytest_mme.traffic.drive import Drive, Ticket
 from pytest_mme.traffic.load import Load, Sent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_mme.errors import UnavailableError
-from pytest_mme.serving.gpu import Gpu
+from pytest_mme.serving.memory.gpu import Gpu
 
 
 @pytest.fixture(scope="session")

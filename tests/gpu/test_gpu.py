@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pytest_mme import Endpoint, Models, Server
-from pytest_mme.serving.gpu import Gpu
+from pytest_mme.serving.memory.gpu import Gpu
 
 Servers = Callable[..., Server]
 MIB = 1 << 20

@@ -15,7 +15,7 @@ import pytest
 
 from pytest_mme import Model, Models, Server, Settings
 from pytest_mme.errors import UnavailableError
-from pytest_mme.models.exporters import Exporters
+from pytest_mme.models.exporting.environments import Exporters
 from pytest_mme.waiting import wait_for
 from tests.local.gate import Gate, write_gated_model
 

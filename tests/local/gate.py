@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from pytest_mme.libtensorflow import protos
-from pytest_mme.models.graph import Nodes, new_graph, shape, type_of
+from pytest_mme.models.writing.graph import Nodes, new_graph, shape, type_of
 from pytest_mme.waiting import wait_for
 
 

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from pytest_mme import Model, Models, Run, Server, Settings
+from pytest_mme.archives.archive import extract
 from pytest_mme.contract.client import Reply
-from pytest_mme.models.archive import extract
 from pytest_mme.report.sections import line
 from pytest_mme.waiting import wait_for
 from tests.local.asking import ASK_OR_RAISE

@@ -22,9 +22,9 @@ import pytest
 from botocore.exceptions import ClientError, ParamValidationError
 
 from pytest_mme import Aws, Endpoint, Model, Models, Run, Server
+from pytest_mme.archives import archive
 from pytest_mme.contract import routes
 from pytest_mme.errors import ArchiveError, ContractError
-from pytest_mme.models import archive
 from pytest_mme.runtimes.base import Running
 from tests import hostile
 from tests.unit.libtensorflow.graphs import Tensor, identity, shape_proto

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pytest_mme import Models, Server
-from pytest_mme.contract.conformance import CLAUSES, Report, Specimens, Subject, judge
+from pytest_mme.contract.conformance.judge import CLAUSES, Report, Specimens, Subject, judge
 
 Servers = Callable[..., Server]
 

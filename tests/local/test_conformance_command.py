@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from pytest_mme import Models, Server
 from pytest_mme.cli import app
-from pytest_mme.contract.conformance import CLAUSES, Specimens
+from pytest_mme.contract.conformance.judge import CLAUSES, Specimens
 from tests.unit.contract.lawful import Answer, Lawful, subject
 from tests.unit.contract.unlawful import ChatsOnPing
 
@@ -150,7 +150,7 @@ def test_a_folder_that_cannot_be_used_is_said_plainly(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pytest_mme.contract.trial.extract", full)
+    monkeypatch.setattr("pytest_mme.contract.conformance.trial.extract", full)
     with subject(Lawful(specimens), tmp_path) as target:
         done = conformance(target.client.url)
     assert done.exit_code == 2

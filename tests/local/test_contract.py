@@ -216,7 +216,7 @@ def test_a_load_that_takes_its_time_stalls_nobody(
 
 
 def _pb_of(model: Model, tmp_path: Path) -> bytes:
-    from pytest_mme.models.archive import extract
+    from pytest_mme.archives.archive import extract
 
     extract(model.archive, tmp_path / "extracted")
     return (tmp_path / "extracted" / "1" / "saved_model.pb").read_bytes()

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pytest_mme import Models, Server
+from pytest_mme.archives.archive import extract
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
-from pytest_mme.models.archive import extract
 
 PAGE = Path(__file__).parents[2] / "docs" / "embedded-server.md"
 IDENTIFIER = "0123456789abcdef0123456789abcdef"

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from pytest_mme import Event, Model, Models, Run, Server, Settings
+from pytest_mme.archives.archive import extract
 from pytest_mme.errors import ContractError, NoAnswerError
-from pytest_mme.models.archive import extract
 from pytest_mme.waiting import wait_for
 from tests.local.conftest import process_of, worker_of
 from tests.local.gate import Gate

@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pytest_mme import Models, versions
+from pytest_mme.archives.archive import extract
+from pytest_mme.archives.op_registry import registry
 from pytest_mme.cli import app
-from pytest_mme.models.archive import extract
-from pytest_mme.models.registry import registry
 
 LAST = registry().releases[-1]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_mme import Models, Server
+from pytest_mme.doctor import examine
 from pytest_mme.errors import ContractError
-from pytest_mme.models.doctor import examine
 
 Answer = Callable[[str, Path], object]
 GOOD = ("tables_of_tensorflow_1", "lstm_exported", "lookup", "unread_asset", "read_asset", "rewritten", "compiled")

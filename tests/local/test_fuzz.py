@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from pytest_mme import Models, Run, Settings
 from pytest_mme.contract import routes
-from pytest_mme.serving.openapi import description
+from pytest_mme.serving.http.openapi import description
 from tests.local.described import Known, Operation, operations
 from tests.local.front import ECHO, Front
 from tests.local.wire import ask, request

@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from pytest_mme import Endpoint, Model, Models, Server
+from pytest_mme.archives.archive import extract
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
 from pytest_mme.errors import NoAnswerError
-from pytest_mme.models.archive import extract
 from pytest_mme.serving.config import ServingConfig
 from pytest_mme.waiting import wait_for
 from tests.local.conftest import process_of, worker_of
@@ -211,7 +211,7 @@ def test_no_handler_survives_the_death_of_the_server(mme_server: Servers, runner
     server.load(runner)
     front = process_of(server)
     family = front.children(recursive=True)
-    stuck = next(one for one in family if "pytest_mme.serving.handlers" in one.cmdline())
+    stuck = next(one for one in family if "pytest_mme.serving.processes.handler" in one.cmdline())
     stuck.suspend()  # it cannot notice that its lifeline has closed
     front.kill()
     assert psutil.wait_procs(family, timeout=10)[1] == []

@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 from pytest_mme import Endpoint, Model, Models, Server
+from pytest_mme.archives.archive import extract
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
 from pytest_mme.errors import ContractError, ServerStartError
-from pytest_mme.models.archive import extract
 from pytest_mme.waiting import wait_for
 
 Servers = Callable[..., Server]

@@ -12,8 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from pytest_mme import Endpoint, Event, Models, Run, Server
-from pytest_mme.events import Timeline
 from pytest_mme.serving.logs import JsonFormatter, event_line, readable
+from pytest_mme.timeline.events import Timeline
 
 Servers = Callable[..., Server]
 Endpoints = Callable[..., Endpoint]

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from pytest_mme import Endpoint, Model, Models, Run, Server, Settings
+from pytest_mme.archives.archive import extract
 from pytest_mme.errors import ContractError, FitsError, ServerStartError
 from pytest_mme.libtensorflow import protos
-from pytest_mme.models.archive import extract
-from pytest_mme.serving import cgroups
-from pytest_mme.serving.memory import MIB, private_bytes
+from pytest_mme.serving.memory import cgroups
+from pytest_mme.serving.memory.budget import MIB, private_bytes
 from pytest_mme.settings import Setting
 from pytest_mme.waiting import wait_for
 from tests.lacking import ALL

@@ -12,14 +12,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pytest_mme import Models, Server
+from pytest_mme.archives.archive import extract
+from pytest_mme.archives.inspect import inspected
+from pytest_mme.archives.op_registry import registry
+from pytest_mme.archives.store import Store
 from pytest_mme.cli import app
+from pytest_mme.doctor import examine
 from pytest_mme.errors import ArchiveError
-from pytest_mme.models.archive import extract
 from pytest_mme.models.builder import Model
-from pytest_mme.models.doctor import examine
-from pytest_mme.models.inspect import inspected
-from pytest_mme.models.registry import registry
-from pytest_mme.models.store import Store
 
 VARIABLES = {"VarHandleOp", "VariableV2", "ReadVariableOp"}
 

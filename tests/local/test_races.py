@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from pytest_mme import Model, Models, Server
+from pytest_mme.archives.archive import extract
 from pytest_mme.contract.client import Reply
-from pytest_mme.models.archive import extract
 from pytest_mme.waiting import wait_for
 from tests.local.conftest import process_of, worker_of
 from tests.local.gate import Gate

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_mme import Model, Models, Run, Server, Settings
 from pytest_mme.contract import routes
-from pytest_mme.serving.openapi import description
+from pytest_mme.serving.http.openapi import description
 from tests.local.front import ECHO, Front
 from tests.local.gate import Gate
 from tests.local.wire import answer, ask, chunked, connected, everything, request

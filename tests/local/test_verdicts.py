@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from pytest_mme import Models, versions
+from pytest_mme.archives.op_registry import registry
+from pytest_mme.doctor import examine
 from pytest_mme.errors import ArchiveError
-from pytest_mme.models.doctor import examine
-from pytest_mme.models.forge import FORGERIES
-from pytest_mme.models.registry import registry
-from pytest_mme.models.verdicts import Verdict, releases, verdict
+from pytest_mme.models.forging.forge import FORGERIES
+from pytest_mme.models.forging.verdicts import Verdict, releases, verdict
 
 TOOL = Path(__file__).parents[2] / "tools" / "make_versions.py"
 FAILS = ("not loaded", "not answered")

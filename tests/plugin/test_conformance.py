@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_mme.contract.conformance import CLAUSES
+from pytest_mme.contract.conformance.judge import CLAUSES
 
 TELLS_OF_PING = """
 import pytest_mme.contract.client as client

@@ -6,7 +6,7 @@ import pytest
 
 EVENTS = """
     from pytest_mme.checks import check_evicted, check_evictions
-    from pytest_mme.events import Event
+    from pytest_mme.timeline.events import Event
 
     EVENTS = [Event(at_s=1.0, kind="invoke", source="test", model="a", seconds=0.5)]
 """

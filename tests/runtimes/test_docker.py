@@ -5,7 +5,7 @@ from __future__ import annotations
 import docker
 
 from pytest_mme import Run
-from pytest_mme.runtimes.container_leases import RUN
+from pytest_mme.runtimes.docker.container_leases import RUN
 
 
 def containers_of(engine: docker.DockerClient, run: Run) -> list[str]:

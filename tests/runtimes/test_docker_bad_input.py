@@ -19,8 +19,9 @@ from docker.models.containers import Container
 
 from pytest_mme import Run, Server
 from pytest_mme.errors import MMEError, NoAnswerError, ServerStartError, UnavailableError
-from pytest_mme.runtimes import container_leases, listening
-from pytest_mme.runtimes.engine import connect
+from pytest_mme.runtimes import event_reader
+from pytest_mme.runtimes.docker import container_leases
+from pytest_mme.runtimes.docker.engine import connect
 from pytest_mme.waiting import wait_for
 from tests.conftest import run_on
 from tests.runtimes.test_docker import containers_of
@@ -212,7 +213,7 @@ def test_a_server_that_does_not_answer(docker_run: Run, engine: docker.DockerCli
 def test_a_server_that_says_it_tells_events_and_does_not(
     docker_run: Run, engine: docker.DockerClient, derived: Derive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "_SPEAKS_S", 0.5)
+    monkeypatch.setattr(event_reader, "_SPEAKS_S", 0.5)
     lines = (entry_point("python3", "-c", ANSWERING, "both"),)
     said = refused(ServerStartError, docker_run, engine, image=derived(*lines))
     assert "LABEL pytest-mme.events=none" in said

@@ -17,8 +17,8 @@ import docker
 import pytest
 
 from pytest_mme import Run
-from pytest_mme.faults.relay import Relay
-from pytest_mme.runtimes.container_leases import RUN
+from pytest_mme.faults.tcp_relay import Relay
+from pytest_mme.runtimes.docker.container_leases import RUN
 from tests.conftest import run_on
 from tests.lacking import lacking
 from tests.runtimes.test_docker import containers_of

@@ -14,7 +14,7 @@ from docker.models.containers import Container
 from pytest_mme import Event, Models, Run, Server
 from pytest_mme.contract import routes
 from pytest_mme.errors import ContractError, NoAnswerError, UnavailableError
-from pytest_mme.runtimes import container_leases
+from pytest_mme.runtimes.docker import container_leases
 from pytest_mme.waiting import wait_for
 from tests.conftest import run_on
 

@@ -13,8 +13,8 @@ from pytest_mme import Models, versions
 from pytest_mme.cli import app
 from pytest_mme.errors import UnavailableError
 from pytest_mme.images.build import TENSORFLOW
-from pytest_mme.runtimes.engine import find_image
-from pytest_mme.runtimes.image_tensorflow import tensorflow_in
+from pytest_mme.runtimes.docker.engine import find_image
+from pytest_mme.runtimes.docker.image_versions import tensorflow_in
 
 UNLABELLED = f'LABEL {TENSORFLOW}=""'
 SAYS = 'printf "#!/bin/sh\\necho TensorFlow ModelServer: 2.10.0-dev\\necho TensorFlow Library: 2.11.1\\n"'

@@ -13,7 +13,7 @@ import docker
 import pytest
 
 from pytest_mme.errors import MMEError
-from pytest_mme.runtimes.engine import connect
+from pytest_mme.runtimes.docker.engine import connect
 from pytest_mme.waiting import wait_for
 from tests.conftest import run_on
 from tests.lacking import lacking

@@ -17,14 +17,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_mme.archives.archive import versions
+from pytest_mme.archives.code import op_libraries_in
 from pytest_mme.errors import TensorFlowError
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.signatures import Signature, read_signatures
-from pytest_mme.models.archive import versions
-from pytest_mme.models.code import op_libraries_in
-from pytest_mme.serving import cgroups, rest
-from pytest_mme.serving.estimate import estimate
-from pytest_mme.serving.statuses import STATUS
+from pytest_mme.serving import rest
+from pytest_mme.serving.memory import cgroups
+from pytest_mme.serving.memory.estimate import estimate
+from pytest_mme.serving.rest.statuses import STATUS
 
 if TYPE_CHECKING:
     from pytest_mme.libtensorflow.tensors import Array

@@ -1,1 +1,1 @@
-"""The single forgeries, by what they change: `pytest_mme.models.forge` has them all."""
+"""The single forgeries, by what they change: `pytest_mme.models.forging.forge` has them all."""

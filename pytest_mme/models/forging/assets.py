@@ -6,7 +6,7 @@ from typing import Any
 
 from pytest_mme.libtensorflow import protos
 from pytest_mme.models.forging.forgery import Forgery, of_each_graph
-from pytest_mme.models.graph import Nodes, type_of
+from pytest_mme.models.writing.graph import Nodes, type_of
 
 _VOCABULARY = "vocabulary.txt"
 _ABSOLUTE = f"/home/nobody/training/{_VOCABULARY}"

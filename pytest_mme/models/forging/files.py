@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from pytest_mme.archives.archive import versions
 from pytest_mme.errors import ArchiveError
-from pytest_mme.models.archive import versions
 from pytest_mme.models.forging.forgery import Change, Forgery, binary, of_each_version
 
 _LOST_ON_THE_WAY = "an upload or a download broke off, or the disk was full"

@@ -9,9 +9,9 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from pytest_mme.archives.archive import versions
 from pytest_mme.errors import ArchiveError
 from pytest_mme.libtensorflow import protos
-from pytest_mme.models.archive import versions
 
 Change = Callable[[Path], None]
 """Changes an unpacked archive's folder, the one that holds ``1/saved_model.pb``, in place."""

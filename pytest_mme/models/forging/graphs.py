@@ -14,7 +14,7 @@ from pytest_mme.errors import ArchiveError
 from pytest_mme.libtensorflow import protos
 from pytest_mme.models.forging.claims import own_signatures
 from pytest_mme.models.forging.forgery import Forgery, of_each_graph
-from pytest_mme.models.graph import Nodes, shape, type_of, types_of
+from pytest_mme.models.writing.graph import Nodes, shape, type_of, types_of
 
 _UNKNOWN_OP = "OpFromTheFuture"
 _UNKNOWN_TYPE = 99  # tensorflow/core/framework/types.proto of 2.21 ends at 33; from 101 on they are references

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from pytest_mme.models.archive import versions
+from pytest_mme.archives.archive import versions
 from pytest_mme.models.forging.forgery import Change, Forgery, binary, of_each_version
 
 _ELSEWHERE = Path("/home/nobody/.cache/models")

@@ -1,7 +1,7 @@
 """What really changed between TensorFlow's releases: an operation of a later one takes part in every answer.
 
 Where the release has it, the answers are what they were; elsewhere they cannot be had, or they differ. When each came
-is in the releases' own lists (`models/registry.py`).
+is in the releases' own lists (`archives/op_registry.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pytest_mme.errors import ArchiveError
 from pytest_mme.libtensorflow import protos
 from pytest_mme.models.forging.claims import own_signatures
 from pytest_mme.models.forging.forgery import Forgery, of_each_graph
-from pytest_mme.models.graph import Nodes, type_of
+from pytest_mme.models.writing.graph import Nodes, type_of
 
 _FLOAT, _INT32, _INT64 = map(type_of, ("DT_FLOAT", "DT_INT32", "DT_INT64"))
 _WEBP = base64.b64decode("UklGRiQAAABXRUJQVlA4IBgAAAAwAQCdASoBAAEAAwA0JaQAA3AA/vuUAAA=")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_mme.checks import check_answers, check_evicted, check_resident
-from pytest_mme.events import Event, Kind
+from pytest_mme.timeline.events import Event, Kind
 
 
 def event(at_s: float, kind: Kind, model: str | None = None, outcome: str = "ok", **detail: Any) -> Event:

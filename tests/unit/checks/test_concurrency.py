@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_mme.checks import check_concurrent, check_loads_once
-from pytest_mme.events import Event, Kind, Source
+from pytest_mme.timeline.events import Event, Kind, Source
 
 
 def invoke(began_s: float, at_s: float, model: str = "a", source: Source = "test") -> Event:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pytest_mme.checks import check_capacity, check_evictions, check_fifo, check_lfu, check_lru, check_no_thrash
-from pytest_mme.events import Event, Kind
+from pytest_mme.timeline.events import Event, Kind
 
 
 def request(model: str, began_s: float, at_s: float | None = None) -> Event:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_mme.checks import check_fair, check_no_stall
-from pytest_mme.events import Event, Kind
+from pytest_mme.timeline.events import Event, Kind
 
 
 def request(began_s: float, seconds: float, model: str = "a", outcome: str = "ok") -> Event:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_mme.checks import check_memory_bounded
-from pytest_mme.events import Event
+from pytest_mme.timeline.events import Event
 
 
 def rounds(*most_mib: float) -> list[Event]:

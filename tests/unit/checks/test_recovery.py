@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_mme.checks import check_drained, check_isolated, check_recovers
-from pytest_mme.events import Event
+from pytest_mme.timeline.events import Event
 
 
 def request(at_s: float, model: str = "a", outcome: str = "ok", seconds: float = 0.1, **detail: Any) -> Event:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pytest_mme import ContractClient, Model
 from pytest_mme.contract import routes
-from pytest_mme.contract.conformance import Limits, Specimens, Subject
+from pytest_mme.contract.conformance.judge import Limits, Specimens, Subject
 
 PAGE = 100
 QUICK = Limits(ping_s=1, load_s=1, unload_s=1, invoke_s=10, look_s=1)

@@ -16,14 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient, Reply
 from pytest_mme.contract.deviations import Call
-from pytest_mme.contract.dialects import (
-    CONTRACT,
-    MULTI_MODEL_SERVER,
-    TENSORFLOW_A,
-    TENSORFLOW_B,
-    TENSORFLOW_C,
-    Dialect,
-)
+from pytest_mme.contract.dialects import CONTRACT, MULTI_MODEL_SERVER, TENSORFLOW_A, TENSORFLOW_B, TENSORFLOW_C, Dialect
 
 TRANSCRIPTS = Path(__file__).parents[2] / "transcripts"
 RECORDED = {"A": TENSORFLOW_A, "C": TENSORFLOW_C, "M": MULTI_MODEL_SERVER}

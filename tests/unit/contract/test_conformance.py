@@ -11,7 +11,7 @@ import pytest
 
 from pytest_mme import ContractClient, Model, Models
 from pytest_mme.contract.client import Reply
-from pytest_mme.contract.conformance import CLAUSES, Report, Result, Specimens, Subject, judge
+from pytest_mme.contract.conformance.judge import CLAUSES, Report, Result, Specimens, Subject, judge
 from pytest_mme.errors import UnavailableError
 from tests.unit.contract.lawful import QUICK, Answer, Lawful, subject
 from tests.unit.contract.unlawful import WRONG, HangsOnLoad, HangsOnUnload, IsNotHealthy, NeverUnloads

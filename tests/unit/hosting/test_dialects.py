@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from pytest_mme.aws import wire
+from pytest_mme.aws.s3_folder import Fetched
 from pytest_mme.contract.client import ContractClient, Reply
 from pytest_mme.contract.dialects import CONTRACT, TENSORFLOW_A, Dialect
-from pytest_mme.events import Event, Timeline
-from pytest_mme.hosting import wire
 from pytest_mme.hosting.eviction import least_recently_used
-from pytest_mme.hosting.fetch import Fetched
 from pytest_mme.hosting.instance import Instance
+from pytest_mme.timeline.events import Event, Timeline
 from tests.unit.contract.replay import (
     Container,
     LateGhost,

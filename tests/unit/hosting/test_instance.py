@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from pytest_mme.aws import wire
+from pytest_mme.aws.s3_folder import Fetched
 from pytest_mme.contract.client import Reply
 from pytest_mme.contract.dialects import CONTRACT
-from pytest_mme.events import Timeline
-from pytest_mme.hosting import wire
 from pytest_mme.hosting.eviction import least_recently_used
-from pytest_mme.hosting.fetch import Fetched
 from pytest_mme.hosting.instance import Instance
 from pytest_mme.hosting.lifecycle import Phase
+from pytest_mme.timeline.events import Timeline
 from pytest_mme.waiting import wait_for
 
 OK = Reply(200, b"{}", {}, 0.0)

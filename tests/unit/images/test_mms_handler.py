@@ -18,8 +18,8 @@ from pytest_mme import ModelSpec
 from pytest_mme.errors import ArchiveError
 from pytest_mme.images.mms import handler
 from pytest_mme.libtensorflow import protos
-from pytest_mme.models.write import write
-from pytest_mme.serving import cgroups
+from pytest_mme.models.writing.saved_model import write
+from pytest_mme.serving.memory import cgroups
 
 MIB = 1 << 20
 

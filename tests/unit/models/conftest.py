@@ -12,20 +12,14 @@ from typing import Any
 
 import pytest
 
-from pytest_mme.models.archive import extract
+from pytest_mme.archives.archive import extract
+from pytest_mme.archives.store import Store
 from pytest_mme.models.builder import Model, Models
-from pytest_mme.models.store import Store
 
 ROOT = Path(__file__).parents[3]
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "OPENBLAS_NUM_THREADS": "1"}
 InProcess = Callable[..., str]
 Run = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """A store of the test's own."""
-    return Store(tmp_path / "store")
 
 
 @pytest.fixture

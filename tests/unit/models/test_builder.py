@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from pytest_mme.archives.archive import extract, pack, versions
+from pytest_mme.archives.store import Store
 from pytest_mme.errors import ArchiveError, UnknownAnswerError
-from pytest_mme.models.archive import extract, pack, versions
 from pytest_mme.models.builder import Model, Models
 from pytest_mme.models.spec import ModelSpec
-from pytest_mme.models.store import Store
-from pytest_mme.models.write import write
+from pytest_mme.models.writing.saved_model import write
 from tests.unit.models.conftest import Run, ask
 
 

@@ -17,17 +17,17 @@ from typing import Any
 import pytest
 
 from pytest_mme import versions
+from pytest_mme.archives.archive import extract
+from pytest_mme.archives.store import Store
 from pytest_mme.errors import OpLibraryError, UnavailableError
 from pytest_mme.libtensorflow.capi import installed_directory
 from pytest_mme.libtensorflow.op_libraries import advice
 from pytest_mme.libtensorflow.toolchain import Toolchain
 from pytest_mme.libtensorflow.wheels import FRAMEWORK
-from pytest_mme.models import customop
-from pytest_mme.models.archive import extract
 from pytest_mme.models.builder import Model, Models
-from pytest_mme.models.customop import Language, compile_op, compile_source
 from pytest_mme.models.spec import CustomOp
-from pytest_mme.models.store import Store
+from pytest_mme.models.writing import customop
+from pytest_mme.models.writing.customop import Language, compile_op, compile_source
 from pytest_mme.settings import Settings
 from tests.lacking import lacking
 from tests.unit.models.conftest import QUIET, ROOT, InProcess

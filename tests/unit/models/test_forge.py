@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
+from pytest_mme.archives.archive import extract, versions
+from pytest_mme.archives.store import Store
 from pytest_mme.errors import ArchiveError
 from pytest_mme.libtensorflow import protos
-from pytest_mme.models.archive import extract, versions
 from pytest_mme.models.builder import Model, Models
-from pytest_mme.models.forge import FORGER, FORGERIES, forge
+from pytest_mme.models.forging.forge import FORGER, FORGERIES, forge
 from pytest_mme.models.spec import ModelSpec
-from pytest_mme.models.store import Store
-from pytest_mme.models.write import write
+from pytest_mme.models.writing.saved_model import write
 from tests.unit.models.conftest import ROOT
 from tests.unit.models.test_forge_verdicts import ANSWERS, NEED_NONE, NEED_VARIABLES, VERDICTS, write_checkpointed
 

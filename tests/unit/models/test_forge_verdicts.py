@@ -16,10 +16,10 @@ from pytest_mme.errors import TensorFlowError
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.capi import Library
 from pytest_mme.libtensorflow.saved_model import SavedModel
-from pytest_mme.models.forge import FORGERIES, forge
-from pytest_mme.models.graph import Nodes, new_graph, shape, tensor, type_of, types_of
+from pytest_mme.models.forging.forge import FORGERIES, forge
 from pytest_mme.models.spec import ModelSpec
-from pytest_mme.models.write import write
+from pytest_mme.models.writing.graph import Nodes, new_graph, shape, tensor, type_of, types_of
+from pytest_mme.models.writing.saved_model import write
 from tests.unit.models.conftest import ROOT, InProcess
 
 SHARED = ROOT.parent / "shared" / "saved_models"

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_mme.models.builder import Models
 from pytest_mme.models.spec import WRITER, CustomOp, ModelSpec
-from pytest_mme.models.write import saved_model, write
+from pytest_mme.models.writing.saved_model import saved_model, write
 from tests.unit.models.conftest import InProcess, Run, ask
 
 

@@ -15,17 +15,17 @@ from typing import Any
 import pytest
 
 from pytest_mme import Settings, versions
+from pytest_mme.archives.archive import extract
+from pytest_mme.archives.store import Store
 from pytest_mme.errors import BuildError, UnavailableError
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.toolchain import Toolchain
-from pytest_mme.models import exporters as exporters_module
-from pytest_mme.models.archive import extract
 from pytest_mme.models.builder import Model, Models
-from pytest_mme.models.exporters import Exporter, Exporters
-from pytest_mme.models.process import TensorFlowProcess
+from pytest_mme.models.exporting import environments as exporters_module
+from pytest_mme.models.exporting.environments import Exporter, Exporters
+from pytest_mme.models.exporting.process import TensorFlowProcess
 from pytest_mme.models.spec import ModelSpec
-from pytest_mme.models.store import Store
-from pytest_mme.models.write import write
+from pytest_mme.models.writing.saved_model import write
 from tests.unit.models.conftest import ROOT, Run, ask
 
 OLD, NEWER = "2.12.1", "2.15.1"
@@ -179,7 +179,7 @@ def test_nothing_of_this_environment_is_seen_in_the_other(builder: Models, expor
 
 def test_the_saving_process_needs_nothing_but_the_standard_library(tmp_path: Path) -> None:
     (tmp_path / "pytest_mme").symlink_to(ROOT / "pytest_mme")
-    command = [sys.executable, "-S", "-c", "import pytest_mme.models.build"]
+    command = [sys.executable, "-S", "-c", "import pytest_mme.models.exporting.build"]
     subprocess.run(command, check=True, env={"PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pytest_mme.events import Timeline
 from pytest_mme.report.html import page
 from pytest_mme.report.records import Record
+from pytest_mme.timeline.events import Timeline
 
 
 def data_of(timeline: Timeline) -> Any:

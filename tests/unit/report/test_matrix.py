@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pytest_mme.events import Event, Timeline
 from pytest_mme.report.matrix import Cell, Entry, Matrix, Verdict, document, first_line, judged, merged, show
+from pytest_mme.timeline.events import Event, Timeline
 
 RIGHT = {"identity": "m/1#1", "y": [3.0]}
 KNOWN: dict[str, Any] = {"expected": {"identity": "m/1#1", "value": [3.0]}}

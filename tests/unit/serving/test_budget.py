@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pytest_mme.serving import memory
 from pytest_mme.serving.config import ServingConfig
-from pytest_mme.serving.memory import MIB, Budget, Claim, DoesNotFitError, NoLimit, SampledLimit
+from pytest_mme.serving.memory import budget
+from pytest_mme.serving.memory.budget import MIB, Budget, Claim, DoesNotFitError, NoLimit, SampledLimit
 
 
 class Told(NoLimit):
@@ -143,14 +143,14 @@ def test_without_admission_everything_is_let_in() -> None:
 
 def test_a_worker_that_is_dying_does_not_cost_another_its_life(monkeypatch: pytest.MonkeyPatch) -> None:
     held, killed = {1: 60, 2: 60, 3: 90}, list[int]()
-    monkeypatch.setattr(memory, "private_bytes", lambda pid: held.get(pid, 0))
+    monkeypatch.setattr(budget, "private_bytes", lambda pid: held.get(pid, 0))
 
     async def watch() -> None:
         limit = SampledLimit(lambda: list(held), 150, killed.append)
         for _ in range(5):  # the offender takes its time to die
-            await asyncio.sleep(memory._SAMPLE_EVERY_S)
+            await asyncio.sleep(budget._SAMPLE_EVERY_S)
         held.pop(3)
-        await asyncio.sleep(memory._SAMPLE_EVERY_S)
+        await asyncio.sleep(budget._SAMPLE_EVERY_S)
         limit.close()
 
     asyncio.run(watch())

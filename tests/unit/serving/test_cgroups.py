@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_mme.serving import cgroups
+from pytest_mme.serving.memory import cgroups
 
 
 def proc(tmp_path: Path, *, cgroup: str, mounts: str) -> Path:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from pytest_mme.serving.channel import FrontEnd, Head, WorkerEnd, WorkerGoneError
+from pytest_mme.serving.processes.channel import FrontEnd, Head, WorkerEnd, WorkerGoneError
 
 _SIZES = [0, 1, 100, (1 << 16) - 30, 1 << 16, (1 << 16) + 1, 1_000_000, 5_000_000]
 

@@ -10,15 +10,15 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from pytest_mme import Models, Run
+from pytest_mme.archives.archive import extract
 from pytest_mme.errors import ServerStartError, TensorFlowError, UnavailableError
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.capi import Library
 from pytest_mme.libtensorflow.saved_model import SavedModel
-from pytest_mme.models.archive import extract
-from pytest_mme.serving import gpu
-from pytest_mme.serving.gpu import Gpu
-from pytest_mme.serving.worker import Worker
-from pytest_mme.serving.zygote import ChildConfig
+from pytest_mme.serving.memory import gpu
+from pytest_mme.serving.memory.gpu import Gpu
+from pytest_mme.serving.processes.worker import Worker
+from pytest_mme.serving.processes.zygote import ChildConfig
 
 NAMES = ("GPU-aaaa", "GPU-bbbb", "GPU-bbcc")
 

@@ -9,9 +9,9 @@ import openapi_spec_validator
 import pytest
 from aiohttp import web
 
-from pytest_mme.serving.app import Front
-from pytest_mme.serving.openapi import description
-from pytest_mme.serving.residents import Residents
+from pytest_mme.serving.http.app import Front
+from pytest_mme.serving.http.openapi import description
+from pytest_mme.serving.table.model_table import Residents
 
 
 def served() -> set[tuple[str, str]]:

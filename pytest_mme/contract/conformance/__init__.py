@@ -1,0 +1,1 @@
+"""Judges a running server by the container contract, clause by clause."""

@@ -1,0 +1,111 @@
+"""Loads that must fail, and what they may leave behind: nothing.
+
+Judged last: after one of them, some containers answer 500 to every list (AWS's TensorFlow images up to 2.11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pytest_mme.contract import routes
+from pytest_mme.contract.client import Reply
+from pytest_mme.contract.conformance.clauses.clause import clause, expect, expect_answer, expect_status
+from pytest_mme.contract.conformance.exchange import DeviationError, NotJudgedError
+from pytest_mme.contract.conformance.trial import Placed, Trial
+
+_GARBAGE = b"\xff not what it was \x00" * 64
+
+
+@clause(
+    "load.corrupt",
+    "A load of a damaged archive is an error; neither 409, which says that it is loaded, nor 507, which says that "
+    "memory is short.",
+    source="P",
+    needs=("load.200",),
+)
+def _load_corrupt(trial: Trial) -> None:
+    _expect_error(trial.load(_corrupt(trial)))
+
+
+@clause(
+    "load.absent",
+    "A load from a folder that is not there is an error; neither 409 nor 507.",
+    source="P",
+    needs=("load.200",),
+)
+def _load_absent(trial: Trial) -> None:
+    _expect_error(trial.load(_absent(trial)))
+
+
+def _expect_error(reply: Reply) -> None:
+    wrong = reply.status < 400 or reply.status in (routes.ALREADY_LOADED, routes.OUT_OF_MEMORY)
+    expect(not wrong, f"a load that cannot succeed was answered {reply.status}")
+
+
+@clause(
+    "load.failed-not-listed",
+    "A model whose load has failed is not in the list.",
+    source="P",
+    needs=("list.models",),
+)
+def _failed_not_listed(trial: Trial) -> None:
+    for spoil in (_corrupt, _absent):
+        identifier = _failed(trial, spoil).identifier
+        expect(identifier not in trial.identifiers(), f"the load of {identifier} has failed, and it is listed")
+
+
+@clause(
+    "load.after-failed",
+    "After a load that failed, the same id is loaded with a good archive, and answers.",
+    source="P",
+    needs=("invoke.answer",),
+)
+def _load_after_failed(trial: Trial) -> None:
+    for spoil in (_corrupt, _absent):
+        placed = trial.put(identifier=_failed(trial, spoil).identifier)
+        reply = trial.load(placed)
+        expect(reply.status == 200, f"the load of a good archive after one that failed was answered {reply.status}")
+        expect_answer(trial, placed)
+
+
+@clause(
+    "ping.after-failed-load",
+    "A failed load leaves the server healthy: a ping is 200.",
+    source="P",
+    needs=("ping.200", "load.200"),
+)
+def _ping_after_failed_load(trial: Trial) -> None:
+    for spoil in (_corrupt, _absent):
+        _failed(trial, spoil)
+        expect_status(trial.ping(), 200)
+
+
+def _failed(trial: Trial, spoil: Callable[[Trial], Placed]) -> Placed:
+    """A load that failed, however it did."""
+    placed = spoil(trial)
+    try:
+        reply = trial.load(placed)
+    except DeviationError:
+        return placed
+    if reply.status < 400:
+        raise NotJudgedError(f"a failed load is needed for this, but it was answered {reply.status}")
+    return placed
+
+
+def _corrupt(trial: Trial) -> Placed:
+    """A model of whose files only the names are left."""
+    placed = trial.put()
+    folder = trial.folder(placed.identifier)
+    for path in filter(Path.is_file, folder.rglob("*")):
+        path.write_bytes(_GARBAGE)
+    return trial.placed(placed.identifier, placed.model)
+
+
+def _absent(trial: Trial) -> Placed:
+    """A model beside whose folder the order points."""
+    placed = trial.put()
+    return Placed(identifier=placed.identifier, url=f"{placed.url}-absent", model=placed.model)
+
+
+FAILING = (_load_corrupt, _load_absent, _failed_not_listed, _load_after_failed, _ping_after_failed_load)

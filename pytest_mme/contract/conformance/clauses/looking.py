@@ -1,0 +1,148 @@
+"""Ping, list and get: calls that change nothing."""
+
+from __future__ import annotations
+
+import concurrent.futures
+
+from pytest_mme.contract import routes
+from pytest_mme.contract.conformance.clauses.clause import clause, expect, expect_status
+from pytest_mme.contract.conformance.exchange import object_of, page_of
+from pytest_mme.contract.conformance.subject import opaque
+from pytest_mme.contract.conformance.trial import Placed, Trial
+from pytest_mme.errors import shown
+
+_PAGE = 100  # multi-model-server's page, and the embedded server's; nobody documents one
+_LOADERS = 4
+
+
+@clause("ping.in-time", "A ping is answered within 2 s.", source="D")
+def _ping_in_time(trial: Trial) -> None:
+    trial.ping()
+
+
+@clause("ping.200", "A ping is answered 200.", source="D", needs=("ping.in-time",))
+def _ping_200(trial: Trial) -> None:
+    expect_status(trial.ping(), 200)
+
+
+@clause("ping.empty", "The answer to a ping has no body.", source="D", needs=("ping.in-time",))
+def _ping_empty(trial: Trial) -> None:
+    body = trial.ping().body
+    expect(not body, f"the body has {len(body)} bytes")
+
+
+@clause(
+    "list.200",
+    "The list is answered 200, also with nothing loaded: the platform asks for it from the start, and a 404 fails the "
+    "endpoint.",
+    source="O",
+)
+def _list_200(trial: Trial) -> None:
+    expect_status(trial.page(), 200)
+
+
+@clause(
+    "list.empty",
+    'The list is {"models": […]}, and `models` is empty while nothing is loaded.',
+    source="D",
+    needs=("list.200",),
+)
+def _list_empty(trial: Trial) -> None:
+    entries = page_of(trial.page()).entries
+    trial.remark = f"{len(entries)} models of others are listed" if entries else ""
+
+
+@clause(
+    "list.fields",
+    "The list describes each loaded model by two strings, `modelName` and `modelUrl`.",
+    source="D",
+    needs=("list.empty", "load.200"),
+)
+def _list_fields(trial: Trial) -> None:
+    trial.loaded()
+    entries = trial.listed()
+    expect(bool(entries), "a model is loaded, and the list is empty")
+    for entry in entries:
+        fields = entry if isinstance(entry, dict) else {}
+        strings = all(isinstance(fields.get(name), str) for name in ("modelName", "modelUrl"))
+        expect(strings, f"an entry of the list is {shown(entry)}")
+
+
+@clause(
+    "list.models",
+    "The list names each loaded model once: its id as `modelName`, its folder as `modelUrl`.",
+    source="D",
+    needs=("list.fields",),
+)
+def _list_models(trial: Trial) -> None:
+    for placed in (trial.loaded(), trial.loaded(trial.specimens.second)):
+        _expect_listed(trial, placed)
+
+
+def _expect_listed(trial: Trial, placed: Placed) -> None:
+    entries = [entry for entry in trial.listed() if isinstance(entry, dict)]
+    described = [entry for entry in entries if entry.get("modelName") == placed.identifier]
+    expect(len(described) == 1, f"{placed.identifier} is loaded, and listed {len(described)} times")
+    url = described[0].get("modelUrl")
+    expect(url == placed.url, f"`modelUrl` is {shown(url)}, not the {placed.url!r} of its load")
+
+
+@clause(
+    "list.last-page",
+    "The last page of the list has no `nextPageToken`: it means that more models follow.",
+    source="D",
+    needs=("list.empty", "load.200"),
+)
+def _list_last_page(trial: Trial) -> None:
+    trial.loaded()
+    _expect_full_pages(trial)
+
+
+@clause(
+    "list.pages",
+    "A list of more models than fit a page is given page by page: each model once, and no page is empty.",
+    source="D",
+    needs=("list.models", "list.last-page"),
+    optional="pages",
+)
+def _list_pages(trial: Trial) -> None:
+    missing = -len(trial.listed()) % _PAGE
+    with concurrent.futures.ThreadPoolExecutor(_LOADERS) as pool:
+        ours = list(pool.map(lambda _: trial.loaded(), range(missing or _PAGE)))
+    _expect_full_pages(trial)
+    ours.append(trial.loaded())
+    pages, names = _expect_full_pages(trial), trial.identifiers()
+    odd = [placed.identifier for placed in ours if names.count(placed.identifier) != 1]
+    expect(not odd, f"{len(odd)} of {len(ours)} loaded models are not listed exactly once")
+    trial.remark = f"{len(names)} models on {pages} page{'s' if pages > 1 else ''}"
+
+
+def _expect_full_pages(trial: Trial) -> int:
+    """How many pages there are; none that a token led to may be empty."""
+    number = 0
+    for number, page in enumerate(trial.pages(), start=1):
+        expect(number == 1 or bool(page.entries), f"page {number} of the list is empty")
+    return number
+
+
+@clause(
+    "get.fields",
+    "A loaded model is described with its id as `modelName` and its folder as `modelUrl`.",
+    source="D",
+    needs=("load.200",),
+)
+def _get_fields(trial: Trial) -> None:
+    placed = trial.loaded()
+    described = object_of(expect_status(trial.get(placed.identifier), 200))
+    for name, known in (("modelName", placed.identifier), ("modelUrl", placed.url)):
+        expect(described.get(name) == known, f"`{name}` is {shown(described.get(name))}, not {known!r}")
+
+
+@clause("get.404", "A model that is not loaded is 404.", source="D")
+def _get_404(trial: Trial) -> None:
+    expect_status(trial.get(opaque()), routes.NOT_LOADED)
+
+
+LOOKING = (_ping_in_time, _ping_200, _ping_empty, _list_200, _list_empty, _get_404)
+LOOKING_AT_MODELS = (_list_fields, _list_models, _list_last_page, _get_fields)
+EXTENSIVE = (_list_pages,)

@@ -1,0 +1,50 @@
+"""What is wrong with an archive, before anyone deploys it: findings with codes that stay. No TensorFlow is needed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pytest_mme.archives.inspect import Inspection, inspected
+from pytest_mme.doctor import code, files, graphs, layout
+from pytest_mme.doctor.finding import Finding, Kind, Severity
+
+__all__ = ["KINDS", "Finding", "Kind", "Severity", "diagnose", "examine"]
+
+KINDS = (*layout.KINDS, *files.KINDS, *graphs.KINDS, *code.KINDS)
+"""All that can be found."""
+_ORDER = {"error": 0, "warning": 1, "info": 2}
+
+
+def examine(path: Path, versions: Sequence[str]) -> list[Finding]:
+    """What is wrong with the archive or folder *path* where these TensorFlow *versions* serve; the worst first.
+
+    Raises `ArchiveError` for what is neither, ValueError for a version that nothing is known of.
+    """
+    with inspected(path) as archive:
+        return diagnose(archive, versions)
+
+
+def diagnose(archive: Inspection, versions: Sequence[str]) -> list[Finding]:
+    """What is wrong with an archive that is being looked into; else as `examine`."""
+    return sorted(_together(_findings(archive, versions)), key=lambda finding: (_ORDER[finding.severity], finding.code))
+
+
+def _findings(archive: Inspection, versions: Sequence[str]) -> Iterator[Finding]:
+    yield from layout.look(archive)
+    for model in archive.versions.values():
+        yield from files.look(model)
+        if model.served is not None:
+            yield from graphs.look(model)
+            for version in versions:
+                yield from graphs.look_for(model, version)
+    yield from code.look(archive)
+
+
+def _together(findings: Iterator[Finding]) -> list[Finding]:
+    """What is the same on several versions, once."""
+    found: dict[Finding, list[str]] = {}
+    for finding in findings:
+        found.setdefault(dataclasses.replace(finding, tensorflow=""), []).append(finding.tensorflow)
+    return [dataclasses.replace(finding, tensorflow=", ".join(filter(None, on))) for finding, on in found.items()]

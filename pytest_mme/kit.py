@@ -1,0 +1,234 @@
+"""One run of the kit: what its servers and endpoints share. With pytest the fixtures hold it; without, `with Run()`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pytest_mme import versions
+from pytest_mme.archives.archive import extract
+from pytest_mme.archives.store import Store
+from pytest_mme.aws.moto import Aws, play_aws
+from pytest_mme.errors import UnavailableError
+from pytest_mme.faults.faults import Faults
+from pytest_mme.hosting.endpoint import Endpoint, EndpointSpec, check_archives, hosted
+from pytest_mme.libtensorflow.toolchain import Toolchain
+from pytest_mme.measuring.fits import Measurements
+from pytest_mme.models.builder import Model, Models
+from pytest_mme.runtimes import leases
+from pytest_mme.runtimes.attach.runtime import AttachRuntime
+from pytest_mme.runtimes.base import Runtime, ServerSpec
+from pytest_mme.runtimes.local.runtime import LocalRuntime
+from pytest_mme.runtimes.server import Server
+from pytest_mme.serving.memory import gpu
+from pytest_mme.settings import Settings
+from pytest_mme.timeline.events import Timeline
+from pytest_mme.traffic.traffic import Traffic
+
+
+class Run:
+    """A context manager; everything made with it ends with it."""
+
+    def __init__(self, settings: Settings | None = None, *, directory: Path | None = None) -> None:
+        """*directory*: of a run that another process owns, which an xdist worker joins; None: a run of its own."""
+        self.settings = settings or Settings.resolve(environment=os.environ)
+        self._given_directory = directory
+        self._undo = contextlib.ExitStack()
+        self._numbers = itertools.count(1)
+
+    def __enter__(self) -> Run:  # noqa: PYI034  typing.Self needs Python 3.11
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything that was made with it. Closing twice is fine."""
+        self._undo.close()
+
+    @cached_property
+    def directory(self) -> Path:
+        """Where the run keeps its files."""
+        if self._given_directory is not None:
+            return self._given_directory
+        leases.sweep()
+        owned = leases.RunDirectory(keep=self.settings.keep.value == "always")
+        self._undo.callback(owned.release)
+        return owned.path
+
+    @cached_property
+    def models(self) -> Models:
+        """Builds models."""
+        store = Store(self.settings.cache.value / "models", cap_mib=self.settings.cache_mib.value)
+        return self._undo.enter_context(Models(store, self.directory))
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """Starts servers."""
+        keep = self.settings.keep.value != "never"
+        if self.settings.runtime.value == "docker":
+            return self._docker_runtime(keep)
+        if self.settings.runtime.value == "attach":
+            return AttachRuntime(self.settings.url.value or "", self.settings.url_models.value, self.directory)
+        device = gpu.settle(self.settings.device.value)
+        return LocalRuntime(
+            self.directory,
+            toolchain=self.toolchain,
+            enforcement=self.settings.enforcement.value,
+            device=device,
+            keep=keep,
+        )
+
+    @cached_property
+    def toolchain(self) -> Toolchain:
+        """The TensorFlow versions that servers can be started with."""
+        return Toolchain(self.settings.cache.value / "tensorflow", cap_mib=self.settings.tf_cache_mib.value)
+
+    def tensorflow(self, asked: str | None) -> str | None:
+        """The exact version that is *asked* for, or else the installed; None where a container has its own."""
+        if asked is not None:
+            return self.toolchain.resolve(asked)
+        return versions.installed() if self.settings.runtime.value == "local" else None
+
+    def _image(self, tf: str | None) -> str:
+        """What a container runs that names no image."""
+        from pytest_mme.images.build import default_image, tag
+
+        chosen = self.settings.image.value
+        if tf is None:
+            return chosen or default_image()
+        if chosen:
+            seen = f"the image is {chosen} ({self.settings.image.source}), and has its own"
+            raise UnavailableError(f"TensorFlow {tf}", seen, "choose one: the image, or the version")
+        return tag("server", self.toolchain.resolve(tf))
+
+    def _docker_runtime(self, keep: bool) -> Runtime:
+        from pytest_mme.runtimes.docker.runtime import DockerRuntime
+
+        runtime = DockerRuntime(
+            self.directory,
+            image=self._image,
+            pull=self.settings.pull.value,
+            device=gpu.settle(self.settings.device.value),
+            keep=keep,
+        )
+        self._undo.callback(runtime.close)
+        return runtime
+
+    @cached_property
+    def _measurements(self) -> Measurements:
+        return Measurements(self.settings.cache.value / "costs", self.runtime)
+
+    @contextlib.contextmanager
+    def server(self, *, name: str | None = None, timeline: Timeline | None = None, **fields: Any) -> Iterator[Server]:
+        """A server at the level of the container contract; *fields* as in `ServerSpec`."""
+        timeline = Timeline() if timeline is None else timeline
+        (spec,) = split(fields, ServerSpec)
+        name = name or f"server-{next(self._numbers)}"
+        with self.runtime.run(spec, name=name, timeline=timeline) as running:
+            yield Server(running, timeline)
+
+    @contextlib.contextmanager
+    def handler(
+        self,
+        module: Path | str | ModuleType,
+        models: Sequence[Model],
+        *,
+        name: str | None = None,
+        timeline: Timeline | None = None,
+        **fields: Any,
+    ) -> Iterator[Server]:
+        """A server whose models the `inference_handler(data, model_name)` of a Python file loads, in one process.
+
+        *module*: the file, or the module that was imported from it; it is imported anew, in a process with nothing of
+        the test in it. Each of *models* lies in a folder of its name, below that of ``SM_MODEL_DIR`` in the
+        environment. Raises `ServerStartError` when it cannot be imported, `UnavailableError` for other runtimes than
+        the local one. *fields* as in `ServerSpec`.
+        """
+        timeline = Timeline() if timeline is None else timeline
+        (spec,) = split(fields, ServerSpec)
+        if not isinstance(self.runtime, LocalRuntime):
+            raise UnavailableError(
+                "mme_handler", f"the runtime is {self.runtime.name}", "run this test with --mme-runtime=local"
+            )
+        place = partial(_place, check_archives(models))
+        name = name or f"handler-{next(self._numbers)}"
+        with self.runtime.host(_file_of(module), place, spec, name=name, timeline=timeline) as running:
+            yield Server(running, timeline, known={model.name: model.name for model in models})
+
+    def faults(self, victim: Server | Endpoint) -> Faults:
+        """What can be done to a server or an endpoint on purpose."""
+        return Faults(victim, seed=self.settings.seed.value)
+
+    @staticmethod
+    def traffic(target: Server | Endpoint) -> Traffic:
+        """Loads on a server or an endpoint."""
+        return Traffic(target)
+
+    @contextlib.contextmanager
+    def aws(self) -> Iterator[Aws]:
+        """AWS as moto plays it, and SageMaker Runtime as the kit does."""
+        with play_aws() as aws:
+            yield aws
+
+    @contextlib.contextmanager
+    def endpoint(
+        self,
+        models: Sequence[Model],
+        *,
+        aws: Aws,
+        fits: int | None = None,
+        timeline: Timeline | None = None,
+        **fields: Any,
+    ) -> Iterator[Endpoint]:
+        """An endpoint of *models* that boto3 reaches; *fields* as in `ServerSpec` and `EndpointSpec`.
+
+        *fits*: instead of `memory_mib`, the memory in which exactly so many of the models are resident at once.
+        """
+        timeline = Timeline() if timeline is None else timeline
+        server_spec, endpoint_spec = split(fields, ServerSpec, EndpointSpec)
+        check_archives(models)
+        known: Mapping[str, int] = {}
+        if fits is not None:
+            if server_spec.memory_mib is not None:
+                raise ValueError("give fits= or memory_mib=, not both: fits measures the memory that the other says")
+            fit = self._measurements.fit(fits, models, server_spec)
+            server_spec, known = dataclasses.replace(server_spec, memory_mib=fit.memory_mib), fit.known_bytes
+        name = endpoint_spec.name or f"endpoint-{uuid.uuid4().hex[:8]}"
+        with (
+            self.runtime.run(server_spec, name=name, timeline=timeline, known_bytes=known) as running,
+            hosted(models, running, aws, endpoint_spec, timeline) as endpoint,
+        ):
+            yield endpoint
+
+
+def _file_of(module: Path | str | ModuleType) -> Path:
+    """Of a handler; ValueError where there is none."""
+    file = Path(str(module.__file__)) if isinstance(module, ModuleType) else Path(module)
+    if not file.is_file():
+        raise ValueError(f"{module} is no Python file: give one that defines inference_handler(data, model_name)")
+    return file.absolute()
+
+
+def _place(models: Sequence[Model], folder: Path) -> list[str]:
+    """Each in a folder of its name."""
+    for model in models:
+        extract(model.archive, folder / model.name)
+    return [model.name for model in models]
+
+
+def split(fields: Mapping[str, Any], *kinds: type[Any]) -> list[Any]:
+    """One specification of each of *kinds* from keyword arguments; TypeError for one that none of them knows."""
+    names = {kind: {field.name for field in dataclasses.fields(kind)} for kind in kinds}
+    if unknown := sorted(set(fields) - set().union(*names.values())):
+        known = ", ".join(sorted(set().union(*names.values())))
+        raise TypeError(f"unknown: {', '.join(unknown)}; there are {known}")
+    return [kind(**{name: value for name, value in fields.items() if name in names[kind]}) for kind in kinds]

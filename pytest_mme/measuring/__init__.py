@@ -1,0 +1,1 @@
+"""What models need: memory, load time, latency, and how many fit."""

@@ -1,0 +1,60 @@
+"""What serving an archive costs: memory, the time of a load and of a request, measured alone on a server."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+
+from pytest_mme.errors import ArchiveError
+from pytest_mme.measuring.capacity import Candidate, Capacity, Need
+from pytest_mme.runtimes.server import Server
+
+_LOADS = 5
+_WARM_UP = 20
+_REQUESTS = 200
+_TRY = "see what pytest-mme doctor says of it"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Effect:
+    """What one archive costs."""
+
+    archive_bytes: int
+    need: Need
+    load_s: float
+    """The median of 5 loads."""
+    latency_s: float | None
+    """The median of 200 requests, one after the other, after 20 that warm it up; None where none is answered."""
+    refused: str
+    """Why it was not asked, or not with success; else empty."""
+
+
+def effect(server: Server, candidate: Candidate, *, concurrency: int) -> Effect:
+    """Measure *candidate* on a server that holds nothing else; raises `ArchiveError` when it is not loaded."""
+    alone = Capacity(server, concurrency=concurrency).alone(candidate)
+    if alone.need is None:
+        raise ArchiveError(f"{candidate.label} cannot be measured", f"it does not load: {alone.failure}", _TRY)
+    loads = [_load_s(server, candidate) for _ in range(_LOADS)]
+    server.load(candidate.model)
+    latency_s = None if alone.need.asked_bytes is None else _latency_s(server, candidate)
+    server.unload(candidate.model)
+    return Effect(
+        archive_bytes=candidate.model.archive.stat().st_size,
+        need=alone.need,
+        load_s=statistics.median(loads),
+        latency_s=latency_s,
+        refused=alone.refused,
+    )
+
+
+def _load_s(server: Server, candidate: Candidate) -> float:
+    server.load(candidate.model)
+    *_, last = (event for event in server.timeline if event.kind == "load" and event.source == "client")
+    server.unload(candidate.model)
+    return last.seconds or 0.0
+
+
+def _latency_s(server: Server, candidate: Candidate) -> float:
+    identifier, body = server.identifier(candidate.model), candidate.request or b""
+    replies = [server.client.invoke(identifier, body).expect("invoke") for _ in range(_WARM_UP + _REQUESTS)]
+    return statistics.median(reply.seconds for reply in replies[_WARM_UP:])

@@ -1,0 +1,1 @@
+"""SavedModels that TensorFlow's Python package writes, in processes of its own."""

@@ -1,0 +1,144 @@
+"""TensorFlow's Python package, kept out of the test process: one building process for all workers of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from multiprocessing.connection import Client, Connection
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from pytest_mme.errors import ArchiveError, BuildError, NotReadyError
+from pytest_mme.models.exporting.build import REFUSED, freezing, request, socket_in
+from pytest_mme.models.spec import ModelSpec
+from pytest_mme.waiting import wait_for
+
+START_S = 60.0
+BUILD_S = 600.0  # the import of TensorFlow takes 2 to 20 s, a model 0.1 s, one with much weight seconds
+_LOG_BYTES = 4000
+
+
+class TensorFlowProcess:
+    """A building process of a run: the first need starts it, other processes share it, and it ends with its starter.
+
+    Its socket, lock and log lie in a folder that all of them know. If it has died, the next need starts another.
+    """
+
+    def __init__(self, directory: Path, python: Path | None = None) -> None:
+        """Nothing is started yet. *directory* must be this user's alone: whoever can write to it can ask for models.
+
+        *python* is the interpreter of another environment that has a TensorFlow, but not this package.
+        """
+        self.directory = directory
+        self.python = python
+        self._started: subprocess.Popen[bytes] | None = None
+
+    @cached_property
+    def lock(self) -> filelock.BaseFileLock:
+        """Held while something is built, by whichever process; may be taken again by the one that holds it."""
+        return filelock.FileLock(self.directory / "build.lock")
+
+    def build(self, specs: Sequence[ModelSpec], target: Path, *, timeout_s: float = BUILD_S) -> None:
+        """Build all of *specs* at once, each into ``<target>/<its index>/<version>/``; raises `BuildError`."""
+        names = tuple(spec.name for spec in specs)
+        with self.lock:
+            answer = self._ask(request(list(specs), target), names, timeout_s)
+        if answer:
+            raise BuildError(names, answer.strip().splitlines()[-1], answer)
+
+    def freeze(
+        self, source: Path, target: Path, *, name: str, inputs: Mapping[str, Any] | None, tolerance: float
+    ) -> None:
+        """Freeze and rewrite the SavedModel *source* of the model *name* into *target*: `freeze.freeze`.
+
+        Raises `ArchiveError` for one that cannot be, `BuildError` for what went wrong.
+        """
+        with self.lock:
+            answer = self._ask(freezing(source, target, inputs, tolerance), (name,), BUILD_S)
+        if answer.startswith(REFUSED):
+            seen = answer.removeprefix(REFUSED)
+            raise ArchiveError(f"{name} cannot be optimised", seen, "serve it as it is, or see docs/optimised.md")
+        if answer:
+            raise BuildError((name,), answer.strip().splitlines()[-1], answer)
+
+    def _ask(self, message: bytes, names: tuple[str, ...], timeout_s: float) -> str:
+        seen = ""
+        for connect in (self._connect, self._start):  # one that runs may be dying with its starter: then a new one
+            try:
+                with connect() as connection:
+                    connection.send_bytes(message)
+                    if connection.poll(timeout_s):
+                        return connection.recv_bytes().decode()
+                self.close()
+                raise BuildError(names, f"no answer within {timeout_s:g} s", self._log())
+            except (EOFError, ConnectionError, FileNotFoundError) as error:
+                seen = f"the building process ended meanwhile ({type(error).__name__})"
+            except NotReadyError as error:
+                raise BuildError(names, f"the building process did not start: {error.because}", self._log()) from error
+        raise BuildError(names, seen, self._log())
+
+    def _connect(self) -> Connection:
+        with socket_in(self.directory) as address:
+            return Client(address, "AF_UNIX")
+
+    def _start(self) -> Connection:
+        self.close()
+        (self.directory / "build.sock").unlink(missing_ok=True)
+        with (self.directory / "build.log").open("wb") as log:
+            self._started = subprocess.Popen(
+                [self.python or sys.executable, "-m", "pytest_mme.models.exporting.build", self.directory],
+                cwd=self.directory,  # Python looks for modules there first: not in a folder that may hold a keras.py
+                env=self._environment(),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the tests; this one ends with its lifeline
+            )
+        return wait_for(self._connect, what="the building process", timeout_s=START_S, gone=self._ended)
+
+    def _environment(self) -> dict[str, str]:
+        environment = quiet_environment(self.directory)
+        return environment if self.python is None else {**environment, "PYTHONPATH": str(self._this_package())}
+
+    def _this_package(self) -> Path:
+        """A folder to import this package from, and nothing that is installed beside it: that is for another Python."""
+        folder = self.directory / "package"
+        folder.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            (folder / "pytest_mme").symlink_to(Path(__file__).parents[2], target_is_directory=True)
+        return folder
+
+    def _ended(self) -> str | None:
+        code = self._started.poll() if self._started else None
+        return None if code is None else f"it ended with exit code {code}"
+
+    def _log(self) -> str:
+        log = self.directory / "build.log"
+        return log.read_bytes()[-_LOG_BYTES:].decode(errors="replace") if log.exists() else ""
+
+    def close(self) -> None:
+        """End the process if it was started here. Closing twice is fine, and so is building again afterwards."""
+        started, self._started = self._started, None
+        if started is None:
+            return
+        started.kill()
+        started.communicate()
+
+
+def quiet_environment(directory: Path) -> dict[str, str]:
+    """The environment variables of a process that imports TensorFlow; what it writes by itself goes to *directory*."""
+    return {
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": "-1",  # nothing is computed, and a GPU would be taken whole
+        "KERAS_BACKEND": "tensorflow",
+        "KERAS_HOME": str(directory),  # Keras writes its settings when it is imported
+        "PYTHONWARNINGS": "ignore",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "TMPDIR": str(directory),  # autograph leaves the sources that it generates
+    }

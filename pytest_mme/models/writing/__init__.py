@@ -1,0 +1,1 @@
+"""SavedModels written directly, without TensorFlow's Python package."""

@@ -1,0 +1,1 @@
+"""The attach runtime: a server that somebody else has started."""

@@ -1,0 +1,1 @@
+"""The Docker runtime: any image that speaks the container contract."""

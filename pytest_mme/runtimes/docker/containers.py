@@ -1,0 +1,159 @@
+"""What a container is created with: the platform's environment and mounts, the limits; and how it has ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_mme.contract import routes
+from pytest_mme.runtimes.base import ServerSpec
+from pytest_mme.runtimes.docker.copying import send, send_file
+from pytest_mme.serving import container as embedded
+
+if TYPE_CHECKING:
+    import docker
+    from docker.models.containers import Container
+    from docker.models.images import Image
+    from docker.types import Mount
+
+PORT = 8080
+EVENTS_LABEL = "pytest-mme.events"
+TELLS = "stdout"
+"""The label's value where the server is the embedded one: it tells its events there, and takes the kit's own settings."""
+
+_CODE_FOLDER = "/opt/ml/code"
+_OPS_FOLDER = "/opt/ml/ops"
+NO_LIMIT = 2**62
+"""Bytes: an engine takes 0 for "leave the limit as it is"."""
+_PORTS = "25000-25999"  # what containers of real endpoints see
+_MIB = 1024 * 1024
+_NANO = 10**9
+_KILLED = 137
+_UNSEEN_MOUNT = "bind source path does not exist"
+
+
+def environment(
+    spec: ServerSpec, server: str, known_bytes: Mapping[str, int], *, device: str, tells: bool
+) -> dict[str, str]:
+    """What the platform sets, what the embedded server is told, and the user's own, which wins."""
+    platform = {
+        routes.MULTI_MODEL: "true",
+        routes.BIND_TO_PORT: str(PORT),
+        routes.SAFE_PORT_RANGE: _PORTS,
+        "AWS_REGION": "us-east-1",
+    }
+    told = {embedded.EVENTS: "stdout", embedded.SETTINGS: json.dumps(_settings(spec, server, known_bytes, device))}
+    return platform | (told if tells else {}) | dict(spec.env)
+
+
+def _settings(spec: ServerSpec, server: str, known_bytes: Mapping[str, int], device: str) -> dict[str, Any]:
+    same = ("admission", "oom", "cpus", "drain_s", "grace_s", "handler_requests", "gpu_memory_fraction")
+    fields = {name: getattr(spec, name) for name in same}
+    fields |= {"op_libraries": [_op_library(number, library) for number, library in enumerate(spec.op_libraries)]}
+    if spec.oom == "tensorflow" and spec.memory_mib is not None:
+        fields |= {"memory_bytes": int(spec.memory_mib * _MIB)}
+    return {"name": server, "known_bytes": dict(known_bytes), "device": spec.device or device, **fields}
+
+
+def limits(spec: ServerSpec, *, tells: bool) -> dict[str, Any]:
+    """Memory, with swap set to the same, and CPUs.
+
+    With ``oom="tensorflow"`` it is TensorFlow that has the limit, where the embedded server can see to that.
+    """
+    found: dict[str, Any] = {}
+    if spec.memory_mib is not None and not (tells and spec.oom == "tensorflow"):
+        limit = int(spec.memory_mib * _MIB)
+        found |= {"mem_limit": limit, "memswap_limit": limit}
+    if spec.cpus is not None:
+        found["nano_cpus"] = spec.cpus * _NANO
+    return found
+
+
+def devices(spec: ServerSpec, device: str) -> dict[str, Any]:
+    """The GPU that the container may see."""
+    from docker.types import DeviceRequest
+
+    if (spec.device or device) != "gpu":
+        return {}
+    return {"device_requests": [DeviceRequest(device_ids=[str(spec.gpu)], capabilities=[["gpu"]])]}
+
+
+def mount(models: Path) -> Mount:
+    """The models' folder as the platform shows it: to be read only."""
+    from docker.types import Mount
+
+    return Mount(target=routes.MODELS_FOLDER, source=str(models), type="bind", read_only=True)
+
+
+def create(
+    engine: docker.DockerClient, image: Image, spec: ServerSpec, models: Path, **options: Any
+) -> tuple[Container, bool]:
+    """A container with the folder of *models*, to be read only; False where it could not be mounted.
+
+    An engine that does not see this machine's files refuses it. The code is sent to every engine: its folder is the
+    user's own, and may be closed to the container's.
+    """
+    from docker.errors import APIError
+
+    options |= {"command": ["serve"], "healthcheck": {"test": ["NONE"]}}  # the kit asks by itself
+    mounted = True
+    try:
+        created = engine.containers.create(image, mounts=[mount(models)], **options)
+    except APIError as error:
+        if _UNSEEN_MOUNT not in str(error):
+            raise
+        created, mounted = engine.containers.create(image, **options), False
+    if spec.code is not None:
+        send(created, Path(spec.code), _CODE_FOLDER)
+    for number, library in enumerate(spec.op_libraries):
+        send_file(created, Path(library), _op_library(number, library))
+    return created, mounted
+
+
+def _op_library(number: int, library: Path | str) -> str:
+    """Where an op library is in the container."""
+    return f"{_OPS_FOLDER}/{number}/{Path(library).name}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a container has ended."""
+
+    code: int | None
+    """None: it has been removed."""
+    out_of_memory: bool
+    """Whether the kernel killed a process of its for lack of memory: its first, or one that it could not do without."""
+    said: str
+
+    @property
+    def killed_for_memory(self) -> bool:
+        """Whether it was its first process; `out_of_memory` may tell of one that was killed long before."""
+        return self.out_of_memory and self.code == _KILLED
+
+    def __str__(self) -> str:
+        if self.code is None:
+            return "somebody has removed the container"
+        if self.killed_for_memory:
+            return "the kernel killed the container for lack of memory"
+        after = " after the kernel killed a process in it for lack of memory" if self.out_of_memory else ""
+        said = f": {self.said}" if self.said else ""
+        return f"the container ended with code {self.code}{after}{said}"
+
+
+def ended(container: Container) -> Ended | None:
+    """How a container has ended, as the engine tells now; None while it runs or has not been started."""
+    from docker.errors import NotFound
+
+    try:
+        container.reload()
+    except NotFound:
+        return Ended(code=None, out_of_memory=False, said="")
+    state = container.attrs["State"]
+    if state["Status"] == "removing":
+        return Ended(code=None, out_of_memory=False, said="")
+    if state["Status"] not in ("exited", "dead"):
+        return None
+    return Ended(code=state["ExitCode"], out_of_memory=bool(state["OOMKilled"]), said=state.get("Error", ""))

@@ -1,0 +1,183 @@
+"""Watches a container for what only its engine and the kernel know: its memory, kernel kills, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_mme.runtimes.docker import containers
+from pytest_mme.runtimes.docker.engine import hang_up
+from pytest_mme.runtimes.docker.probes import Probe
+from pytest_mme.timeline.events import Timeline
+
+if TYPE_CHECKING:
+    import docker
+    from docker.models.containers import Container
+
+_WORTH_TELLING = 2**20  # bytes: what is less says nothing about a model
+_GOES_WITHIN_S = 2.0  # a killed process is counted first, and leaves the table a moment later
+_CATCH_UP_S = 10.0
+_TOLD_WITHIN_S = 2.0
+
+
+class Sampler:
+    """Samples a container in a thread of its own: its memory, and which model's process the kernel has killed.
+
+    A process is a model's when its command line names the model's id: so it is with AWS's TensorFlow containers and
+    with multi-model-server.
+    """
+
+    def __init__(self, probe: Probe, timeline: Timeline, server: str, *, shared: bool = False) -> None:
+        """*shared*: others use the container, too, and a kill that hit none of our models is theirs to tell."""
+        self._probe, self._timeline, self._server, self._shared = probe, timeline, server, shared
+        self._processes: Mapping[int, str] = {}
+        self._sampled_bytes = 0
+        self._kills_seen = probe.kills()
+        self._kills_told = 0
+        self._unexplained: list[float] = []
+        self._rounds = 0
+        self._changed = threading.Condition()
+        self._hurry = self._stopping = self._over = False
+        self._thread = threading.Thread(target=self._run, name=f"samples of {server}", daemon=True)
+        self._thread.start()
+
+    def kill_told(self) -> None:
+        """The engine has told of a kernel kill."""
+        with self._changed:
+            self._kills_told += 1
+            self._hurry = True
+            self._changed.notify_all()
+
+    def catch_up(self) -> None:
+        """Return when what has happened until now is on the timeline."""
+        with self._changed:
+            enough = self._rounds + 2  # the round under way may have looked before now
+            self._hurry = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._over or self._told(enough), timeout=_CATCH_UP_S)
+
+    def _told(self, enough: int) -> bool:
+        return self._rounds >= enough and not self._unexplained
+
+    def close(self) -> None:
+        """Stop sampling."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join(timeout=_CATCH_UP_S)
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):  # the container is gone
+            while not self._stopping:
+                self._sample()
+                self._pause()
+        while self._unexplained:  # nobody looks any more for whom they have hit
+            self._tell_kill(self._unexplained.pop(0), None)
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+    def _pause(self) -> None:
+        with self._changed:
+            self._rounds += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._hurry or self._stopping, timeout=self._probe.every_s)
+            self._hurry = False
+
+    def _sample(self) -> None:
+        before, self._processes = self._processes, self._probe.processes()
+        self._tell_memory()
+        self._tell_kills([line for pid, line in before.items() if line and not self._processes.get(pid)])
+
+    def _tell_memory(self) -> None:
+        used = self._probe.used_bytes()
+        if abs(used - self._sampled_bytes) >= _WORTH_TELLING:
+            self._sampled_bytes = used
+            detail = {"used_bytes": used, "limit_bytes": self._probe.limit_bytes()}
+            self._timeline.record("sample", source="probe", server=self._server, detail=detail)
+
+    def _tell_kills(self, gone: list[str]) -> None:
+        """Each kill with the model whose process went."""
+        self._unexplained += [self._timeline.now_s()] * self._new_kills()
+        for model in filter(None, map(self._timeline.named_in, gone)):
+            if self._unexplained:
+                self._tell_kill(self._unexplained.pop(0), model)
+        while self._unexplained and self._timeline.now_s() - self._unexplained[0] > _GOES_WITHIN_S:
+            self._tell_kill(self._unexplained.pop(0), None)
+
+    def _new_kills(self) -> int:
+        """As many as the kernel counts; where that cannot be read, as many as the engine has told of."""
+        with self._changed:
+            told, self._kills_told = self._kills_told, 0
+        counted = self._probe.kills()
+        if counted is None or self._kills_seen is None:
+            return told
+        new, self._kills_seen = counted - self._kills_seen, counted
+        return new
+
+    def _tell_kill(self, at_s: float, model: str | None) -> None:
+        if model is None and self._shared:
+            return
+        self._timeline.record("oom", source="engine", server=self._server, at_s=at_s, model=model, outcome="SIGKILL")
+
+
+class Watch:
+    """Hears what the engine says of a container, in a thread of its own."""
+
+    def __init__(
+        self,
+        engine: docker.DockerClient,
+        container: Container,
+        timeline: Timeline,
+        server: str,
+        *,
+        sampler: Sampler | None,
+    ) -> None:
+        """*sampler*: of a server that does not itself tell of its models' ends and memory."""
+        self._container, self._timeline, self._server, self._sampler = container, timeline, server, sampler
+        self._expected = False
+        self._ended, self._telling = threading.Event(), threading.Lock()
+        self._stream: Any = engine.events(filters={"container": container.id}, decode=True)
+        self._thread = threading.Thread(target=self._hear, name=f"engine's events of {server}", daemon=True)
+        self._thread.start()
+
+    def expect_the_end(self) -> None:
+        """From now on the container's end is no crash."""
+        self._expected = True
+
+    def catch_up(self) -> None:
+        """Return when what has happened until now is on the timeline."""
+        if ended := containers.ended(self._container):
+            if not self._ended.wait(timeout=_TOLD_WITHIN_S):  # it ended before the engine's events were heard
+                self._tell_end(ended.code)
+        elif self._sampler:
+            self._sampler.catch_up()
+
+    def close(self) -> None:
+        """Stop hearing."""
+        hang_up(self._stream)
+        self._thread.join(timeout=_CATCH_UP_S)
+
+    def _hear(self) -> None:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # the stream was closed while it was read
+            for event in self._stream:
+                if event.get("Action") == "oom" and self._sampler:
+                    self._sampler.kill_told()
+                elif event.get("Action") == "die":
+                    self._tell_end(int(event["Actor"]["Attributes"]["exitCode"]))
+
+    def _tell_end(self, code: int | None) -> None:
+        """The first process of the container has ended, and all others with it."""
+        ended = containers.ended(self._container)
+        with self._telling:
+            if not (self._expected or self._ended.is_set()):
+                self._timeline.record(
+                    "oom" if ended and ended.killed_for_memory else "crash",
+                    source="engine",
+                    server=self._server,
+                    outcome="removed" if code is None else f"exit {code}",
+                    detail={"what": "the container's first process, and with it all others", "models": "all"},
+                )
+            self._ended.set()

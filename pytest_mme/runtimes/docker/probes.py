@@ -1,0 +1,121 @@
+"""What a container uses, and which processes it has: from the kernel's own files where they are here, else the engine.
+
+Source: Docker, "Runtime metrics": `docker stats` takes about a second for a sample, the cgroup's files nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import psutil
+
+from pytest_mme.runtimes.docker import containers
+from pytest_mme.serving.memory import cgroups
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+
+_ENDED = "<defunct>"  # what ps shows of a process that has ended and that nobody has waited for
+
+
+class Probe(Protocol):
+    """Looks at a container."""
+
+    every_s: float
+    """How often it may be asked."""
+
+    def used_bytes(self) -> int:
+        """Memory it is charged, less page cache; OSError when it is gone."""
+
+    def limit_bytes(self) -> int | None:
+        """What it may be charged; None: there is no limit, or it cannot be known."""
+
+    def kills(self) -> int | None:
+        """How many of its processes the kernel has killed for lack of memory; None when that cannot be known."""
+
+    def processes(self) -> Mapping[int, str]:
+        """The command line of each of its processes, by a pid that names it as long as it lives."""
+
+
+class CgroupProbe:
+    """Reads the container's memory cgroup."""
+
+    every_s = 0.1
+
+    def __init__(self, cgroup: cgroups.MemoryCgroup) -> None:
+        self.cgroup = cgroup
+
+    def used_bytes(self) -> int:
+        """What the kernel charges, less page cache."""
+        return self.cgroup.used_bytes()
+
+    def limit_bytes(self) -> int | None:
+        """The kernel's limit."""
+        return self.cgroup.limit_bytes()
+
+    def kills(self) -> int | None:
+        """The kernel's own counter."""
+        return self.cgroup.kills()
+
+    def processes(self) -> Mapping[int, str]:
+        """As `/proc` of this machine shows them."""
+        found = {}
+        for pid in map(int, (self.cgroup.directory / "cgroup.procs").read_text().split()):
+            with contextlib.suppress(psutil.Error):
+                found[pid] = " ".join(psutil.Process(pid).cmdline())
+        return found
+
+
+class EngineProbe:
+    """Asks the engine, which may be on another machine; its `APIError` is an `OSError`."""
+
+    every_s = 1.0
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    def used_bytes(self) -> int:
+        """`memory_stats` of `docker stats`, less page cache."""
+        sample: Any = self._container.stats(stream=False)
+        memory = sample["memory_stats"]
+        stat = memory.get("stats", {})
+        cached = (int(stat.get(f"total_{name}", stat.get(name, 0))) for name in ("inactive_file", "active_file"))
+        used = int(memory.get("usage", 0))
+        return used - sum(cached)
+
+    def limit_bytes(self) -> int | None:
+        """As the container was started, or updated since."""
+        self._container.reload()
+        limit = int(self._container.attrs["HostConfig"]["Memory"])
+        return limit if 0 < limit < containers.NO_LIMIT else None
+
+    def kills(self) -> int | None:
+        """Not told by the engine, which only says that there was one."""
+        return None
+
+    def processes(self) -> Mapping[int, str]:
+        """`docker top`."""
+        table = self._container.top(ps_args="-eo pid,args")
+        lines = {int(row[0]): " ".join(row[1:]) for row in table["Processes"]}
+        return {pid: line for pid, line in lines.items() if not line.endswith(_ENDED)}
+
+
+def probe_of(container: Container) -> Probe:
+    """The best there is for a container that runs."""
+    cgroup = _cgroup_of(container.attrs["State"]["Pid"], str(container.id))
+    return EngineProbe(container) if cgroup is None else CgroupProbe(cgroup)
+
+
+def _cgroup_of(pid: int, container_id: str) -> cgroups.MemoryCgroup | None:
+    """The cgroup of the container's first process, if that number is a process of this machine and no other's."""
+    proc = Path(f"/proc/{pid}")
+    try:
+        if not pid or container_id not in (proc / "cgroup").read_text():
+            return None
+        return cgroups.own(proc, mounts=Path("/proc/self/mountinfo"))
+    except OSError:
+        return None

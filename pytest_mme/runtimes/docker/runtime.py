@@ -1,0 +1,125 @@
+"""The Docker runtime: any image that speaks the container contract, in a container of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_mme.errors import OutdatedImageWarning
+from pytest_mme.images.build import CODE
+from pytest_mme.images.context import code_digest
+from pytest_mme.runtimes import leases
+from pytest_mme.runtimes.base import ServerSpec
+from pytest_mme.runtimes.docker import container_leases, sharing
+from pytest_mme.runtimes.docker.engine import Pull, connect, find_image
+from pytest_mme.runtimes.docker.server import DockerServer
+from pytest_mme.timeline.events import Timeline
+
+if TYPE_CHECKING:
+    import docker
+    from docker.models.images import Image
+
+
+class DockerRuntime:
+    """Starts containers, whose files lie below a directory of the run."""
+
+    name = "docker"
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        image: Callable[[str | None], str],
+        pull: Pull = "missing",
+        device: str = "cpu",
+        keep: bool = False,
+    ) -> None:
+        """*image*: says which is for servers that name none, by the TensorFlow that they ask for. *device*: where models run whose server does not say it.
+
+        *keep*: leave each server's files below *directory*; otherwise they go with the server.
+        """
+        self._directory, self._image, self._pull, self._device, self._keep = directory, image, pull, device, keep
+        self._images: dict[str, Image] = {}
+
+    def close(self) -> None:
+        """Hang up on the engine."""
+        if "_engine" in self.__dict__:
+            self._engine.close()
+
+    @cached_property
+    def _engine(self) -> docker.DockerClient:
+        engine = connect()
+        container_leases.sweep(engine, leases.owner_lives)
+        return engine
+
+    def identity(self, spec: ServerSpec) -> str:
+        """The image's own id, and where its models run."""
+        return f"docker/{self._found(spec).id}/{spec.device or self._device}"
+
+    def _lives(self, left: Mapping[str, Any]) -> bool:
+        from docker.errors import NotFound
+
+        try:
+            return str(self._engine.containers.get(left["container"]).status) == "running"
+        except NotFound:
+            return False
+
+    def run(
+        self, spec: ServerSpec, *, name: str, timeline: Timeline, known_bytes: Mapping[str, int] | None = None
+    ) -> AbstractContextManager[DockerServer]:
+        """Start a container, or with ``share="run"`` use the run's for that *spec*; `Runtime.run`."""
+        image, known = self._found(spec), known_bytes or {}
+        if spec.share == "run":
+            return self._shared(spec, image, known, name=name, timeline=timeline)
+        return self._private(spec, image, known, name=name, timeline=timeline)
+
+    def _found(self, spec: ServerSpec) -> Image:
+        """The same for the whole run: what is pulled always, is pulled once."""
+        if spec.image and spec.tf:
+            raise ValueError(
+                f"image={spec.image!r} and tf={spec.tf!r}: an image has its own TensorFlow; give one of them"
+            )
+        name = spec.image or self._image(spec.tf)
+        if name not in self._images:
+            image = self._images[name] = find_image(self._engine, name, self._pull)
+            if image.labels.get(CODE, code_digest()) != code_digest():
+                warnings.warn(OutdatedImageWarning(name), stacklevel=2)
+        return self._images[name]
+
+    @contextlib.contextmanager
+    def _private(
+        self, spec: ServerSpec, image: Image, known_bytes: Mapping[str, int], *, name: str, timeline: Timeline
+    ) -> Iterator[DockerServer]:
+        directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._directory))
+        with contextlib.ExitStack() as undo:
+            if not self._keep:
+                undo.callback(shutil.rmtree, directory, ignore_errors=True)
+            server = undo.enter_context(closing(DockerServer(name, directory, timeline, self._engine, image, spec)))
+            server.start(known_bytes, device=self._device, run=self._directory)
+            yield server
+
+    @contextlib.contextmanager
+    def _shared(
+        self, spec: ServerSpec, image: Image, known_bytes: Mapping[str, int], *, name: str, timeline: Timeline
+    ) -> Iterator[DockerServer]:
+        place = sharing.Place(self._directory, spec, str(image.id), known_bytes)
+        left = place.record(functools.partial(self._leave, place.name, spec, image, known_bytes), lives=self._lives)
+        with closing(DockerServer(name, Path(left["directory"]), timeline, self._engine, image, spec)) as server:
+            server.join(left)
+            yield server
+
+    def _leave(
+        self, name: str, spec: ServerSpec, image: Image, known_bytes: Mapping[str, int], directory: Path
+    ) -> Mapping[str, Any]:
+        """Start a container for whoever comes; what they need to join it."""
+        with closing(DockerServer(name, directory, Timeline(), self._engine, image, spec)) as server:
+            server.start(known_bytes, device=self._device, run=self._directory)
+            return server.leave()

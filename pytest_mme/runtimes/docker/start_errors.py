@@ -1,0 +1,55 @@
+"""Why a container does not come up, as an error that says what to try."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_mme.errors import MMEError, NotReadyError, ServerStartError, UnavailableError
+from pytest_mme.runtimes import event_reader
+from pytest_mme.runtimes.docker import readiness
+from pytest_mme.runtimes.docker.containers import EVENTS_LABEL, PORT, ended
+from pytest_mme.runtimes.docker.engine import first_line
+
+if TYPE_CHECKING:
+    from docker.errors import APIError
+    from docker.models.containers import Container
+
+_NO_GPU_DRIVER = "could not select device driver"
+_HANGS = "a server that is ready answers GET /models and GET /models/ID at once; read what it said last"
+_MISSING = {
+    readiness.PINGED: f"the server has to listen on port {PORT}, on all addresses; if it needs longer, give start_s=",
+    readiness.LISTED: "a multi-model server answers GET /models, too",
+    event_reader.FIRST_WORDS: f"an image whose server is not the embedded one says so: LABEL {EVENTS_LABEL}=none",
+}
+
+
+def refused(server: str, error: APIError, log: str) -> MMEError:
+    """What the engine would not do: `UnavailableError` for a GPU that it cannot give, else `ServerStartError`."""
+    said = first_line(error)
+    if _NO_GPU_DRIVER in said:
+        advice = "install NVIDIA's container toolkit for the engine, or use device='cpu'"
+        return UnavailableError("a GPU in a container", said, advice)
+    return ServerStartError(
+        server, f"the engine says: {said}\n  next:    change what it names, or read the engine's own log", log
+    )
+
+
+def not_ready(server: str, container: Container, error: Exception, log: str) -> ServerStartError:
+    """A container that was started, and did not become ready."""
+    return ServerStartError(server, f"{error}\n  next:    {_advice(container, error)}", log)
+
+
+def _advice(container: Container, error: Exception) -> str:
+    end = ended(container)
+    if end and end.code is None:
+        return "look for what removes containers here"
+    if container.attrs["State"]["OOMKilled"]:
+        return "the kernel killed a process for lack of memory: give the server more, memory_mib="
+    if end is None:
+        return _MISSING[error.what] if isinstance(error, NotReadyError) else _HANGS
+    return f"read what it said last; to try it by hand: docker run --rm {_image_of(container)} serve"
+
+
+def _image_of(container: Container) -> str:
+    image = container.image
+    return str((*image.tags, image.id)[0]) if image else "IMAGE"

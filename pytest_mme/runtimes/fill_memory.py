@@ -1,0 +1,84 @@
+"""Uses up what a memory limit leaves, until the kernel has killed one process for it; run where that process lives.
+
+`python3 fill_memory.py PID MOST_MIB [PROCS]`. It imports nothing but the standard library: a container has no more of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from pathlib import Path
+
+_STEP_BYTES = 2**20
+_FIRST, _SECOND, _THIRD = 1000, 900, 500
+"""Of `oom_score_adj`, in thousandths of the limit: whom the kernel takes before all others, and whom then.
+
+Memory is free only some time after a process was killed: until then the one that takes it is the next. Models'
+processes that come before all others of their own choice have to be the third. Source: Linux,
+proc_pid_oom_score_adj(5).
+"""
+_SIGKILL = 1 << 8
+"""In the sets of pending signals. Source: Linux, proc_pid_status(5)."""
+_ENDING = 0x4 | 0x400
+"""`PF_EXITING`, `PF_SIGNALED`: of the flags in `stat`. Source: Linux, include/linux/sched.h."""
+
+
+def main(pid: str, most_mib: str, procs: str = "") -> None:
+    """Prefer *pid*, enter the cgroup whose `cgroup.procs` is *procs*, and take memory while *pid* lives."""
+    victim = Path("/proc", pid)
+    others = [process for process in _processes(procs) if process != victim]
+    if procs:
+        Path(procs).write_text(str(os.getpid()))
+    chosen = {process: score for process in others if (score := _score(process)) > _THIRD}
+    _choose({victim: _FIRST, **dict.fromkeys(chosen, _THIRD)})
+    if child := os.fork():  # which may be killed, too
+        _, status = os.waitpid(child, 0)
+        _choose(chosen)
+        sys.exit(os.WIFEXITED(status) and os.WEXITSTATUS(status))
+    _choose({Path("/proc/self"): _SECOND})
+    _exhaust(victim, int(most_mib))
+
+
+def _processes(procs: str) -> list[Path]:
+    """Those that share the limit; in a container all that are to be seen."""
+    named = Path(procs).read_text().split() if procs else [one.name for one in Path("/proc").glob("[0-9]*")]
+    return [Path("/proc", name) for name in named]
+
+
+def _score(process: Path) -> int:
+    try:
+        return int((process / "oom_score_adj").read_text())
+    except OSError:  # it has ended
+        return 0
+
+
+def _choose(scores: dict[Path, int]) -> None:
+    for process, score in scores.items():
+        with contextlib.suppress(OSError):  # it has ended
+            (process / "oom_score_adj").write_text(str(score))
+
+
+def _exhaust(victim: Path, most_mib: int) -> None:
+    held = os.memfd_create("exhaust")  # charged to the cgroup, and not counted as ours when the kernel chooses
+    for _ in range(most_mib):
+        if not lives(victim):
+            return
+        os.write(held, bytes(_STEP_BYTES))
+    sys.exit(f"{most_mib} MiB more were used, and nothing was killed")
+
+
+def lives(process: Path) -> bool:
+    """Neither gone nor about to go: a process that is killed has memory until it comes to run once more."""
+    try:
+        status, stat = ((process / name).read_text() for name in ("status", "stat"))
+    except OSError:
+        return False
+    pending = (int(signals, 16) for signals in re.findall(r"^S\w+Pnd:\s*(\w+)", status, re.MULTILINE))
+    flags = int(stat.rpartition(")")[2].split()[6])
+    return "VmRSS:" in status and not flags & _ENDING and not any(signals & _SIGKILL for signals in pending)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

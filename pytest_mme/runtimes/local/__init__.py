@@ -1,0 +1,1 @@
+"""The local runtime: the embedded server in a process of its own."""

@@ -1,0 +1,64 @@
+"""What a request says in its headers, by AWS's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pytest_mme.contract import routes
+from pytest_mme.serving.table.loaded_model import Invocation, RefusalError
+
+PREDICT = "predict"
+METHODS = (PREDICT, "classify", "regress")
+
+_MAX_VERSION = (1 << 63) - 1  # TensorFlow Serving keeps versions as int64
+_JSON = "application/json"
+_TOLD = ("Content-Type", "Accept", routes.CUSTOM_ATTRIBUTES, routes.TARGET_MODEL, routes.REQUEST_ID)
+"""The headers that the user's code, or the events, are told of."""
+
+
+def invocation(headers: Mapping[str, str], body: bytes, rest_url: str) -> Invocation:
+    """The request that came with *headers*; raises `RefusalError` 400 for headers that make no sense.
+
+    *rest_url*: where the model answers TensorFlow Serving's REST calls. Which model that is, no attribute can change.
+    """
+    _refuse_what_is_no_text(headers)
+    attributes = headers.get(routes.CUSTOM_ATTRIBUTES)
+    asked = _attributes(attributes or "")
+    method, version = asked.get("tfs-method"), asked.get("tfs-model-version")
+    if method is not None and method not in METHODS:
+        raise RefusalError(400, f"tfs-method is {method!r} in the custom attributes; choose {', '.join(METHODS)}")
+    number = None if version is None else _version(version)
+    part = "" if number is None else f"/versions/{number}"
+    return Invocation(
+        body=body,
+        method=method,
+        version=number,
+        content_type=headers.get("Content-Type") or _JSON,
+        accept=headers.get("Accept") or _JSON,
+        attributes=attributes,
+        target=headers.get(routes.TARGET_MODEL),
+        request_id=headers.get(routes.REQUEST_ID),
+        rest_uri=f"{rest_url}{part}:{method or PREDICT}",
+    )
+
+
+def _refuse_what_is_no_text(headers: Mapping[str, str]) -> None:
+    """Bytes that are no UTF-8 come as surrogates, which can be told to nobody."""
+    for name in _TOLD:
+        value = headers.get(name, "")
+        if not value.isascii() and value != value.encode(errors="replace").decode():
+            raise RefusalError(400, f"the header {name} is not UTF-8: {value.encode(errors='surrogateescape')!r:.200}")
+
+
+def _attributes(header: str) -> dict[str, str]:
+    """``tfs-model-version=2,tfs-method=predict`` and whatever else a client's custom attributes hold."""
+    pairs = (part.strip().partition("=") for part in header.split(","))
+    return {name: value for name, equals, value in pairs if equals}
+
+
+def _version(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text[:20]) <= _MAX_VERSION and len(text) < 20):
+        raise RefusalError(
+            400, f"tfs-model-version is {text[:100]!r} in the custom attributes; give a version's number"
+        )
+    return int(text)

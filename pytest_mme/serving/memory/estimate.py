@@ -1,0 +1,95 @@
+"""What a SavedModel will need in memory, from its graph, before anything is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_mme.archives.archive import versions
+from pytest_mme.errors import ArchiveError
+from pytest_mme.libtensorflow import protos
+from pytest_mme.libtensorflow.tensors import numpy_dtype
+
+_VARIABLES = {"VarHandleOp", "VariableV2", "Variable", "TemporaryVariable"}
+_CONSTANT_COPIES = 3  # a graph constant of N bytes costs 3 N after load (docs/facts.md)
+_MOST_BYTES = (1 << 63) - 1  # shapes may claim anything
+_PADDING = 1.05  # with oneDNN on, TensorFlow's allocator adds 4 % to a large variable (docs/facts.md)
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What a load will need beyond a worker's own overhead."""
+
+    bytes: int
+    fingerprint: str
+    """Names the SavedModel by content, so that what was measured once is known the next time."""
+
+
+def estimate(directory: Path, code: Path | None = None) -> Estimate:
+    """What the model in *directory* will need: the variables and the constants of every version of it.
+
+    *code*: the user's own, which may load the model in its own way; without it, `ArchiveError` when there is no
+    version. An unreadable graph estimates as its file's size: the loader will say what is wrong with it.
+    """
+    try:
+        found = [path for _, path in versions(directory)]
+    except ArchiveError:
+        if code is None:
+            raise
+        found = []
+    fingerprint = hashlib.sha256()
+    size = 0
+    for version in found:
+        content = (version / "saved_model.pb").read_bytes() if (version / "saved_model.pb").is_file() else b""
+        fingerprint.update(content)
+        _add_sizes(fingerprint, version.glob("variables/*"))
+        size += _graph_bytes(content)
+    if code is not None:
+        _add_sizes(fingerprint, code.rglob("*"))
+        _add_sizes(fingerprint, directory.rglob("*"))
+    return Estimate(min(size, _MOST_BYTES), fingerprint.hexdigest())
+
+
+def _add_sizes(fingerprint: Any, files: Iterable[Path]) -> None:
+    for file in sorted(files):
+        fingerprint.update(os.fsencode(file.name) + b":%d;" % file.lstat().st_size)
+
+
+def _graph_bytes(content: bytes) -> int:
+    from google.protobuf.message import DecodeError
+
+    try:
+        saved_model = protos.SavedModel.FromString(content)
+    except DecodeError:
+        return len(content)
+    variables: dict[str, int] = {}
+    constants = 0
+    for node in _nodes(saved_model):
+        if node.op in _VARIABLES:
+            variables[node.attr["shared_name"].s.decode(errors="replace") or node.name] = _variable_bytes(node)
+        elif node.op == "Const":
+            constants += node.attr["value"].tensor.ByteSize()
+    return int(_PADDING * sum(variables.values())) + _CONSTANT_COPIES * constants
+
+
+def _nodes(saved_model: Any) -> Iterator[Any]:
+    for meta_graph in saved_model.meta_graphs:
+        yield from meta_graph.graph_def.node
+        for function in meta_graph.graph_def.library.function:
+            yield from function.node_def
+
+
+def _variable_bytes(node: Any) -> int:
+    shape = node.attr["shape"].shape
+    if shape.unknown_rank or any(dim.size < 0 for dim in shape.dim):
+        return 0  # only the checkpoint knows; what is measured after the first load corrects it
+    try:
+        itemsize = numpy_dtype(node.attr["dtype"].type).itemsize
+    except TypeError:
+        itemsize = 0
+    return itemsize * math.prod(int(dim.size) for dim in shape.dim)

@@ -1,0 +1,232 @@
+"""The zygote: a process that has opened TensorFlow's libraries and forks one worker per model.
+
+It also starts the processes that run users' handlers, each a fresh Python: whatever a child is, one process kills it,
+reaps it and says how it ended.
+
+A fork of it answers its first request ten times sooner than a process that starts afresh, and holds a tenth of the
+private memory. The zygote itself never loads or runs a model: forking after that hangs (docs/facts.md). It has one
+thread, and it alone reaps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import psutil
+
+    from pytest_mme.libtensorflow.capi import Library
+
+What = Literal["worker", "handler"]
+"""What a process of a model's is: it holds the SavedModel, or it runs the user's code."""
+
+_MESSAGE_BYTES = 65536
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+_HANDLER = "PYTEST_MME_HANDLER"
+"""Tells whatever a handler's process starts which handler that was."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChildConfig:
+    """What a child is told when it is forked."""
+
+    token: int
+    """Names the fork in the zygote's reports, before its pid is known."""
+    what: What = "worker"
+    threads: int | None = None
+    """Threads of a worker's TensorFlow; None: one per core."""
+    gpu: bool = False
+    """Whether a worker's model must find a GPU."""
+    gpu_memory_fraction: float | None = None
+    op_libraries: tuple[str, ...] = ()
+    """Op libraries that a worker loads before its model."""
+    cgroup_procs: str | None = None
+    """The file that a process writes "0" to in order to join the workers' memory cgroup."""
+    oom_score_adj: int | None = None
+    """How much sooner than others the kernel kills a process when memory runs out: -1000 to 1000, proc(5)."""
+    allocator_slot: int | None = None
+    """Its slot in the allocator budget (`allocator.py`)."""
+
+
+class Zygote:
+    """The forking loop, run in the zygote's own process."""
+
+    def __init__(self, control: socket.socket, library: Library, handlers_environment: Mapping[str, str]) -> None:
+        self._control, self._library, self._handlers_environment = control, library, handlers_environment
+        self._wake, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        self._children: dict[int, ChildConfig] = {}
+
+    def run(self) -> None:
+        """Fork and reap until the front hangs up; then kill what is left."""
+        import selectors
+
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._control, selectors.EVENT_READ, self._obey)
+            selector.register(self._wake, selectors.EVENT_READ, self._reap)
+            while True:
+                for key, _ in selector.select():
+                    if key.data() is False:
+                        self._kill_all()
+                        return
+
+    def _obey(self) -> bool:
+        message, descriptors, _, _ = socket.recv_fds(self._control, _MESSAGE_BYTES, 1)
+        if not message:
+            return False
+        order = json.loads(message)
+        if "kill" in order:
+            if order["kill"] in self._children:  # not reaped yet, so the number is still its own
+                os.kill(order["kill"], signal.SIGKILL)
+        else:
+            self._fork(ChildConfig(**order["fork"]), descriptors[0])
+        return True
+
+    def _fork(self, config: ChildConfig, descriptor: int) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(descriptor)
+            self._report(forked=config.token, error=str(error))
+            return
+        if pid == 0:
+            self._become_child(config, descriptor)
+        os.close(descriptor)
+        self._children[pid] = config
+        self._report(forked=config.token, pid=pid)
+
+    def _become_child(self, config: ChildConfig, descriptor: int) -> None:
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for inherited in (self._control, self._wake, self._waker):
+                inherited.close()
+            _die_with_parent()
+            if config.cgroup_procs:
+                Path(config.cgroup_procs).write_text("0")
+            if config.oom_score_adj is not None:
+                Path("/proc/self/oom_score_adj").write_text(str(config.oom_score_adj))
+            self._work(config, descriptor)
+            status = 0
+        except BaseException:  # noqa: BLE001  it is the end of this process: the log must say of what
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)  # never back into the zygote's loop
+
+    def _work(self, config: ChildConfig, descriptor: int) -> None:
+        if config.what == "handler":
+            os.setsid()  # a terminal's Ctrl-C is the front's, which drains
+            os.set_inheritable(descriptor, True)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            program = [sys.executable, "-u", "-m", "pytest_mme.serving.processes.handler", str(descriptor)]
+            os.execve(sys.executable, program, {**self._handlers_environment, _HANDLER: str(config.token)})
+        from pytest_mme.serving.processes.worker import Worker
+
+        Worker(config, socket.socket(fileno=descriptor), self._library).run()
+
+    def _reap(self) -> bool:
+        self._wake.recv(4096)
+        ended = [(pid, self._children.pop(pid), status) for pid, status in _ended() if pid in self._children]
+        if any(config.what == "handler" for _, config, _ in ended):
+            self._end_orphans()
+        for pid, _, status in ended:
+            self._report(exited=pid, code=os.waitstatus_to_exitcode(status))
+        return True
+
+    def _end_orphans(self) -> None:
+        """End what handlers that are gone have started and left: it became ours when they ended.
+
+        Each of them names its handler in its environment; what has none that lives is ended.
+        """
+        import psutil  # only where there are handlers
+
+        living = {str(config.token) for config in self._children.values()}
+        while orphans := [
+            child
+            for child in psutil.Process().children()
+            if child.pid not in self._children and _handler_of(child) not in living
+        ]:
+            for orphan in orphans:
+                orphan.kill()
+                os.waitpid(orphan.pid, 0)
+
+    def _report(self, **fields: Any) -> None:
+        with contextlib.suppress(ConnectionError):  # the front is gone: `_obey` sees it next
+            self._control.send(json.dumps(fields).encode())
+
+    def _kill_all(self) -> None:
+        for pid in self._children:
+            os.kill(pid, signal.SIGKILL)
+        for pid in self._children:
+            os.waitpid(pid, 0)
+        self._children.clear()
+        self._end_orphans()
+
+
+def _ended() -> Iterator[tuple[int, int]]:
+    """The processes that have ended, ours and the orphans, reaped: pid and status of each."""
+    with contextlib.suppress(ChildProcessError):  # there is none at all
+        while (reaped := os.waitpid(-1, os.WNOHANG))[0]:
+            yield reaped
+
+
+def _handler_of(process: psutil.Process) -> str | None:
+    """The token of the handler that a process descends from; None where it does not say."""
+    import psutil
+
+    try:
+        return process.environ().get(_HANDLER)
+    except psutil.Error:  # it is ending
+        return None
+
+
+def _die_with_parent() -> None:
+    """End even if this process is stopped or stuck when the zygote is killed: the kernel sends the signal."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _handlers_environment(before: Mapping[str, str | None]) -> dict[str, str]:
+    """The server's own environment, from which the zygote's differs by what *before* tells."""
+    merged = {**os.environ, **before}
+    environment = {name: value for name, value in merged.items() if value is not None}
+    for name in ("no_proxy", "NO_PROXY"):  # the model that a handler asks is on this machine
+        environment[name] = ",".join(filter(None, (environment.get(name), "127.0.0.1", "::1", "localhost")))
+    return environment
+
+
+def main(control_fd: int, directory: str, before: str) -> None:
+    """Open TensorFlow, say so, and fork on demand."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the front, which ends us
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    control = socket.socket(fileno=control_fd)
+    from pytest_mme.libtensorflow.capi import Library
+
+    library = Library(Path(directory) if directory else None)
+    import pytest_mme.serving.processes.worker  # noqa: F401, RUF100  imported before the fork, so that workers share its pages
+
+    zygote = Zygote(control, library, _handlers_environment(json.loads(before)))
+    control.send(json.dumps({"ready": library.version}).encode())
+    zygote.run()
+    os._exit(0)  # unmapping TensorFlow in good order takes 0.2 s, and nobody is left to care
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), *sys.argv[2:])

@@ -1,0 +1,231 @@
+"""The front's side of the zygote: forks workers and handlers, hears of their ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_mme.serving.processes.channel import FrontEnd
+from pytest_mme.serving.processes.zygote import What
+
+_MESSAGE_BYTES = 65536
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")  # numpy must start none: the zygote forks
+
+
+class ZygoteGoneError(Exception):
+    """The zygote ended, and with it everything that it forked."""
+
+
+@dataclasses.dataclass(frozen=True)
+class End:
+    """How a process ended."""
+
+    what: str
+    """Whose end it is, for people."""
+    code: int
+    out_of_memory: bool
+
+    @property
+    def name(self) -> str:
+        """The signal's name, or the exit status."""
+        return signal.Signals(-self.code).name if self.code < 0 else f"exit {self.code}"
+
+    def __str__(self) -> str:
+        if self.out_of_memory:
+            return f"its {self.what} was killed for lack of memory ({self.name})"
+        return f"its {self.what} ended ({self.name})"
+
+
+@dataclasses.dataclass(eq=False)
+class ChildProcess:
+    """A worker, or a process that runs a user's handler, seen from the front."""
+
+    pid: int
+    channel: FrontEnd
+    exited: asyncio.Future[int]
+    """Its exit code once it is reaped: negative for a signal."""
+    what: What = "worker"
+    entered: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What put it under the memory limit (`Enforcement.enter`)."""
+    limited: bool = True
+    """Whether the limit is meant for it."""
+    asked_to_end: bool = False
+    end: End | None = None
+    reaped: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    """Set when the process is gone and `end` says how."""
+
+
+class Processes:
+    """The zygote and what it has forked."""
+
+    def __init__(self) -> None:
+        self.died: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        """The zygote's exit code, when it ended though nobody closed it."""
+        self.children: dict[int, ChildProcess] = {}
+        self._tokens = itertools.count()
+        self._orders: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        self._forking: dict[int, asyncio.Future[ChildProcess]] = {}
+        self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def launch(
+        self,
+        directory: str | None,
+        environment: Mapping[str, str],
+        descriptors: tuple[int, ...],
+        *,
+        devices: str = "",
+    ) -> asyncio.Future[str]:
+        """Start the zygote on the TensorFlow in *directory*; it will say TensorFlow's version when it is ready.
+
+        *environment* is the zygote's and its workers' own. *devices*: the GPU that they, and handlers, may see.
+        """
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        its_own = {"TF_CPP_MIN_LOG_LEVEL": "1", **dict.fromkeys(_THREADS, "1"), **environment}
+        before = {name: os.environ.get(name) for name in its_own}
+        self._zygote = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "pytest_mme.serving.processes.zygote"),
+            *(str(theirs.fileno()), directory or "", json.dumps(before)),
+            stdin=asyncio.subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(), *descriptors),
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": devices, **its_own},
+        )
+        theirs.close()
+        self._control.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._control, self._hear)
+        self._watch = asyncio.create_task(self._await_end())
+        return self._ready
+
+    async def fork(
+        self, what: What, entered: Mapping[str, Any], *, limited: bool = True, **settings: Any
+    ) -> ChildProcess:
+        """Fork a process; raises `ZygoteGoneError`, or OSError when the system gives none.
+
+        *settings*: those of `zygote.ChildConfig`. *limited*: whether its memory is what the limit is meant for.
+        """
+        token, forked = next(self._tokens), asyncio.get_running_loop().create_future()
+        self._forking[token] = forked
+        ours, theirs = socket.socketpair()
+        try:
+            order = {"fork": {"token": token, "what": what, **settings, **entered}}
+            self._send(order, theirs.fileno())
+            child: ChildProcess = await forked  # it may have ended already, and left the table of children
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        child.what, child.entered, child.limited = what, entered, limited
+        child.channel = await FrontEnd.over(ours)
+        return child
+
+    def kill(self, pid: int) -> None:
+        """SIGKILL to a child, sent by the zygote: a number that it has not reaped is still the child's own."""
+        with contextlib.suppress(ZygoteGoneError):  # it has taken its children along
+            self._send({"kill": pid})
+
+    def _send(self, order: Mapping[str, Any], *descriptors: int) -> None:
+        """Tell the zygote; while it does not listen, because it is telling us something, orders wait."""
+        if self._control.fileno() < 0:
+            raise ZygoteGoneError("the zygote is gone")
+        self._orders.append((json.dumps(order).encode(), descriptors))
+        self._flush()
+
+    def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._orders:
+                message, descriptors = self._orders[0]
+                socket.send_fds(self._control, [message], list(descriptors))
+                self._orders.popleft()
+        except BlockingIOError:
+            loop.add_writer(self._control, self._flush)
+        except ConnectionError:
+            self._stop_hearing()  # whoever waits hears of it from `_await_end`
+        else:
+            loop.remove_writer(self._control)
+
+    def pids(self) -> list[int]:
+        """The living processes that the memory limit is meant for."""
+        return [pid for pid, child in list(self.children.items()) if child.limited]
+
+    def threads(self) -> int:
+        """How many threads the living processes have together."""
+        return sum(map(_threads_of, list(self.children)))
+
+    async def close(self) -> None:
+        """End the zygote, which kills and reaps its children first. Closing twice is fine."""
+        for child in self.children.values():
+            child.asked_to_end = True
+        self._watch.cancel()
+        self._stop_hearing()
+        await self._zygote.wait()
+        self._all_gone(ZygoteGoneError("the server is ending"))
+
+    def _hear(self) -> None:
+        try:
+            message = self._control.recv(_MESSAGE_BYTES)
+        except ConnectionError:
+            message = b""
+        if not message:
+            self._stop_hearing()
+            return
+        report = json.loads(message)
+        if "ready" in report:
+            self._ready.set_result(report["ready"])
+        elif "forked" in report:
+            self._hear_of_fork(report)
+        else:
+            child = self.children.pop(report["exited"])
+            child.exited.set_result(report["code"])
+
+    def _hear_of_fork(self, report: Mapping[str, Any]) -> None:
+        forked = self._forking.pop(report["forked"])
+        if "error" in report:
+            forked.set_exception(OSError(report["error"]))
+            return
+        pid = report["pid"]
+        exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        child = self.children[pid] = ChildProcess(pid, None, exited)  # type: ignore[arg-type]  # `fork` sets the channel
+        forked.set_result(child)
+
+    async def _await_end(self) -> None:
+        code = await self._zygote.wait()
+        self._stop_hearing()
+        self._all_gone(ZygoteGoneError(f"the zygote ended with code {code}"))
+        self.died.set_result(code)
+
+    def _all_gone(self, reason: ZygoteGoneError) -> None:
+        """Whoever waits for the zygote or for a child hears of their end."""
+        everybody: list[asyncio.Future[Any]] = [self._ready, *self._forking.values()]
+        for waiting in everybody:
+            if not waiting.done():
+                waiting.set_exception(reason)
+                waiting.exception()  # seen: nobody may be waiting
+        for child in self.children.values():
+            child.exited.set_result(-9)  # the kernel sends SIGKILL to a child whose zygote is gone
+        self.children.clear()
+
+    def _stop_hearing(self) -> None:
+        if self._control.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._control)
+            asyncio.get_running_loop().remove_writer(self._control)
+            self._control.close()
+
+
+def _threads_of(pid: int) -> int:
+    """0 when it is gone."""
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+    except OSError:
+        return 0

@@ -1,0 +1,1 @@
+"""The table of loaded models: how they are loaded, asked and unloaded."""

@@ -1,0 +1,119 @@
+"""What was seen of requests and loads: several observers tell of the same one, and a check listens to one of them.
+
+Each server is looked at by itself: of one the kit's own calls may be known, of another only what its boto3 clients did.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+from pytest_mme.timeline.events import Event, Kind, Source
+from pytest_mme.timeline.wording import Named, name_of
+
+LOADED = ("ok", "409")
+"""The outcomes of a load after which the model is in memory."""
+UNLOADED = ("ok", "cut off")
+"""The outcomes of an unload or an eviction after which it is not."""
+_See = Callable[[Sequence[Event]], list[Event]]
+_PLATFORM: tuple[Source, ...] = ("hosting", "client", "server")
+
+
+def by_server(events: Iterable[Event]) -> list[list[Event]]:
+    """The events of each server or endpoint; two of them may serve models of one name."""
+    found: defaultdict[str | None, list[Event]] = defaultdict(list)
+    for event in events:
+        found[event.server].append(event)
+    return list(found.values())
+
+
+def requests(events: Iterable[Event], models: Collection[Named | str] = ()) -> list[Event]:
+    """The requests as their callers saw them, of *models* or of all: the kit's own calls, and those of anybody's boto3."""
+    return _of_each(events, models, _as_callers_saw)
+
+
+def served(events: Iterable[Event], models: Collection[Named | str] = ()) -> list[Event]:
+    """The requests as they were seen nearest to the models: by the server, else by the platform, else by the callers."""
+    return _of_each(events, models, lambda one: _invokes(one, "server") or hosted(one))
+
+
+def hosted(events: Iterable[Event]) -> list[Event]:
+    """The requests as the platform saw them, else as their callers did; of one server."""
+    events = list(events)
+    return [event for event in events if event.kind == "attempt"] or _as_callers_saw(events)
+
+
+def _of_each(events: Iterable[Event], models: Collection[Named | str], see: _See) -> list[Event]:
+    names = {name_of(model) for model in models}
+    seen = [event for one in by_server(events) for event in see(one) if not names or event.model in names]
+    return sorted(seen, key=lambda event: event.at_s)
+
+
+def _as_callers_saw(events: Sequence[Event]) -> list[Event]:
+    ours = _invokes(events, "test", "client")
+    calls = _Times(ours)
+    theirs = [event for event in events if event.kind == "attempt" and not calls.include(event)]
+    return [*ours, *theirs] or _invokes(events, "server")
+
+
+def _invokes(events: Iterable[Event], *sources: Source) -> list[Event]:
+    return [event for event in events if event.kind == "invoke" and event.source in sources]
+
+
+class _Times:
+    """When the kit's own calls of each model went on: a try of boto3's within is part of one."""
+
+    def __init__(self, calls: Iterable[Event]) -> None:
+        self._times: defaultdict[str | None, list[list[float]]] = defaultdict(list)
+        for call in sorted(calls, key=lambda event: event.began_s):
+            times = self._times[call.model]
+            if times and call.began_s <= times[-1][1]:
+                times[-1][1] = max(times[-1][1], call.at_s)
+            else:
+                times.append([call.began_s, call.at_s])
+
+    def include(self, attempt: Event) -> bool:
+        times = self._times.get(attempt.model, [])
+        last = bisect.bisect_right(times, [attempt.began_s, float("inf")]) - 1
+        return last >= 0 and attempt.at_s <= times[last][1]
+
+
+def moves(events: Iterable[Event], *kinds: Kind) -> list[Event]:
+    """Downloads, loads, unloads, evictions: as the platform saw them, or else who asked for them, or else the server."""
+    return sorted(_moves(events, kinds), key=lambda event: event.at_s)
+
+
+def _moves(events: Iterable[Event], kinds: Collection[Kind]) -> Iterator[Event]:
+    for one in by_server(event for event in events if event.kind in kinds):
+        seen_by = next((source for source in _PLATFORM if any(event.source == source for event in one)), None)
+        yield from (event for event in one if event.source == seen_by)
+
+
+def empties(event: Event) -> bool:
+    """Whether all models left memory at once: the server ended, or another took its place."""
+    told = event.kind == "replace" or (event.source == "engine" and event.kind in ("stop", "restart"))
+    return event.model is None and (told or event.detail.get("models") == "all")
+
+
+class Loads:
+    """When models had been loaded."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self._ends: defaultdict[tuple[str | None, str | None], list[float]] = defaultdict(list)
+        for event in moves(events, "load"):
+            if event.outcome in LOADED:
+                self._ends[event.server, event.model].append(event.at_s)
+
+    def __bool__(self) -> bool:
+        return bool(self._ends)
+
+    def waited_for(self, request: Event) -> bool:
+        """Whether its model was loaded while *request* was under way: it was not in memory when that came."""
+        return self.ended(request.server, request.model, request.began_s, request.at_s)
+
+    def ended(self, server: str | None, model: str | None, began_s: float, at_s: float) -> bool:
+        """Whether a load of *model* on *server* ended in that time."""
+        ends = self._ends.get((server, model), [])
+        first = bisect.bisect_left(ends, began_s)
+        return first < len(ends) and ends[first] <= at_s

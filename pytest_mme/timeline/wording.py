@@ -1,0 +1,48 @@
+"""Models in checks: given as models or by name, shown by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, cast
+
+from pytest_mme.timeline.events import Event
+
+_SHOWN = 5
+
+
+class Named(Protocol):
+    """Anything with a name, such as a `Model`."""
+
+    @property
+    def name(self) -> str:
+        """What events call it."""
+
+
+def name_of(model: Named | str) -> str:
+    """The name that events use: an archive's key goes without ``.tar.gz``."""
+    return (model if isinstance(model, str) else model.name).removesuffix(".tar.gz")
+
+
+def names_of(models: Iterable[Named | str] | Named | str) -> list[str]:
+    """Those of several, or of one; ValueError of none."""
+    alone = isinstance(models, str) or hasattr(models, "name")
+    names = [name_of(model) for model in cast("Iterable[Named | str]", [models] if alone else models)]
+    if not names:
+        raise ValueError("no model is named: name at least one")
+    return names
+
+
+def counted(number: int, what: str) -> str:
+    """``1 eviction``, ``2 evictions``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message."""
+    return ", ".join(dict.fromkeys(names)) or "none"
+
+
+def outcomes(events: Sequence[Event]) -> str:
+    """What came of requests, for a message."""
+    shown = ", ".join(f"{event.model} {event.outcome} at {event.at_s:.2f} s" for event in events[:_SHOWN])
+    return (shown or "it was not asked") + (f" and {len(events) - _SHOWN} more" if len(events) > _SHOWN else "")

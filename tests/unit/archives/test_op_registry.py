@@ -1,0 +1,68 @@
+"""Which operations each release has: held against the installed TensorFlow, which is one of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from pytest_mme import versions
+from pytest_mme.archives.op_registry import registry
+from tests.unit.models.conftest import ROOT
+
+
+def test_it_says_of_the_installed_release_what_that_says_of_itself() -> None:
+    """Made again after an update of TensorFlow: tools/make_op_registry.py."""
+    from pytest_mme.libtensorflow.capi import installed_directory
+
+    tool = str(ROOT / "tools" / "make_op_registry.py")
+    done = subprocess.run(
+        [sys.executable, tool, "--look", str(installed_directory())], capture_output=True, text=True, check=True
+    )
+    said, installed, known = json.loads(done.stdout), versions.installed(), registry()
+    assert known.graph_def(installed) == said["graph_def"]
+    assert all(known.has(op, installed) for op in said["ops"])
+    assert all(known.runs_on_cpu(op, installed) for op in said["on_cpu"] if op in said["ops"])
+    for op, attributes in said["ops"].items():
+        assert all(known.has_attribute(op, attribute, installed) for attribute in attributes)
+        for attribute, described in attributes.items():
+            assert all(known.takes(op, attribute, data_type, installed) for data_type in described["types"])
+
+
+def test_operations_that_came_and_went() -> None:
+    known = registry()
+    assert known.span("DecodeWebP") == ("2.20.0", known.releases[-1])
+    assert not known.has("DecodeWebP", "2.19.1")
+    assert known.has("DecodeWebP", "2.20.0")
+    assert known.span("NoSuchOp") is None
+    assert not known.has("NoSuchOp", "2.20.0")
+
+
+def test_attributes_that_came() -> None:
+    known = registry()
+    assert known.attribute_since("GatherNd", "bad_indices_policy") == "2.17.1"
+    assert not known.has_attribute("GatherNd", "bad_indices_policy", "2.16.2")
+    assert known.attribute_since("GatherNd", "no_such") is None
+    assert known.default("GatherNd", "bad_indices_policy") is not None
+    assert known.default("GatherNd", "Tparams") is None
+
+
+def test_a_patch_release_counts_as_the_last_of_its_minor_version() -> None:
+    assert registry().graph_def("2.15.0") == registry().graph_def("2.15.1") == 1645
+
+
+@pytest.mark.parametrize("version", ["2.4.4", "1.15", "9.1.0", "nightly"])
+def test_what_nothing_is_known_of(version: str) -> None:
+    for ask in (registry().graph_def, registry().serving):
+        with pytest.raises(ValueError, match=f"nothing is known of TensorFlow {version}"):
+            ask(version)
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [("2.15.1", "2.15.1"), ("2.15", "2.15"), ("latest", registry().releases[-1]), ("installed", versions.installed())],
+)
+def test_the_version_that_is_meant(asked: str, meant: str) -> None:
+    assert registry().serving(asked) == meant

@@ -1,0 +1,123 @@
+"""The judgement of how many fit, on numbers; and the request of zeros, on signatures."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pytest_mme.contract.routes import MAX_BODY_BYTES
+from pytest_mme.libtensorflow import protos
+from pytest_mme.libtensorflow.signatures import TensorSpec
+from pytest_mme.measuring.capacity import Need, error_in, first_line, how_many, judge
+from pytest_mme.measuring.sample_request import NoRequestError, request_for
+
+
+@pytest.mark.parametrize(
+    ("needs", "memory", "any_of", "some_of"),
+    [
+        ([10, 20, 30], 60, 3, 3),
+        ([10, 20, 30], 59, 2, 2),
+        ([30, 10, 20], 50, 2, 2),
+        ([10, 20, 30], 49, 1, 2),
+        ([10, 20, 30], 29, 0, 1),  # the dearest is too large
+        ([10, 20, 30], 9, 0, 0),
+        ([20, 20, 20], 40, 2, 2),  # ties
+        ([20, 20, 20], 39, 1, 1),
+        ([10, 10, 1000], 100, 0, 2),
+        ([10], 10, 1, 1),
+        ([10], 9, 0, 0),
+    ],
+)
+def test_any_and_some_so_many(needs: list[int], memory: int, any_of: int, some_of: int) -> None:
+    verdict = judge(needs, memory)
+    assert (verdict.any_of, verdict.some_of) == (any_of, some_of)
+    assert verdict.all_fit == (any_of == len(needs))
+    assert verdict.any_bytes == sum(sorted(needs)[len(needs) - any_of :])
+    assert verdict.some_bytes == sum(sorted(needs)[:some_of])
+
+
+def test_the_margin_is_what_is_left_or_missing() -> None:
+    assert judge([10, 20], 100).margin_bytes == 70
+    assert judge([10, 20], 25).margin_bytes == -5
+    assert judge([10, 20], 30).all_fit
+
+
+def test_what_was_measured_together_counts_where_it_is_more() -> None:
+    verdict = judge([10, 20, 30], 62, together_bytes=65)
+    assert (verdict.all_fit, verdict.margin_bytes, verdict.any_of, verdict.some_of) == (False, -3, 2, 2)
+    assert verdict.error == pytest.approx(60 / 65 - 1)
+
+
+def test_what_was_predicted_counts_where_that_is_more() -> None:
+    verdict = judge([10, 20, 30], 58, together_bytes=57)
+    assert (verdict.all_fit, verdict.margin_bytes, verdict.needed_bytes) == (False, -2, 60)
+
+
+def test_nothing_measured_together_gives_no_error() -> None:
+    assert judge([10], 20).error is None
+
+
+def test_the_dearest_and_the_cheapest_are_named() -> None:
+    verdict = judge([20, 10, 30], 5)
+    assert (verdict.cheapest_bytes, verdict.dearest_bytes) == (10, 30)
+
+
+def test_no_archives_cannot_be_judged() -> None:
+    with pytest.raises(ValueError, match="nothing to judge"):
+        judge([], 100)
+
+
+def test_how_many_stops_at_the_first_that_does_not_fit() -> None:
+    assert how_many([50, 60, 1], 100) == 1
+
+
+def test_a_need_is_the_most_that_was_seen() -> None:
+    assert Need(loaded_bytes=5).most_bytes == 5
+    assert Need(loaded_bytes=5, asked_bytes=9, busy_bytes=7).most_bytes == 9
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [('{"error": "no\\nmore"}', "no"), ("\n  plain \nmore", "plain"), ('["error"]', '["error"]'), ("", "")],
+)
+def test_what_an_answer_says(body: str, said: str) -> None:
+    assert first_line(error_in(body)) == said
+
+
+def tensor(dtype: str, *shape: int | None) -> TensorSpec:
+    return TensorSpec("x:0", _number(dtype), shape)
+
+
+def _number(dtype: str) -> int:
+    return next(number for number in protos.data_type_numbers() if protos.data_type_name(number) == f"DT_{dtype}")
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "value"),
+    [
+        ("x", tensor("FLOAT", None, 3), [[0.0, 0.0, 0.0]]),
+        ("x", tensor("INT64"), 0),
+        ("x", tensor("BOOL", 2), [False, False]),
+        ("x", tensor("STRING", None), [""]),
+        ("image_bytes", tensor("STRING", None), [{"b64": ""}]),
+        ("x", TensorSpec("x:0", _number("HALF"), None), [0.0]),
+    ],
+)
+def test_zeros_of_the_types_and_shapes(name: str, spec: TensorSpec, value: Any) -> None:
+    assert json.loads(request_for({name: spec})) == {"inputs": {name: value}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        (tensor("COMPLEX64", None), "complex64"),
+        (TensorSpec("", _number("FLOAT"), None), "no plain tensor"),
+        (tensor("FLOAT", None, MAX_BODY_BYTES), "more than a request can hold"),
+        (tensor("FLOAT", None, MAX_BODY_BYTES // 3), "a request may have"),
+    ],
+)
+def test_what_cannot_be_asked_says_why(spec: TensorSpec, why: str) -> None:
+    with pytest.raises(NoRequestError, match=why):
+        request_for({"x": spec})

@@ -1,0 +1,18 @@
+"""The marker's fields are written out, because loading the specifications would cost an unused plugin its lightness."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pytest_mme.hosting.endpoint import EndpointSpec
+from pytest_mme.plugin import marks
+from pytest_mme.runtimes.base import ServerSpec
+
+
+def fields(specification: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(specification)}
+
+
+def test_the_fields_are_those_of_the_specifications() -> None:
+    assert fields(ServerSpec) - {marks.VERSIONS} == marks.SERVER_FIELDS
+    assert fields(EndpointSpec) - {"name"} | {"fits"} == marks.ENDPOINT_FIELDS
