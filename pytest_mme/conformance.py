@@ -12,7 +12,7 @@ import pytest
 
 from pytest_mme.contract.conformance.judge import CLAUSES, Clause, Report, Specimens, Subject, judge
 from pytest_mme.contract.conformance.report import told
-from pytest_mme.plugin.session import evidence_of
+from pytest_mme.plugin.evidence import evidence_of
 
 if TYPE_CHECKING:
     from pytest_mme.kit import Run

@@ -4,42 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_mme.archives.op_registry import registry
-from pytest_mme.doctor import Finding, examine
-from pytest_mme.doctor.wording import heading, lines, matters
 from pytest_mme.errors import ArchiveError, UnavailableError
+from pytest_mme.plugin.options import SETTINGS
+
+if TYPE_CHECKING:
+    from pytest_mme.doctor import Finding
 
 
-class FoundError(Exception):
-    """An archive has findings that matter."""
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect an archive, when the option is given."""
+    if not parent.config.stash[SETTINGS].doctor.value or not file_path.name.endswith(".tar.gz"):
+        return None
+    collected: ArchiveFile = ArchiveFile.from_parent(parent, path=file_path)
+    return collected
+
+
+class FindingsError(Exception):
+    """An archive has findings that matter: errors or warnings."""
 
     def __init__(self, archive: Path, findings: Sequence[Finding]) -> None:
         super().__init__(archive, findings)
         self.archive, self.findings = archive, findings
 
     def __str__(self) -> str:
-        said = [str(self.archive)]
+        from pytest_mme.doctor.wording import heading, lines
+
+        text = [str(self.archive)]
         for finding in self.findings:
-            said.append(f"  {finding.code} {finding.severity}: {heading(finding)}")
-            said += [f"    {line}" for line in lines(finding)]
-        return "\n".join(said)
+            text.append(f"  {finding.code} {finding.severity}: {heading(finding)}")
+            text += [f"    {line}" for line in lines(finding)]
+        return "\n".join(text)
 
 
 class ArchiveFile(pytest.File):
     """An archive that is collected."""
 
-    asked: Sequence[str]
-    """The TensorFlow versions that will serve it; none: the installed one."""
-
     def collect(self) -> Iterable[ArchiveItem]:
-        """The one test of it; an error for a version that nothing is known of."""
+        """Yield its one test, for the TensorFlow versions of --mme-tf or else the installed one.
+
+        Raises `CollectError` for a version that the doctor knows nothing of.
+        """
+        from pytest_mme.archives.op_registry import registry
+
         known = registry()
         try:
-            versions = [known.serving(one) for one in self.asked] or [known.nearest_installed()]
+            versions = list(map(known.serving, self.config.stash[SETTINGS].tf.value)) or [known.nearest_installed()]
         except (ValueError, UnavailableError) as error:
             raise self.CollectError(str(error)) from error
         item: ArchiveItem = ArchiveItem.from_parent(self, name="doctor")
@@ -54,16 +67,19 @@ class ArchiveItem(pytest.Item):
 
     def runtest(self) -> None:
         """Fail for an error or a warning."""
+        from pytest_mme.doctor import examine
+        from pytest_mme.doctor.wording import matters
+
         findings = examine(self.path, self.versions)
         if matters(findings):
-            raise FoundError(self.path, findings)
+            raise FindingsError(self.path, findings)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """The findings, and no traceback."""
-        if isinstance(excinfo.value, FoundError | ArchiveError):
+        """Return the findings, without a traceback."""
+        if isinstance(excinfo.value, FindingsError | ArchiveError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        """What the report calls it."""
+        """Return how reports name it."""
         return self.path, None, f"doctor: {self.path.name}"

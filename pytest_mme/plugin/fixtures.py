@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_mme.plugin import marks
-from pytest_mme.plugin.session import SETTINGS, evidence_of, run_of
+from pytest_mme.plugin.evidence import evidence_of
+from pytest_mme.plugin.options import SETTINGS
+from pytest_mme.plugin.run import run_of
 from pytest_mme.settings import Settings
 
 if TYPE_CHECKING:

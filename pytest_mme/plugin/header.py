@@ -1,21 +1,21 @@
-"""The header: how this run is set up, in one line."""
+"""The header: how this session is set up, in one line."""
 
 from __future__ import annotations
 
 import os
 import uuid
 
+import pytest
+
 from pytest_mme import versions
 from pytest_mme.errors import UnavailableError
-from pytest_mme.serving.memory import cgroups, gpu
+from pytest_mme.plugin.options import SETTINGS
 from pytest_mme.settings import OPTIONS, Settings
 
-_SAMPLED = "sampling"
-_SHOWN = {"cpu": "on the CPU", "gpu": f"on a GPU ({gpu.NOT_IN_PRODUCTION})"}
 
-
-def header(settings: Settings) -> str:
-    """Which runtime, which TensorFlow, which memory enforcement; then what was set, and where."""
+def pytest_report_header(config: pytest.Config) -> str:
+    """Show which runtime, which TensorFlow, which memory enforcement; then what was set, and where."""
+    settings = config.stash[SETTINGS]
     line = _RUNTIMES[settings.runtime.value](settings)
     chosen = [
         f"{option.name}={setting.value} ({setting.source})"
@@ -26,23 +26,23 @@ def header(settings: Settings) -> str:
 
 
 def _local(settings: Settings) -> str:
-    device, limits = gpu.settle(settings.device.value), enforcement(settings.enforcement.value)
-    return f"mme: runtime local, tensorflow {_tensorflow()}, {_SHOWN[device]}, memory limits by {limits}"
+    try:
+        tensorflow = versions.installed()
+    except UnavailableError:
+        tensorflow = "not installed"
+    limits = enforcement(settings.enforcement.value)
+    return f"mme: runtime local, tensorflow {tensorflow}, {_device(settings)}, memory limits by {limits}"
 
 
 def _docker(settings: Settings) -> str:
-    """The engine is not asked: a run that starts no server does without it."""
-    image, device = settings.image.value or _default_image(), gpu.settle(settings.device.value)
-    return f"mme: runtime docker, image {image}, {_SHOWN[device]}, memory limits by the container's memory cgroup"
-
-
-def _default_image() -> str:
+    """Describe it without the engine: a session that starts no server needs none."""
     from pytest_mme.images.build import default_image
 
     try:
-        return default_image()
+        image = settings.image.value or default_image()
     except UnavailableError:
-        return "not chosen: TensorFlow is not installed"
+        image = "not chosen: TensorFlow is not installed"
+    return f"mme: runtime docker, image {image}, {_device(settings)}, memory limits by the container's memory cgroup"
 
 
 def _attach(settings: Settings) -> str:
@@ -52,20 +52,22 @@ def _attach(settings: Settings) -> str:
 _RUNTIMES = {"local": _local, "docker": _docker, "attach": _attach}
 
 
-def _tensorflow() -> str:
-    try:
-        return versions.installed()
-    except UnavailableError:
-        return "not installed"
+def _device(settings: Settings) -> str:
+    from pytest_mme.serving.memory import gpu
+
+    on_gpu = gpu.settle(settings.device.value) == "gpu"
+    return f"on a GPU ({gpu.NOT_IN_PRODUCTION})" if on_gpu else "on the CPU"
 
 
 def enforcement(asked: str) -> str:
-    """How the local runtime will limit memory here, tried out."""
-    if asked != "sampled":
-        try:
-            cgroup = cgroups.create(f"pytest-mme-probe-{os.getpid()}-{uuid.uuid4().hex[:8]}")
-        except OSError:
-            return "nothing: no memory cgroup may be made here" if asked == "cgroup" else _SAMPLED
-        cgroups.remove(cgroup.directory)
-        return f"memory cgroup v{cgroup.version}"
-    return _SAMPLED
+    """Return how the local runtime will limit memory on this machine, having tried it."""
+    from pytest_mme.serving.memory import cgroups
+
+    if asked == "sampled":
+        return "sampling"
+    try:
+        cgroup = cgroups.create(f"pytest-mme-probe-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    except OSError:
+        return "nothing: no memory cgroup may be made here" if asked == "cgroup" else "sampling"
+    cgroups.remove(cgroup.directory)
+    return f"memory cgroup v{cgroup.version}"

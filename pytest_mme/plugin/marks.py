@@ -54,3 +54,25 @@ def defaults(item: pytest.Item, factory: Literal["server", "endpoint"]) -> dict[
     for mark in item.iter_markers("mme"):  # nearest first
         said = {name: value for name, value in mark.kwargs.items() if name in allowed} | said
     return said
+
+
+_COMPLAINT = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Describe the mark."""
+    config.addinivalue_line("markers", DESCRIPTION)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Note which marks are wrong; to raise it here would be an internal error under xdist."""
+    for item in items:
+        if found := complaint(item):
+            item.stash[_COMPLAINT] = found
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail a test whose marks are wrong."""
+    if _COMPLAINT in item.stash:
+        pytest.fail(item.stash[_COMPLAINT], pytrace=False)

@@ -1,0 +1,102 @@
+"""`--mme-tf`: a test that starts servers runs once on each of these TensorFlow versions."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_mme.errors import UnavailableError
+from pytest_mme.plugin import marks
+from pytest_mme.plugin.options import SETTINGS
+from pytest_mme.plugin.run import is_worker, run_of, worker_input
+
+if TYPE_CHECKING:
+    from pytest_mme.libtensorflow.toolchain import Toolchain
+
+_VERSIONS = pytest.StashKey[tuple[str, ...]]()
+
+
+def asked_versions(config: pytest.Config) -> tuple[str, ...]:
+    """Return the exact versions of `--mme-tf`, which the controller looks up for its workers, too.
+
+    Raises `pytest.UsageError` for a version that there is not.
+    """
+    if is_worker(config):
+        return tuple(worker_input(config)["mme_tf"])
+    if not config.stash[SETTINGS].tf.value:
+        return ()
+    if _VERSIONS not in config.stash:
+        toolchain = run_of(config).toolchain
+        with _usage_errors():
+            config.stash[_VERSIONS] = tuple(dict.fromkeys(map(toolchain.resolve, config.stash[SETTINGS].tf.value)))
+    return config.stash[_VERSIONS]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Look up the versions before tests are collected for each of them."""
+    asked_versions(session.config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give each xdist worker the versions that were looked up."""
+    node.workerinput["mme_tf"] = asked_versions(node.config)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrise a test that starts servers, unless it does so itself."""
+    test = metafunc.definition
+    by_itself = any("mme_tf" in str(mark.args[:1]) for mark in test.iter_markers("parametrize"))
+    if "mme_tf" in metafunc.fixturenames and not by_itself:
+        with contextlib.suppress(ValueError):  # a mark that is wrong fails its test at set-up
+            if asked := marks.asked_versions(test) or asked_versions(metafunc.config):
+                metafunc.parametrize("mme_tf", asked, indirect=True, scope="session")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Fetch what is missing before the first test, once and with progress; images have their own TensorFlow."""
+    config = session.config
+    local = config.stash[SETTINGS].runtime.value == "local"
+    if is_worker(config) or config.option.collectonly or not local or not _may_start_servers(session):
+        return
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    with _usage_errors():
+        for version in asked_versions(config):
+            _fetch(version, run_of(config).toolchain, terminal)
+
+
+def _may_start_servers(session: pytest.Session) -> bool:
+    """Whether a test may need the versions. Under xdist only the workers know; archives that are tests need none."""
+    uses_servers = any("mme_tf" in getattr(item, "fixturenames", ()) for item in session.items)
+    under_xdist = session.config.pluginmanager.has_plugin("dsession")
+    return uses_servers or (under_xdist and not session.config.stash[SETTINGS].doctor.value)
+
+
+def _fetch(version: str, toolchain: Toolchain, terminal: Any) -> None:
+    """Fetch a version, unless it is here already. *terminal*: pytest's reporter, or None."""
+    shown = False
+
+    def show(version: str, share: float) -> None:
+        nonlocal shown
+        if terminal is not None and terminal.isatty:
+            terminal.rewrite(f"mme: fetching TensorFlow {version}, {share:.0%}", erase=True)
+        elif terminal is not None and not shown:
+            terminal.write_line(f"mme: fetching TensorFlow {version}")
+        shown = True
+
+    toolchain.directory(version, show)
+    if terminal is not None and terminal.isatty and shown:
+        terminal.rewrite("", erase=True)
+
+
+@contextlib.contextmanager
+def _usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except UnavailableError as error:
+        raise pytest.UsageError(str(error)) from error
