@@ -17,8 +17,10 @@ import orjson
 
 from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.logs import event_line
-from pytest_mme.serving.memory.budget import Budget, Enforcement, enforce
+from pytest_mme.serving.memory.budget import Budget
+from pytest_mme.serving.memory.enforcement import Enforcement
 from pytest_mme.serving.memory.gpu import Gpu
+from pytest_mme.serving.memory.limits import enforce
 from pytest_mme.serving.processes.zygote_client import Processes
 from pytest_mme.serving.table.loaded_model import RefusalError
 from pytest_mme.serving.table.model_table import Residents
@@ -126,7 +128,7 @@ async def _unless_stopped(stop: asyncio.Future[bool], opening: Coroutine[None, N
 
 
 def _facts(port: int, version: str, enforcement: Enforcement, gpu: Gpu | None) -> dict[str, Any]:
-    cgroup = getattr(enforcement, "cgroup", None)
+    cgroup = enforcement.cgroup_directory
     return {
         "port": port,
         "clock": clock(),
@@ -134,7 +136,7 @@ def _facts(port: int, version: str, enforcement: Enforcement, gpu: Gpu | None) -
         "tensorflow": version,
         "enforcement": enforcement.name,
         "device": "cpu" if gpu is None else f"gpu {gpu.name}",
-        "cgroup": str(cgroup.directory) if cgroup else None,
+        "cgroup": cgroup and str(cgroup),
     }
 
 

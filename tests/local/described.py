@@ -115,7 +115,7 @@ class Operation:
         responses = self.about["responses"]
         described = responses.get(str(answer.status)) or responses.get(f"{answer.status // 100}XX")
         assert described is not None, f"{self} does not say that it may answer {answer}"
-        content = described.get("content")
+        content = resolved(self.document, described).get("content")
         if content is None:
             assert answer.body == b"", f"{self} does not say that it has a body: {answer}"
             return

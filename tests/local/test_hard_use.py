@@ -22,7 +22,8 @@ from pytest_mme import Model, Models, Run, Server, Settings
 from pytest_mme.archives.archive import extract
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import NoAnswerError, NotReadyError
-from pytest_mme.serving.memory.budget import MIB, private_bytes
+from pytest_mme.serving.memory.enforcement import MIB
+from pytest_mme.serving.memory.private_memory import private_bytes
 from pytest_mme.waiting import wait_for
 from tests.local.asking import ASK_OR_RAISE
 from tests.local.conftest import process_of

@@ -18,7 +18,8 @@ from pytest_mme.archives.archive import extract
 from pytest_mme.errors import ContractError, FitsError, ServerStartError
 from pytest_mme.libtensorflow import protos
 from pytest_mme.serving.memory import cgroups
-from pytest_mme.serving.memory.budget import MIB, private_bytes
+from pytest_mme.serving.memory.enforcement import MIB
+from pytest_mme.serving.memory.private_memory import private_bytes
 from pytest_mme.settings import Setting
 from pytest_mme.waiting import wait_for
 from tests.lacking import ALL

@@ -18,13 +18,14 @@ from aiohttp import web
 from pytest_mme.contract import routes
 from pytest_mme.serving.http.invocation_headers import METHODS, invocation
 from pytest_mme.serving.http.openapi import description
-from pytest_mme.serving.http.schemas import IDENTIFIER, PAGE_TOKEN, VERSION
 from pytest_mme.serving.table.loaded_model import RefusalError, Resident
 from pytest_mme.serving.table.model_table import Residents
 from pytest_mme.serving.table.named_models import NamedModels
 
-_IDENTIFIER = re.compile(IDENTIFIER)
-_PAGE_TOKEN = re.compile(PAGE_TOKEN)
+IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+"""A model's id. The platform's ids are 32 hexadecimal digits."""
+PAGE_TOKEN = re.compile(r"[0-9]{1,18}")
+VERSION = r"[0-9]{1,19}"  # TensorFlow Serving keeps versions as int64
 _UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 """What no header can hold."""
 _PAGE = 100
@@ -79,7 +80,7 @@ class Front:
     async def list(self, request: web.Request) -> web.Response:
         """The loaded models, a page at a time; the token is the number of models on the pages before."""
         token = request.query.get("next_page_token", "0")
-        if not _PAGE_TOKEN.fullmatch(token):
+        if not PAGE_TOKEN.fullmatch(token):
             raise RefusalError(400, f"next_page_token {token[:100]!r} was never given out")
         ready, start = self._residents.ready(), int(token)
         page: dict[str, Any] = {"models": [_described(resident) for resident in ready[start : start + _PAGE]]}
@@ -184,7 +185,7 @@ def _load_order(body: bytes) -> tuple[str, str]:
     except orjson.JSONDecodeError as error:
         raise RefusalError(400, f"the body is not JSON: {error}") from error
     match order:
-        case {"model_name": str(identifier), "url": str(url)} if _IDENTIFIER.fullmatch(identifier):
+        case {"model_name": str(identifier), "url": str(url)} if IDENTIFIER.fullmatch(identifier):
             return identifier, url
     raise RefusalError(
         400,

@@ -22,22 +22,23 @@ from typing import Any
 import platformdirs
 
 from pytest_mme.errors import UnavailableError
+from pytest_mme.serving.memory.enforcement import Enforcement
 
 _SLOTS = 1024  # as in allocator.c
 _LEDGER = struct.Struct(f"=qq{_SLOTS}q")
 
 
-class AllocatorBudget:
+class AllocatorBudget(Enforcement):
     """The shared ledger, seen from the front."""
 
     name = "allocator budget"
-    cheap = True
+    cheap_to_measure = True
     worker_bytes = 2**20  # a tiny model's worker was seen to make 0.5 MiB of large allocations
 
     def __init__(self, limit_bytes: int) -> None:
         """Compile the library where that was not done yet; raises `UnavailableError` without a C compiler."""
         library = compiled()
-        self.limit_bytes = limit_bytes
+        self._limit_bytes = limit_bytes
         self._descriptor = os.memfd_create("pytest-mme-allocator")
         os.ftruncate(self._descriptor, _LEDGER.size)
         self._ledger = mmap.mmap(self._descriptor, _LEDGER.size)
@@ -50,19 +51,20 @@ class AllocatorBudget:
             "TF_ENABLE_ONEDNN_OPTS": "0",  # its own pool would hide what TensorFlow uses
         }
 
-    def own_bytes(self) -> int:
-        """Nothing: only workers have slots."""
-        return 0
+    @property
+    def limit_bytes(self) -> int:
+        """The limit that the server was started with."""
+        return self._limit_bytes
 
-    def enter(self) -> dict[str, Any]:
-        """A slot for a new worker."""
+    def reserve(self) -> Mapping[str, Any]:
+        """Reserve a slot for a new worker; raises OSError when all are taken."""
         if not self._free_slots:
             raise OSError(f"the allocator budget has room for {_SLOTS} workers")
         return {"allocator_slot": self._free_slots.pop()}
 
-    def left(self, entered: Mapping[str, Any]) -> None:
-        """A worker is gone: what it held is free again."""
-        slot = entered.get("allocator_slot")
+    def release(self, reserved: Mapping[str, Any]) -> None:
+        """Clear the slot of a worker that is gone."""
+        slot = reserved.get("allocator_slot")
         if slot is None:
             return
         start = 16 + 8 * slot
@@ -73,14 +75,10 @@ class AllocatorBudget:
         """The workers' large allocations."""
         return sum(self._read()[2:])
 
-    def bytes_of(self, pid: int, entered: Mapping[str, Any]) -> int:
+    def bytes_of(self, pid: int, reserved: Mapping[str, Any]) -> int:
         """The large allocations of one worker."""
         del pid
-        return self._read()[2 + int(entered["allocator_slot"])]
-
-    def kills(self) -> int:
-        """None: nobody is killed."""
-        return 0
+        return self._read()[2 + int(reserved["allocator_slot"])]
 
     def refusals(self) -> int:
         """How many of TensorFlow's allocations were refused."""

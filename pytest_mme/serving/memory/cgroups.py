@@ -128,11 +128,13 @@ def own(proc: Path = Path("/proc/self"), *, mounts: Path | None = None) -> Memor
 def create(
     name: str,
     *,
-    promise: Callable[[Path], None] = lambda _: None,
+    before_creation: Callable[[Path], None] = lambda _: None,
     proc: Path = Path("/proc/self"),
     lets_in: Callable[[Path], bool] = _lets_in,
 ) -> MemoryCgroup:
-    """Make a memory cgroup called *name* as near to this process as it may be made; *promise* hears of it before.
+    """Make a memory cgroup called *name* as near to this process as it may be made.
+
+    *before_creation* is called with each directory that is tried, before it is made.
 
     Tried: this process's own cgroup, then its ancestors: with version 2 a process may often create a sibling (its
     user's delegated subtree) where it may not create a child. Raises OSError saying what was tried.
@@ -140,7 +142,7 @@ def create(
     refused: list[str] = []
     for kind, parent in _parents(proc):
         directory = parent / name
-        promise(directory)
+        before_creation(directory)
         try:
             directory.mkdir()
         except OSError as error:

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.memory.budget import Budget
 from pytest_mme.serving.processes.channel import Head, WorkerGoneError
-from pytest_mme.serving.processes.zygote import What
+from pytest_mme.serving.processes.child_config import ChildKind
 from pytest_mme.serving.processes.zygote_client import ChildProcess, End, Processes, ZygoteGoneError
 from pytest_mme.serving.table.loaded_model import RefusalError, Resident
 
@@ -39,16 +39,16 @@ class ModelProcesses:
             "op_libraries": config.op_libraries,
         }
 
-    async def start(self, what: What, resident: Resident) -> ChildProcess:
+    async def start(self, kind: ChildKind, resident: Resident) -> ChildProcess:
         """Another process of a model; raises `RefusalError` 507 when the system gives none."""
-        entered: Head = {}
+        reserved: Head = {}
         try:
-            entered = self._budget.enforcement.enter()
-            child = await self._processes.fork(what, entered, **self._settings)
+            reserved = self._budget.enforcement.reserve()
+            child = await self._processes.fork(kind, reserved, **self._settings)
         except ZygoteGoneError as error:
             raise RefusalError(503, f"the server is ending: {error}") from error
         except OSError as error:
-            self._budget.enforcement.left(entered)
+            self._budget.enforcement.release(reserved)
             raise RefusalError(507, f"the system gave no process for {resident.identifier}: {error}") from error
         resident.children.append(child)
         child.exited.add_done_callback(lambda exited: self._on_exit(resident, child, exited.result()))
@@ -80,8 +80,8 @@ class ModelProcesses:
     def _on_exit(self, resident: Resident, child: ChildProcess, code: int) -> None:
         """A process was reaped: give back what it held; if nobody asked for its end, end the others and say so."""
         child.channel.close()
-        self._budget.left(child.pid, child.entered)
-        child.end = End(child.what, code, not child.asked_to_end and self._was_out_of_memory(code))
+        self._budget.release(child.pid, child.reserved)
+        child.end = End(child.kind, code, not child.asked_to_end and self._was_out_of_memory(code))
         child.reaped.set()
         if child.asked_to_end:
             return

@@ -19,7 +19,7 @@ from pytest_mme.serving import rest
 from pytest_mme.serving.memory.allocator import use_slot
 from pytest_mme.serving.memory.estimate import estimate
 from pytest_mme.serving.processes.channel import Head, WorkerEnd
-from pytest_mme.serving.processes.zygote import ChildConfig
+from pytest_mme.serving.processes.child_config import ChildConfig
 
 _REQUESTS_AT_ONCE = 64
 _GPU_IS_FULL = "CUDA_ERROR_OUT_OF_MEMORY"  # TensorFlow reports it as INTERNAL where it is not an allocator's

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import json
 import os
 import signal
@@ -21,42 +20,19 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from pytest_mme.serving.processes.child_config import ChildConfig
 
 if TYPE_CHECKING:
     import psutil
 
     from pytest_mme.libtensorflow.capi import Library
 
-What = Literal["worker", "handler"]
-"""What a process of a model's is: it holds the SavedModel, or it runs the user's code."""
-
 _MESSAGE_BYTES = 65536
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _HANDLER = "PYTEST_MME_HANDLER"
 """Tells whatever a handler's process starts which handler that was."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ChildConfig:
-    """What a child is told when it is forked."""
-
-    token: int
-    """Names the fork in the zygote's reports, before its pid is known."""
-    what: What = "worker"
-    threads: int | None = None
-    """Threads of a worker's TensorFlow; None: one per core."""
-    gpu: bool = False
-    """Whether a worker's model must find a GPU."""
-    gpu_memory_fraction: float | None = None
-    op_libraries: tuple[str, ...] = ()
-    """Op libraries that a worker loads before its model."""
-    cgroup_procs: str | None = None
-    """The file that a process writes "0" to in order to join the workers' memory cgroup."""
-    oom_score_adj: int | None = None
-    """How much sooner than others the kernel kills a process when memory runs out: -1000 to 1000, proc(5)."""
-    allocator_slot: int | None = None
-    """Its slot in the allocator budget (`allocator.py`)."""
 
 
 class Zygote:
@@ -129,7 +105,7 @@ class Zygote:
             os._exit(status)  # never back into the zygote's loop
 
     def _work(self, config: ChildConfig, descriptor: int) -> None:
-        if config.what == "handler":
+        if config.kind == "handler":
             os.setsid()  # a terminal's Ctrl-C is the front's, which drains
             os.set_inheritable(descriptor, True)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -142,7 +118,7 @@ class Zygote:
     def _reap(self) -> bool:
         self._wake.recv(4096)
         ended = [(pid, self._children.pop(pid), status) for pid, status in _ended() if pid in self._children]
-        if any(config.what == "handler" for _, config, _ in ended):
+        if any(config.kind == "handler" for _, config, _ in ended):
             self._end_orphans()
         for pid, _, status in ended:
             self._report(exited=pid, code=os.waitstatus_to_exitcode(status))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mme.serving.processes.channel import FrontEnd
-from pytest_mme.serving.processes.zygote import What
+from pytest_mme.serving.processes.child_config import ChildKind
 
 _MESSAGE_BYTES = 65536
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")  # numpy must start none: the zygote forks
@@ -31,8 +31,8 @@ class ZygoteGoneError(Exception):
 class End:
     """How a process ended."""
 
-    what: str
-    """Whose end it is, for people."""
+    process: str
+    """What kind of process it was, for messages."""
     code: int
     out_of_memory: bool
 
@@ -43,8 +43,8 @@ class End:
 
     def __str__(self) -> str:
         if self.out_of_memory:
-            return f"its {self.what} was killed for lack of memory ({self.name})"
-        return f"its {self.what} ended ({self.name})"
+            return f"its {self.process} was killed for lack of memory ({self.name})"
+        return f"its {self.process} ended ({self.name})"
 
 
 @dataclasses.dataclass(eq=False)
@@ -55,9 +55,9 @@ class ChildProcess:
     channel: FrontEnd
     exited: asyncio.Future[int]
     """Its exit code once it is reaped: negative for a signal."""
-    what: What = "worker"
-    entered: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """What put it under the memory limit (`Enforcement.enter`)."""
+    kind: ChildKind = "worker"
+    reserved: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What put it under the memory limit (`Enforcement.reserve`)."""
     limited: bool = True
     """Whether the limit is meant for it."""
     asked_to_end: bool = False
@@ -107,17 +107,17 @@ class Processes:
         return self._ready
 
     async def fork(
-        self, what: What, entered: Mapping[str, Any], *, limited: bool = True, **settings: Any
+        self, kind: ChildKind, reserved: Mapping[str, Any], *, limited: bool = True, **settings: Any
     ) -> ChildProcess:
         """Fork a process; raises `ZygoteGoneError`, or OSError when the system gives none.
 
-        *settings*: those of `zygote.ChildConfig`. *limited*: whether its memory is what the limit is meant for.
+        *settings*: those of `ChildConfig`. *limited*: whether its memory is what the limit is meant for.
         """
         token, forked = next(self._tokens), asyncio.get_running_loop().create_future()
         self._forking[token] = forked
         ours, theirs = socket.socketpair()
         try:
-            order = {"fork": {"token": token, "what": what, **settings, **entered}}
+            order = {"fork": {"token": token, "kind": kind, **settings, **reserved}}
             self._send(order, theirs.fileno())
             child: ChildProcess = await forked  # it may have ended already, and left the table of children
         except BaseException:
@@ -125,7 +125,7 @@ class Processes:
             raise
         finally:
             theirs.close()
-        child.what, child.entered, child.limited = what, entered, limited
+        child.kind, child.reserved, child.limited = kind, reserved, limited
         child.channel = await FrontEnd.over(ours)
         return child
 

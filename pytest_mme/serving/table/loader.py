@@ -37,7 +37,7 @@ class Loading:
         if code is not None:
             resident.handler = await self._processes.start("handler", resident)
             if not resident.handler.reaped.is_set():
-                self._budget.join(claim, resident.handler.pid, resident.handler.entered)
+                self._budget.join(claim, resident.handler.pid, resident.handler.reserved)
         loaded = await self._bring_up_in_time(resident, worker, code, claim)
         used = await asyncio.to_thread(self._budget.loaded, claim)
         if resident.end is not None:  # it died in the moment between its answer and now
@@ -62,7 +62,7 @@ class Loading:
     async def _claim(self, resident: Resident, worker: ChildProcess, estimate: Head) -> Claim:
         try:
             claim = await asyncio.to_thread(
-                self._budget.claim, worker.pid, worker.entered, estimate["fingerprint"], estimate["bytes"]
+                self._budget.claim, worker.pid, worker.reserved, estimate["fingerprint"], estimate["bytes"]
             )
         except DoesNotFitError as error:
             raise RefusalError(507, f"not enough memory to load {resident.identifier}: {error}") from error

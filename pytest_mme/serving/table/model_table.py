@@ -236,7 +236,7 @@ class Residents:
         return {"used_bytes": used, "limit_bytes": self._budget.enforcement.limit_bytes, **on_gpu}
 
     def _sample(self) -> None:
-        if self._budget.enforcement.cheap:
+        if self._budget.enforcement.cheap_to_measure:
             self._do(self._emit_sample())
 
     def _do(self, work: Coroutine[None, None, None]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mme.serving.config import ServingConfig
-from pytest_mme.serving.memory.budget import Enforcement
+from pytest_mme.serving.memory.enforcement import Enforcement
 from pytest_mme.serving.processes.zygote_client import Processes
 from pytest_mme.serving.table.loaded_model import Answer, Invocation, RefusalError, Resident, State
 from pytest_mme.serving.table.universal_handler import UniversalHandler

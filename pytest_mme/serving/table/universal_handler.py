@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mme.serving.config import ServingConfig
-from pytest_mme.serving.memory.budget import Enforcement
+from pytest_mme.serving.memory.enforcement import Enforcement
 from pytest_mme.serving.processes.channel import Head, WorkerGoneError
 from pytest_mme.serving.processes.zygote_client import ChildProcess, End, Processes, ZygoteGoneError
 from pytest_mme.serving.table.loaded_model import Answer, Invocation, RefusalError
@@ -78,8 +78,8 @@ class UniversalHandler:
 
     async def _fork(self) -> ChildProcess:
         try:
-            entered = self._limit.enter() if self._limit else {}
-            return await self._processes.fork("handler", entered, limited=self._limit is not None)
+            reserved = self._limit.reserve() if self._limit else {}
+            return await self._processes.fork("handler", reserved, limited=self._limit is not None)
         except (OSError, ZygoteGoneError) as error:
             raise RefusalError(503, f"the universal handler cannot be started: {error}") from error
 
@@ -107,7 +107,7 @@ class UniversalHandler:
             self._child = None
         end = child.end = End("process", code, not child.asked_to_end and self._was_out_of_memory(code))
         if self._limit is not None:
-            self._limit.left(child.entered)
+            self._limit.release(child.reserved)
         child.reaped.set()
         if not child.asked_to_end:
             whose = {} if self._limit is None else {"models": "all"}  # it alone has them: `named_models`

@@ -9,25 +9,32 @@ from typing import Any
 import pytest
 
 from pytest_mme.serving.config import ServingConfig
-from pytest_mme.serving.memory import budget
-from pytest_mme.serving.memory.budget import MIB, Budget, Claim, DoesNotFitError, NoLimit, SampledLimit
+from pytest_mme.serving.memory import sampled_limit
+from pytest_mme.serving.memory.budget import Budget, Claim, DoesNotFitError
+from pytest_mme.serving.memory.enforcement import MIB, Enforcement
+from pytest_mme.serving.memory.sampled_limit import SampledLimit
 
 
-class Told(NoLimit):
-    """Workers hold what the test says."""
+class FakeEnforcement(Enforcement):
+    """The server and its workers hold what the test sets."""
 
+    name = "fake"
+    cheap_to_measure = False
     worker_bytes = 10 * MIB
+    limit_bytes: int | None = None
 
     def __init__(self, limit_bytes: int | None) -> None:
-        super().__init__(pids=list)
         self.limit_bytes = limit_bytes
         self.own = 0
         self.held: dict[int, int] = {}
 
+    def used_bytes(self) -> int:
+        return self.own + sum(self.held.values())
+
     def own_bytes(self) -> int:
         return self.own
 
-    def bytes_of(self, pid: int, entered: Mapping[str, Any]) -> int:
+    def bytes_of(self, pid: int, reserved: Mapping[str, Any]) -> int:
         return self.held.get(pid, 0)
 
 
@@ -35,30 +42,30 @@ class Workers:
     """A budget of so many MiB, and workers that load in it."""
 
     def __init__(self, limit_mib: int, **fields: Any) -> None:
-        self.told = Told(limit_mib * MIB)
-        self.budget = Budget(ServingConfig(**fields), self.told)
+        self.fake = FakeEnforcement(limit_mib * MIB)
+        self.budget = Budget(ServingConfig(**fields), self.fake)
 
     def claim(self, pid: int, estimated_mib: int = 0, fingerprint: str = "f") -> Claim:
-        self.told.held[pid] = 5 * MIB  # a worker that has not loaded anything yet
+        self.fake.held[pid] = 5 * MIB  # a worker that has not loaded anything yet
         try:
             return self.budget.claim(pid, {}, fingerprint, estimated_mib * MIB)
         except DoesNotFitError:
-            del self.told.held[pid]
+            del self.fake.held[pid]
             raise
 
     def load(self, pid: int, holds_mib: int, estimated_mib: int = 0, fingerprint: str = "f") -> None:
         claim = self.claim(pid, estimated_mib, fingerprint)
-        self.told.held[pid] = holds_mib * MIB
+        self.fake.held[pid] = holds_mib * MIB
         self.budget.loaded(claim)
 
     def end(self, pid: int) -> None:
-        self.told.held.pop(pid, None)
-        self.budget.left(pid, {})
+        self.fake.held.pop(pid, None)
+        self.budget.release(pid, {})
 
 
 def test_what_the_server_itself_takes_of_the_limit_is_not_for_models() -> None:
     workers = Workers(30)
-    workers.told.own = 10 * MIB
+    workers.fake.own = 10 * MIB
     workers.load(1, 10)
     workers.load(2, 10)
     with pytest.raises(DoesNotFitError, match=r"30 MiB are taken .* of 30 MiB"):
@@ -124,12 +131,12 @@ def test_a_load_that_ran_out_of_memory_is_not_tried_again_as_things_are() -> Non
 def test_running_out_teaches_nothing_smaller_than_the_estimate() -> None:
     workers = Workers(100)
     claim = workers.claim(1, estimated_mib=80)
-    workers.told.held[2] = 5 * MIB
+    workers.fake.held[2] = 5 * MIB
     other = workers.budget.claim(2, {}, "other", 0)
-    workers.told.held[2] = 95 * MIB  # it has outgrown its claim meanwhile
+    workers.fake.held[2] = 95 * MIB  # it has outgrown its claim meanwhile
     workers.end(1)
     workers.budget.ran_out_of_memory(claim)
-    workers.told.held[2] = 20 * MIB
+    workers.fake.held[2] = 20 * MIB
     workers.budget.loaded(other)
     with pytest.raises(DoesNotFitError, match=r"MiB; 20 MiB are taken"):
         workers.claim(1, estimated_mib=80)
@@ -143,14 +150,14 @@ def test_without_admission_everything_is_let_in() -> None:
 
 def test_a_worker_that_is_dying_does_not_cost_another_its_life(monkeypatch: pytest.MonkeyPatch) -> None:
     held, killed = {1: 60, 2: 60, 3: 90}, list[int]()
-    monkeypatch.setattr(budget, "private_bytes", lambda pid: held.get(pid, 0))
+    monkeypatch.setattr(sampled_limit, "private_bytes", lambda pid: held.get(pid, 0))
 
     async def watch() -> None:
         limit = SampledLimit(lambda: list(held), 150, killed.append)
         for _ in range(5):  # the offender takes its time to die
-            await asyncio.sleep(budget._SAMPLE_EVERY_S)
+            await asyncio.sleep(sampled_limit._SAMPLE_EVERY_S)
         held.pop(3)
-        await asyncio.sleep(budget._SAMPLE_EVERY_S)
+        await asyncio.sleep(sampled_limit._SAMPLE_EVERY_S)
         limit.close()
 
     asyncio.run(watch())

@@ -53,7 +53,7 @@ def test_version_2_climbs_to_where_the_controller_is_enabled(tmp_path: Path, mon
     enabled(monkeypatch, "memory.max", own.parent)
     heard: list[Path] = []
     here = proc(tmp_path, cgroup="0::/user.slice/run-1.scope\n", mounts=V2_MOUNTS)
-    made = cgroups.create("kit", promise=heard.append, proc=here)
+    made = cgroups.create("kit", before_creation=heard.append, proc=here)
     assert (made.version, made.directory) == (2, own.parent / "kit")
     assert heard == [own / "kit", own.parent / "kit"]
     assert not (own / "kit").exists()

@@ -17,8 +17,8 @@ from pytest_mme.libtensorflow.capi import Library
 from pytest_mme.libtensorflow.saved_model import SavedModel
 from pytest_mme.serving.memory import gpu
 from pytest_mme.serving.memory.gpu import Gpu
+from pytest_mme.serving.processes.child_config import ChildConfig
 from pytest_mme.serving.processes.worker import Worker
-from pytest_mme.serving.processes.zygote import ChildConfig
 
 NAMES = ("GPU-aaaa", "GPU-bbbb", "GPU-bbcc")
 

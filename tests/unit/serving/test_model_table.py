@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from pytest_mme.serving.config import ServingConfig
-from pytest_mme.serving.memory.budget import Budget, Claim, NoLimit
+from pytest_mme.serving.memory.budget import Budget, Claim
+from pytest_mme.serving.memory.enforcement import Enforcement
 from pytest_mme.serving.processes.channel import Head, WorkerGoneError
-from pytest_mme.serving.processes.zygote import What
+from pytest_mme.serving.processes.child_config import ChildKind
 from pytest_mme.serving.processes.zygote_client import ChildProcess, Processes, ZygoteGoneError
 from pytest_mme.serving.table.loaded_model import RefusalError
 from pytest_mme.serving.table.model_table import Residents
@@ -40,7 +41,7 @@ class StoryProcesses(Processes):
         super().__init__()
         self.forked: list[ChildProcess] = []
 
-    async def fork(self, what: What, entered: Head, *, limited: bool = True, **settings: Any) -> ChildProcess:
+    async def fork(self, kind: ChildKind, reserved: Head, *, limited: bool = True, **settings: Any) -> ChildProcess:
         worker = ChildProcess(len(self.forked) + 1, StoryChannel(), asyncio.get_running_loop().create_future())  # type: ignore[arg-type]
         self.forked.append(worker)
         return worker
@@ -49,12 +50,18 @@ class StoryProcesses(Processes):
         self.forked[pid - 1].exited.set_result(-9)
 
 
-class StoryLimit(NoLimit):
+class StoryLimit(Enforcement):
     """Counts the kills that the story tells."""
 
+    name = "story"
+    cheap_to_measure = False
+    limit_bytes = None
+
     def __init__(self) -> None:
-        super().__init__(pids=list)
         self.killed = 0
+
+    def used_bytes(self) -> int:
+        return 0
 
     def kills(self) -> int:
         return self.killed
@@ -71,8 +78,8 @@ class StoryBudget(Budget):
         self.entering()
         return super().claim(*args)
 
-    def left(self, pid: int, entered: Head) -> None:
-        super().left(pid, entered)
+    def release(self, pid: int, reserved: Head) -> None:
+        super().release(pid, reserved)
         self.on_left()
 
     def loaded(self, claim: Claim) -> int:
@@ -131,7 +138,7 @@ def test_a_worker_that_we_end_does_not_take_the_blame_for_anothers_out_of_memory
     assert asyncio.run(tell()).said[-2:] == [("unload", "ok"), ("oom", "SIGKILL")]
 
 
-def test_a_worker_that_dies_while_its_claim_is_entered_leaves_none() -> None:
+def test_a_worker_that_dies_while_its_claim_is_reserved_leaves_none() -> None:
     async def tell() -> Story:
         story = Story()
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, cast
 
 import openapi_spec_validator
 import pytest
 from aiohttp import web
 
-from pytest_mme.serving.http.app import Front
+from pytest_mme.contract import routes
+from pytest_mme.serving.http.app import IDENTIFIER, PAGE_TOKEN, VERSION, Front
+from pytest_mme.serving.http.invocation_headers import METHODS
 from pytest_mme.serving.http.openapi import description
+from pytest_mme.serving.rest.statuses import STATUS
 from pytest_mme.serving.table.model_table import Residents
 
 
 def served() -> set[tuple[str, str]]:
-    """Method and path of every route; aiohttp answers HEAD wherever it answers GET."""
-    routes = Front(cast(Residents, None)).app().router.routes()
-    resources = {(route.method, cast(web.Resource, route.resource).canonical) for route in routes}
+    """Method and path of every route; aiohttp serves HEAD wherever it serves GET."""
+    served_routes = Front(cast(Residents, None)).app().router.routes()
+    resources = {(route.method, cast(web.Resource, route.resource).canonical) for route in served_routes}
     return {(method, path) for method, path in resources if method != "HEAD"}
 
 
@@ -30,26 +32,74 @@ def described() -> dict[tuple[str, str], dict[str, Any]]:
     }
 
 
+def parameter(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = description()["components"]["parameters"][name]
+    return found
+
+
 def test_every_route_is_described_and_nothing_else() -> None:
     assert set(described()) == served()
 
 
 def test_the_description_is_openapi() -> None:
-    openapi_spec_validator.validate(json.loads(json.dumps(description())))
+    openapi_spec_validator.validate(description())
 
 
-def test_every_call_says_what_it_is_for() -> None:
+def test_every_call_has_a_summary_and_descriptions() -> None:
     for operation in described().values():
         assert operation["summary"]
         assert operation["description"]
-        assert all(answer["description"] for answer in operation["responses"].values())
+        assert all(reply["description"] for reply in operation["responses"].values())
 
 
 @pytest.mark.parametrize("call", sorted(described()), ids=" ".join)
-def test_every_refusal_has_the_same_form(call: tuple[str, str]) -> None:
-    """But for those that a user's code may give."""
-    form = {"$ref": "#/components/schemas/Error"}
-    for status, answer in described()[call]["responses"].items():
+def test_every_refusal_has_the_same_form_unless_user_code_may_choose_it(call: tuple[str, str]) -> None:
+    expected = "ErrorOrUserCode" if call == ("POST", routes.invoke("{identifier}")) else "Error"
+    for status, reply in described()[call]["responses"].items():
         if status != "200":
-            schema = answer["content"]["application/json"]["schema"]
-            assert schema.get("anyOf", [schema])[0] == form
+            assert reply["$ref"] == f"#/components/responses/{expected}"
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("attributes", routes.CUSTOM_ATTRIBUTES),
+        ("target", routes.TARGET_MODEL),
+        ("request", routes.REQUEST_ID),
+    ],
+)
+def test_the_headers_are_those_of_the_contract(name: str, header: str) -> None:
+    assert (parameter(name)["in"], parameter(name)["name"]) == ("header", header)
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"), [("identifier", IDENTIFIER.pattern), ("page", PAGE_TOKEN.pattern), ("version", VERSION)]
+)
+def test_the_parameters_have_the_patterns_that_the_server_checks(name: str, pattern: str) -> None:
+    assert parameter(name)["schema"]["pattern"] == f"^{pattern}$"
+
+
+def test_the_bodies_have_the_patterns_that_the_server_checks() -> None:
+    schemas = {name: schema.get("properties", {}) for name, schema in description()["components"]["schemas"].items()}
+    assert schemas["LoadRequest"]["model_name"]["pattern"] == f"^{IDENTIFIER.pattern}$"
+    assert schemas["Model"]["modelName"]["pattern"] == f"^{IDENTIFIER.pattern}$"
+    assert schemas["Page"]["nextPageToken"]["pattern"] == f"^{PAGE_TOKEN.pattern}$"
+    assert schemas["Metadata"]["model_spec"]["properties"]["version"]["pattern"] == f"^{VERSION}$"
+
+
+def test_the_methods_are_those_that_the_server_takes() -> None:
+    assert parameter("method")["schema"]["enum"] == [*METHODS]
+
+
+@pytest.mark.parametrize("path", [routes.invoke("{identifier}"), routes.rest("{identifier}") + ":{method}"])
+def test_every_code_of_tensorflow_is_described_at_its_status(path: str) -> None:
+    responses = described()["POST", path]["responses"]
+    for code, status in STATUS.items():
+        assert code == "OK" or code in responses[str(status)]["description"]
+
+
+def test_the_largest_body_is_the_contracts() -> None:
+    assert f"more than {routes.MAX_BODY_BYTES} bytes" in description()["info"]["description"]
+    for operation in described().values():
+        if reply := operation["responses"].get("413"):
+            assert reply["description"] == f"The body has more than {routes.MAX_BODY_BYTES} bytes."

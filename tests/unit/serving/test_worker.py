@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from pytest_mme.libtensorflow.capi import Library
+from pytest_mme.serving.processes.child_config import ChildConfig
 from pytest_mme.serving.processes.worker import Worker
-from pytest_mme.serving.processes.zygote import ChildConfig
 
 
 def test_an_answer_that_cannot_be_sent_is_said_to_be_one(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
