@@ -62,7 +62,7 @@ class Evidence:
 
     def all_models(self) -> dict[str, Model]:
         """Those of endpoints, and what was loaded into servers."""
-        loaded = {model.name: model for server in self.servers for model in getattr(server, "loaded", {}).values()}
+        loaded = {model.name: model for server in self.servers for model in server.models.values()}
         return {**loaded, **self.models}
 
     @property
