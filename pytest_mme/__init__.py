@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_mme.answers import Answer as Answer
-    from pytest_mme.aws.moto import Aws as Aws
+    from pytest_mme.aws.clients import Aws as Aws
     from pytest_mme.contract.client import ContractClient as ContractClient
     from pytest_mme.contract.client import Reply as Reply
     from pytest_mme.faults.faults import Faults as Faults
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Answer": "answers",
-    "Aws": "aws.moto",
+    "Aws": "aws.clients",
     "ContractClient": "contract.client",
     "Endpoint": "hosting.endpoint",
     "Event": "timeline.events",

@@ -16,10 +16,11 @@ from typing import Any
 from pytest_mme import versions
 from pytest_mme.archives.archive import extract
 from pytest_mme.archives.store import Store
-from pytest_mme.aws.moto import Aws, play_aws
+from pytest_mme.aws.clients import Aws, simulated_aws
 from pytest_mme.errors import UnavailableError
 from pytest_mme.faults.faults import Faults
-from pytest_mme.hosting.endpoint import Endpoint, EndpointSpec, check_archives, hosted
+from pytest_mme.hosting.endpoint import Endpoint, hosted
+from pytest_mme.hosting.spec import EndpointSpec, check_archives
 from pytest_mme.libtensorflow.toolchain import Toolchain
 from pytest_mme.measuring.fits import Measurements
 from pytest_mme.models.builder import Model, Models
@@ -162,7 +163,7 @@ class Run:
         place = partial(_place, check_archives(models))
         name = name or f"handler-{next(self._numbers)}"
         with self.runtime.host(_file_of(module), place, spec, name=name, timeline=timeline) as running:
-            yield Server(running, timeline, known={model.name: model.name for model in models})
+            yield Server(running, timeline, loaded={model.name: model for model in models})
 
     def faults(self, victim: Server | Endpoint) -> Faults:
         """What can be done to a server or an endpoint on purpose."""
@@ -175,8 +176,8 @@ class Run:
 
     @contextlib.contextmanager
     def aws(self) -> Iterator[Aws]:
-        """AWS as moto plays it, and SageMaker Runtime as the kit does."""
-        with play_aws() as aws:
+        """AWS: S3, SageMaker and CloudWatch simulated by moto, SageMaker Runtime by the kit."""
+        with simulated_aws() as aws:
             yield aws
 
     @contextlib.contextmanager

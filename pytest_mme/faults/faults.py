@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
-from pytest_mme.aws.s3_folder import S3Folder
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import UnavailableError
@@ -21,6 +20,8 @@ from pytest_mme.faults.chaos import Schedule, Strike
 from pytest_mme.faults.detours import Detour
 from pytest_mme.faults.intercepting import Armed, Around, Parted, Unwell
 from pytest_mme.faults.tcp_relay import Connection, Relay
+from pytest_mme.hosting.endpoint import Endpoint
+from pytest_mme.hosting.platform import Platform
 from pytest_mme.models.builder import Model
 from pytest_mme.runtimes.base import STOP_S, Running
 from pytest_mme.timeline.events import Timeline
@@ -249,13 +250,13 @@ class Faults:
     @contextlib.contextmanager
     def disk_full(self) -> Iterator[None]:
         """Let the disk that an endpoint's archives are downloaded to be full."""
-        with self._storage("disk full") as folder, storage.full(folder):
+        with self._storage("disk full") as platform, storage.full(platform.disk):
             yield
 
     @contextlib.contextmanager
     def s3_slow(self, *, latency_s: float) -> Iterator[None]:
         """Let each download of an endpoint's archives begin *latency_s* seconds later."""
-        with self._storage("S3 slow", latency_s=latency_s) as folder, storage.slow(folder, latency_s):
+        with self._storage("S3 slow", latency_s=latency_s) as platform, storage.slow(platform.archives, latency_s):
             yield
 
     @contextlib.contextmanager
@@ -266,23 +267,22 @@ class Faults:
         that a download fails by five refusals.
         """
         said: dict[str, Any] = {"status": status, "code": code, "times": times}
-        with self._storage("S3 failing", **said) as folder, storage.failing(folder, **said):
+        with self._storage("S3 failing", **said) as platform, storage.failing(platform.archives, **said):
             yield
 
     @contextlib.contextmanager
     def s3_truncated(self) -> Iterator[None]:
         """Let each download of an endpoint's archives end half-way."""
-        with self._storage("S3 truncated") as folder, storage.truncated(folder):
+        with self._storage("S3 truncated") as platform, storage.truncated(platform.archives):
             yield
 
     @contextlib.contextmanager
-    def _storage(self, what: str, **detail: Any) -> Iterator[S3Folder]:
-        folder = getattr(self._victim, "storage", None)
-        if folder is None:
+    def _storage(self, what: str, **detail: Any) -> Iterator[Platform]:
+        if not isinstance(self._victim, Endpoint):
             raise UnavailableError(f"{what} for a server", "it is handed its archives", "break an endpoint")
         began = time.monotonic()
         try:
-            yield folder
+            yield self._victim.platform
         finally:
             self._tell(what, seconds=time.monotonic() - began, **detail)
 

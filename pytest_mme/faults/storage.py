@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from pytest_mme.aws.s3_folder import S3Folder
+    from pytest_mme.hosting.disk import Disk
 
 _BEFORE, _AFTER = "before-send.s3.GetObject", "after-call.s3.GetObject"
 _REFUSAL = """<?xml version="1.0" encoding="UTF-8"?>
@@ -75,13 +76,13 @@ def truncated(folder: S3Folder) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def full(folder: S3Folder) -> Iterator[None]:
-    """Each download of *folder* is written to a device that is always full."""
-    folder.disk = Path("/dev/full")
+def full(disk: Disk) -> Iterator[None]:
+    """Each download to *disk* is written to a device that is always full."""
+    disk.device = Path("/dev/full")
     try:
         yield
     finally:
-        folder.disk = None
+        disk.device = None
 
 
 @contextlib.contextmanager

@@ -1,92 +1,40 @@
-"""An endpoint: a server and the platform's side of it."""
+"""An endpoint as a test holds it: requests through boto3, the timeline, the log."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import re
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from pytest_mme.aws import wire
-from pytest_mme.aws.moto import Aws
-from pytest_mme.aws.s3_folder import S3Folder
+from pytest_mme.aws.clients import Aws
 from pytest_mme.checks.methods import Checked
-from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
-from pytest_mme.errors import shown
-from pytest_mme.hosting.eviction import POLICIES, Policy
-from pytest_mme.hosting.instance import Instance
+from pytest_mme.hosting.platform import Platform
+from pytest_mme.hosting.spec import EndpointSpec
 from pytest_mme.models.builder import Model
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
 from pytest_mme.runtimes.base import Running
-from pytest_mme.runtimes.recorded_calls import instance_body, instance_said, known_answer, prediction
+from pytest_mme.runtimes.recorded_calls import RecordedInvoke, recorded
 from pytest_mme.timeline.events import Event, Timeline
-
-if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
-
-_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")  # SageMaker's pattern of EndpointName
-_MAX_PREFIX_BYTES = 512  # S3's keys end at 1024, and the archive's name comes behind
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EndpointSpec:
-    """What the platform's side must be like."""
-
-    name: str | None = None
-    """What clients call it; None: a name that no other endpoint has."""
-    eviction: str | Policy = "lru"
-    """Which idle model goes when another needs room: ``"lru"``, ``"fifo"``, ``"lfu"`` or a function (assumed)."""
-    prefix: str | None = None
-    """Where in the bucket the archives lie; None: a folder of the endpoint's name."""
-    ready_s: float = 60.0
-    """How long a request waits for its model before it is answered `ModelNotReadyException`."""
-    invoke_s: float = routes.INVOKE_TIMEOUT_S
-    """How long the container may take to answer."""
-
-    def __post_init__(self) -> None:
-        if self.name is not None and not (isinstance(self.name, str) and _NAME.fullmatch(self.name)):
-            raise ValueError(f"name={shown(self.name)}: SageMaker allows 1 to 63 letters, digits and inner dashes")
-        if not callable(self.eviction) and self.eviction not in tuple(POLICIES):
-            raise ValueError(
-                f"eviction={shown(self.eviction)}: choose one of {', '.join(POLICIES)}, or give a function"
-            )
-        if self.prefix is not None and not _is_prefix(self.prefix):
-            raise ValueError(f"prefix={shown(self.prefix)}: give a folder of the bucket, such as 'models/'")
-        for field in ("ready_s", "invoke_s"):
-            if not _is_seconds(seen := getattr(self, field)):
-                raise ValueError(f"{field}={shown(seen)}: give seconds, more than 0, at most 360")
-
-    @property
-    def policy(self) -> Policy:
-        """The eviction policy as a function."""
-        return self.eviction if callable(self.eviction) else POLICIES[self.eviction]
 
 
 class Endpoint(Checked):
     """A multi-model endpoint that boto3 can reach under its name."""
 
     def __init__(
-        self,
-        name: str,
-        server: Running,
-        aws: Aws,
-        storage: S3Folder,
-        instance: Instance,
-        spec: EndpointSpec,
-        timeline: Timeline,
+        self, running: Running, aws: Aws, platform: Platform, models: Sequence[Model], timeline: Timeline
     ) -> None:
-        self.name = name
+        self.name = platform.name
         """What clients call it."""
-        self.running = server
+        self.running = running
         """The server behind it."""
-        self.storage = storage
-        """Where its archives lie."""
+        self.platform = platform
+        """The platform's side of it, which downloads, loads and evicts."""
+        self.models: Mapping[str, Model] = {model.name: model for model in models}
+        """The models whose archives it has, by name."""
         self.recording = timeline
-        self._aws, self._instance, self._spec = aws, instance, spec
+        self._aws = aws
 
     @property
     def timeline(self) -> Sequence[Event]:
@@ -105,130 +53,47 @@ class Endpoint(Checked):
 
     def identifier(self, model: Model) -> str:
         """The opaque id that the container knows *model* by."""
-        return self._instance.identifier(model.key)
+        return self.platform.identifier(model.key)
 
     def invoke(self, model: Model, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float | None = None) -> Any:
-        """What *model* predicts for the one instance *x*, through boto3's own client.
+        """Ask *model* for the one instance *x* through boto3's own client, and return its prediction.
 
-        Sends ``{"instances": [x]}`` and returns that instance's prediction; raises boto3's own errors. *before* is
-        what a counter is known to have counted, for the recorded right answer.
+        Sends ``{"instances": [x]}``; raises boto3's own errors, and `ContractError` when a reply that says 200 holds no
+        prediction. *before* is what a counter is known to have counted, for the expected value that is recorded.
         """
-        body, known = instance_body(x, signature), known_answer(model, x, signature, before)
-        start, outcome, detail = time.monotonic(), "no answer", instance_said(body, signature, before)
-        try:
-            predicted = prediction(self.invoke_raw(model.key, body))
-            outcome, detail = "ok", {**detail, **known, "got": predicted} if known else detail
-        except _client_error() as error:
-            outcome = error.response["Error"]["Code"]
-            raise
-        finally:
-            self.recording.record(
-                "invoke",
-                source="test",
-                server=self.name,
-                model=model.name,
-                outcome=outcome,
-                seconds=time.monotonic() - start,
-                detail=detail,
-            )
-        return predicted
+        from botocore.exceptions import ClientError
+
+        request = RecordedInvoke.of(model, x, signature, before)
+        with recorded(self.recording, request, source="test", server=self.name):
+            try:
+                reply = self.invoke_raw(model.key, request.body)
+            except ClientError as error:
+                request.outcome = error.response["Error"]["Code"]
+                raise
+            return request.prediction(reply)
 
     def invoke_raw(
         self, target: str, body: bytes, *, content_type: str = "application/json", **parameters: Any
     ) -> Reply:
-        """The whole answer of `invoke_endpoint` to any *body*; *parameters* as boto3 takes them."""
+        """Send any *body* by boto3's `invoke_endpoint` and return the whole reply; *parameters* as boto3 takes them."""
         start = time.perf_counter()
-        answer = self._aws.runtime.invoke_endpoint(
+        output = self._aws.runtime.invoke_endpoint(
             EndpointName=self.name, TargetModel=target, ContentType=content_type, Body=body, **parameters
         )
-        content = answer["Body"].read()
-        described = answer["ResponseMetadata"]
-        return Reply(described["HTTPStatusCode"], content, described["HTTPHeaders"], time.perf_counter() - start)
-
-    def answer(self, request: wire.WireRequest) -> Reply:
-        """Answer one HTTP try of a client, for the front door; raises `WireError`."""
-        start, outcome, detail = time.monotonic(), "500 InternalFailure", {}
-        try:
-            reply = self._answer(request)
-            outcome = "ok"
-        except wire.WireError as error:
-            outcome, detail = (
-                f"{error.status} {error.code}",
-                {"error": error.members.get("OriginalMessage", error.message)},
-            )
-            raise
-        finally:
-            self.recording.record(
-                "attempt",
-                source="hosting",
-                server=self.name,
-                model=request.target and request.target.removesuffix(".tar.gz"),
-                outcome=outcome,
-                seconds=time.monotonic() - start,
-                detail={"request": request.request_id, "attempt": request.attempt, **detail},
-            )
-        return reply
-
-    def _answer(self, request: wire.WireRequest) -> Reply:
-        if not request.target:
-            raise wire.no_target_model(self.name)
-        reply = self._instance.invoke(request, request.target, timeout_s=self._spec.invoke_s)
-        if not reply.ok:
-            raise wire.model_error(self.name, reply.status, reply.body)
-        return reply
-
-
-def _client_error() -> type[ClientError]:
-    from botocore.exceptions import ClientError
-
-    return ClientError
-
-
-def check_archives(models: Sequence[Model]) -> Sequence[Model]:
-    """The same; raises TypeError for what is no list of models, ValueError when there is none or two would have one key in S3."""
-    if isinstance(models, Model) or not all(isinstance(model, Model) for model in models):
-        raise TypeError(
-            f"an endpoint takes a list of models, not {models!r}: "
-            "mme_models.archive(path) makes one of an archive or a SavedModel folder"
-        )
-    keys = [model.key for model in models]
-    if not keys:
-        raise ValueError("an endpoint needs at least one archive")
-    if twice := sorted({key for key in keys if keys.count(key) > 1}):
-        raise ValueError(f"two archives are called {', '.join(twice)}: give them names of their own, linear(name=…)")
-    return models
-
-
-def _is_seconds(seen: object) -> bool:
-    return isinstance(seen, int | float) and not isinstance(seen, bool) and 0 < seen <= routes.LOAD_TIMEOUT_S
-
-
-def _is_prefix(seen: object) -> bool:
-    if not isinstance(seen, str) or not seen.isprintable():
-        return False
-    return not seen.startswith("/") and len(seen.encode()) <= _MAX_PREFIX_BYTES
-
-
-def _prefix(spec: EndpointSpec, name: str) -> str:
-    prefix = f"{name}/" if spec.prefix is None else spec.prefix
-    if prefix and not prefix.endswith("/"):
-        warnings.warn(f"prefix={prefix!r} does not end in a slash; one is inserted (assumed)", stacklevel=2)
-        prefix += "/"
-    return prefix
+        content, metadata = output["Body"].read(), output["ResponseMetadata"]
+        return Reply(metadata["HTTPStatusCode"], content, metadata["HTTPHeaders"], time.perf_counter() - start)
 
 
 @contextlib.contextmanager
 def hosted(
-    models: Sequence[Model], server: Running, aws: Aws, spec: EndpointSpec, timeline: Timeline
+    models: Sequence[Model], running: Running, aws: Aws, spec: EndpointSpec, timeline: Timeline
 ) -> Iterator[Endpoint]:
-    """An endpoint over a *server* of the same name: archives in S3, the endpoint in SageMaker, requests answered."""
-    name = server.name
-    folder = aws.folder(_prefix(spec, name))
+    """Make the server *running* an endpoint of the same name: archives in S3, the endpoint in SageMaker, replies."""
+    archives = aws.folder(spec.folder(running.name))
     for model in models:
-        folder.put(model.key, model.archive)
-    instance = Instance(name, server, folder, timeline, policy=spec.policy, ready_s=spec.ready_s)
-    endpoint = Endpoint(name, server, aws, folder, instance, spec, timeline)
-    with contextlib.ExitStack() as undo:
-        undo.callback(instance.close)
-        undo.enter_context(aws.endpoint(name, folder.url, endpoint))
-        yield endpoint
+        archives.put(model.key, model.archive)
+    with (
+        contextlib.closing(Platform(running, archives, spec, timeline)) as platform,
+        aws.endpoint(platform.name, archives.url, platform.reply),
+    ):
+        yield Endpoint(running, aws, platform, models, timeline)

@@ -5,24 +5,23 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
-from pathlib import Path
 
 from pytest_mme.aws import wire
-from pytest_mme.aws.s3_folder import S3Folder
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
 from pytest_mme.contract.deviations import Witness
 from pytest_mme.contract.dialects import Loading
 from pytest_mme.errors import ArchiveError, NoAnswerError
 from pytest_mme.hosting import lifecycle
+from pytest_mme.hosting.disk import Disk
 from pytest_mme.hosting.eviction import Policy
 from pytest_mme.runtimes.base import Running
+from pytest_mme.runtimes.recorded_calls import RecordedCall, recorded
 from pytest_mme.timeline.events import Kind, Timeline
 
 log = logging.getLogger("pytest_mme")
@@ -45,9 +44,9 @@ class Instance:
     """The platform's side of one server."""
 
     def __init__(
-        self, endpoint: str, server: Running, source: S3Folder, timeline: Timeline, *, policy: Policy, ready_s: float
+        self, endpoint: str, server: Running, disk: Disk, timeline: Timeline, *, policy: Policy, ready_s: float
     ) -> None:
-        self._endpoint, self._server, self._source, self._timeline = endpoint, server, source, timeline
+        self._endpoint, self._server, self._disk, self._timeline = endpoint, server, disk, timeline
         self._dialect = server.dialect
         self._witness = Witness(server.dialect, timeline, server=endpoint, source="hosting")
         self._lifecycle = lifecycle.Lifecycle(policy)
@@ -139,28 +138,32 @@ class Instance:
         self._pool.submit(run)
 
     def _download(self, model: str) -> lifecycle.Event:
-        record = self._recorder("download", model)
-        try:
-            fetched = self._source.fetch(model, self._folder(model))
-        except wire.WireError as error:
-            record(outcome=error.code, detail={"error": error.message, **_why_refused(error)})
-            return lifecycle.Downloaded(model, lifecycle.Failure(error.status, error.body(), cause=error))
-        record(detail={"bytes": fetched.bytes, "archive": fetched.checksum})
+        with self._recorded("download", model) as call:
+            try:
+                fetched = self._disk.fetch(model, self.identifier(model))
+            except wire.WireError as error:
+                call.outcome, call.detail["error"] = error.code, error.message
+                if isinstance(error.__cause__, ArchiveError):
+                    call.detail["refused"] = error.__cause__.seen
+                return lifecycle.Downloaded(model, lifecycle.Failure(error.status, error.body(), cause=error))
+            call.outcome = "ok"
+            call.detail |= {"bytes": fetched.bytes, "archive": fetched.checksum}
         return lifecycle.Downloaded(model)
 
     def _load(self, model: str) -> lifecycle.Event:
-        identifier, record = self.identifier(model), self._recorder("load", model)
-        try:
-            self._bury(model)
-            reply, meaning = self._order(identifier, self._server.place(self._folder(model)))
-        except NoAnswerError as error:
-            record(outcome="no answer", detail={"error": str(error)})
-            return lifecycle.Loaded(model, lifecycle.Failure(0, b"", cause=wire.container_gone(self._endpoint)))
-        if meaning in (Loading.LOADED, Loading.ALREADY):
-            self._failed_before.discard(identifier)
-            record(outcome="ok" if reply.ok else str(reply.status))
-            return lifecycle.Loaded(model)
-        record(outcome=str(reply.status), detail={"error": reply.text})
+        identifier = self.identifier(model)
+        with self._recorded("load", model) as call:
+            try:
+                self._bury(model)
+                reply, meaning = self._order(identifier, self._server.place(self._disk.folder(identifier)))
+            except NoAnswerError as error:
+                call.outcome, call.detail["error"] = "no answer", str(error)
+                return lifecycle.Loaded(model, lifecycle.Failure(0, b"", cause=wire.container_gone(self._endpoint)))
+            call.outcome = "ok" if reply.ok else str(reply.status)
+            if meaning in (Loading.LOADED, Loading.ALREADY):
+                self._failed_before.discard(identifier)
+                return lifecycle.Loaded(model)
+            call.detail["error"] = reply.text
         self._clean_up_after_failed_load(identifier)
         failure = lifecycle.Failure(reply.status, reply.body)
         return lifecycle.Loaded(model, failure, no_room=meaning is Loading.NO_MEMORY)
@@ -183,9 +186,9 @@ class Instance:
         """Some containers keep the id of a model whose process is gone, and refuse to load it until it is deleted."""
         identifier = self.identifier(model)
         if identifier in self._dead:
-            unloaded = self._recorder("unload", model)
-            reply = self._witness.hear("unload", self._server.client.unload(identifier))
-            unloaded(outcome=_unloaded(reply), detail={"reason": "its process is gone"})
+            with self._recorded("unload", model, reason="its process is gone") as call:
+                reply = self._witness.hear("unload", self._server.client.unload(identifier))
+                call.outcome = _unloaded(reply)
             self._dead.discard(identifier)
 
     def _clean_up_after_failed_load(self, identifier: str) -> None:
@@ -197,22 +200,22 @@ class Instance:
             return  # the container is gone, and its ghosts with it
 
     def _evict(self, room_for: str, model: str) -> lifecycle.Event:
-        evicted, unloaded = self._recorder("evict", model), self._recorder("unload", model)
-        detail = {"room_for": _name(room_for), "reason": "no memory to load it"}
-        try:
-            reply = self._witness.hear("unload", self._server.client.unload(self.identifier(model)))
-            outcome = _unloaded(reply)
-        except NoAnswerError as error:
-            outcome, detail["error"] = "no answer", str(error)
-        evicted(outcome=outcome, detail=detail)
-        unloaded(outcome=outcome)
+        reason = {"room_for": _name(room_for), "reason": "no memory to load it"}
+        with self._recorded("unload", model) as unload, self._recorded("evict", model, **reason) as evict:
+            try:
+                reply = self._witness.hear("unload", self._server.client.unload(self.identifier(model)))
+                unload.outcome = evict.outcome = _unloaded(reply)
+            except NoAnswerError as error:
+                unload.outcome = evict.outcome = "no answer"
+                evict.detail["error"] = str(error)
         return lifecycle.Unloaded(model)
 
-    def _recorder(self, kind: Kind, model: str) -> Callable[..., object]:
-        """Records an event that begins now and ends when the recorder is called."""
-        start = time.monotonic()
-        record = partial(self._timeline.record, kind, source="hosting", server=self._endpoint, model=_name(model))
-        return lambda **fields: record(seconds=time.monotonic() - start, **fields)
+    @contextlib.contextmanager
+    def _recorded(self, kind: Kind, model: str, **detail: str) -> Iterator[RecordedCall]:
+        """Record what the block does to a model, from its beginning to its end."""
+        call = RecordedCall(kind=kind, model=_name(model), outcome="500 InternalFailure", detail=detail)
+        with recorded(self._timeline, call, source="hosting", server=self._endpoint):
+            yield call
 
     def identifier(self, model: str) -> str:
         """The opaque id that the container knows a model by: 32 hex digits, as on a real endpoint."""
@@ -223,17 +226,9 @@ class Instance:
                 self._timeline.name_model(found, _name(model))
         return found
 
-    def _folder(self, model: str) -> Path:
-        return self._server.models / self.identifier(model) / "model"
-
     def close(self) -> None:
         """Start nothing more; what is under way ends with the server."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _why_refused(error: wire.WireError) -> dict[str, str]:
-    """Why an archive is not unpacked; nothing when there is none."""
-    return {"refused": error.__cause__.seen} if isinstance(error.__cause__, ArchiveError) else {}
 
 
 def _unloaded(reply: Reply) -> str:

@@ -45,7 +45,7 @@ class Evidence:
 
     def all_models(self) -> dict[str, Model]:
         """Return the models of its endpoints, and those that were loaded into its servers."""
-        loaded = {model.name: model for server in self.servers for model in getattr(server, "loaded", {}).values()}
+        loaded = {model.name: model for server in self.servers for model in server.models.values()}
         return {**loaded, **self.models}
 
     @property

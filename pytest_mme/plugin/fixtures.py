@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-    from pytest_mme.aws.moto import Aws
+    from pytest_mme.aws.clients import Aws
     from pytest_mme.faults.faults import Faults
     from pytest_mme.hosting.endpoint import Endpoint
     from pytest_mme.kit import Run

@@ -1,8 +1,12 @@
-"""One instance in, one prediction out: what `server.invoke` and `endpoint.invoke` send, expect and return."""
+"""Calls that are timed and recorded on the timeline, with what a model is known to predict: for servers and endpoints."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from pytest_mme.contract.client import Reply
@@ -10,19 +14,84 @@ from pytest_mme.errors import ContractError
 from pytest_mme.models.builder import Model
 from pytest_mme.models.json_values import to_json
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
+from pytest_mme.timeline.events import Kind, Source, Timeline
 
-_MOST_SAID = 2000  # bytes
-
-
-def instance_body(x: Any, signature: str) -> bytes:
-    """The request for the one instance *x*, in TensorFlow Serving's row format; TypeError for what has no form there."""
-    request = {"instances": [x]} | ({} if signature == DEFAULT_SIGNATURE else {"signature_name": signature})
-    return to_json(request).encode()
+_MAX_RECORDED_BYTES = 2000
 
 
-def instance_said(body: bytes, signature: str, before: float | None) -> dict[str, Any]:
-    """What was asked, for an event: so it can be asked again. Nothing where that is large."""
-    if len(body) > _MOST_SAID:
+@dataclasses.dataclass(kw_only=True)
+class RecordedCall:
+    """A call under way, and what its event will say of it."""
+
+    kind: Kind
+    model: str | None
+    outcome: str = "no answer"
+    """Stays as it is when the call raises an exception that nobody gave an outcome."""
+    detail: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def refused(self, reply: Reply) -> ContractError:
+        """Record *reply* as an error of the server, and return the exception to raise for it."""
+        self.outcome, self.detail["error"] = str(reply.status), reply.text
+        return ContractError(f"{self.kind} of {self.model}", reply.status, reply.text)
+
+
+@dataclasses.dataclass(kw_only=True)
+class RecordedInvoke(RecordedCall):
+    """A request with one instance, in TensorFlow Serving's row format."""
+
+    body: bytes
+    expected: dict[str, Any] | None
+    """What `checks.check_answers` holds the prediction to: `identity` and `value`; None where the kit cannot know it."""
+
+    @classmethod
+    def of(cls, model: Model, x: Any, signature: str, before: float | None) -> RecordedInvoke:
+        """The request that asks *model* for the instance *x*; TypeError when *x* has no form in JSON.
+
+        *before*: what a counter is known to have counted.
+        """
+        options: dict[str, Any] = {} if signature == DEFAULT_SIGNATURE else {"signature_name": signature}
+        body = to_json({"instances": [x], **options}).encode()
+        return cls(
+            kind="invoke",
+            model=model.name,
+            detail=_to_ask_again(body, signature, before),
+            body=body,
+            expected=_expected(model, x, signature, before),
+        )
+
+    def prediction(self, reply: Reply) -> Any:
+        """Record and return the one prediction of *reply*; `ContractError` when a reply that says 200 holds none."""
+        try:
+            predicted = reply.json()["predictions"][0]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise self.refused(reply) from error
+        self.outcome = "ok"
+        if self.expected is not None:
+            self.detail |= {"expected": self.expected, "got": predicted}
+        return predicted
+
+
+@contextlib.contextmanager
+def recorded(timeline: Timeline, call: RecordedCall, *, source: Source, server: str) -> Iterator[None]:
+    """Time the *call* that the block makes, and record it when the block ends, also by an exception."""
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        timeline.record(
+            call.kind,
+            source=source,
+            server=server,
+            model=call.model,
+            outcome=call.outcome,
+            seconds=time.monotonic() - start,
+            detail=call.detail,
+        )
+
+
+def _to_ask_again(body: bytes, signature: str, before: float | None) -> dict[str, Any]:
+    """What a replay needs to make the request again; nothing for a large request."""
+    if len(body) > _MAX_RECORDED_BYTES:
         return {}
     options: dict[str, Any] = {} if signature == DEFAULT_SIGNATURE else {"signature": signature}
     if before is not None:
@@ -30,24 +99,16 @@ def instance_said(body: bytes, signature: str, before: float | None) -> dict[str
     return {"x": json.loads(body)["instances"][0], **({"asked": options} if options else {})}
 
 
-def prediction(reply: Reply) -> Any:
-    """The one prediction of a good reply; raises `ContractError` when it holds none, as an error that says it is good."""
-    try:
-        return reply.json()["predictions"][0]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ContractError("invoke", reply.status, reply.text) from error
+def _expected(model: Model, x: Any, signature: str, before: float | None) -> dict[str, Any] | None:
+    """What *model* must predict.
 
-
-def known_answer(model: Model, x: Any, signature: str, before: float | None) -> dict[str, Any]:
-    """What `checks.check_answers` needs to judge the reply.
-
-    Nothing, for an archive that the kit did not build, for an instance that the model does not take, and for a
-    counter of which nobody says what it had counted *before*.
+    None for an archive that the kit did not build, for an instance that the model does not take, and for a counter when
+    nobody says what it had counted before.
     """
     if model.spec is None or (model.spec.kind == "counter" and before is None):
-        return {}
+        return None
     try:
         answer = model.answer(x, signature=signature, before=before or 0.0)
-    except ValueError:  # let the model itself say what is wrong with it
-        return {}
-    return {"expected": {"identity": answer.identity, "value": answer.value}}
+    except ValueError:  # the model itself is to say what is wrong with the instance
+        return None
+    return {"identity": answer.identity, "value": answer.value}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from pytest_mme.errors import ArchiveError, ContractError
 from pytest_mme.models.builder import Model
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
 from pytest_mme.runtimes.base import Running
-from pytest_mme.runtimes.recorded_calls import instance_body, instance_said, known_answer, prediction
+from pytest_mme.runtimes.recorded_calls import RecordedCall, RecordedInvoke, recorded
 from pytest_mme.timeline.events import Event, Timeline
 
 
@@ -28,15 +27,15 @@ class Server(Checked):
     they are read all the same, and its timeline gets one `deviation` event for each kind.
     """
 
-    def __init__(self, running: Running, timeline: Timeline, *, known: Mapping[str, str] | None = None) -> None:
-        """*known*: the ids of models that it has loaded already, by their names."""
+    def __init__(self, running: Running, timeline: Timeline, *, loaded: Mapping[str, Model] | None = None) -> None:
+        """*loaded*: the models that the server has loaded already, by their ids."""
         self.running, self.name, self.recording = running, running.name, timeline
         self._witness = Witness(running.dialect, timeline, server=running.name, source="client")
         self._logged_before = len(running.log())
-        self._identifiers = dict(known or {})
+        self._identifiers = {model.name: identifier for identifier, model in (loaded or {}).items()}
         self._answering = set(self._identifiers)
-        self.loaded: dict[str, Model] = {}
-        """Every model that was to be loaded, by its name."""
+        self.models: dict[str, Model] = {model.name: model for model in (loaded or {}).values()}
+        """Every model that it has loaded or was asked to load, by name."""
 
     @property
     def client(self) -> ContractClient:
@@ -75,9 +74,9 @@ class Server(Checked):
             self.recording.name_model(identifier, model.name)
             if model.name not in self._answering:
                 self._identifiers[model.name] = identifier
-            self.loaded[model.name] = model
-            said = {"archive": checksum(model.archive)}
-            self._call("load", model, lambda: self.client.load(identifier, self.running.place(folder)), said=said)
+            self.models[model.name] = model
+            place = self.running.place
+            self._call("load", model, lambda: self.client.load(identifier, place(folder)), checksum(model.archive))
         except (ArchiveError, ContractError, OSError):
             shutil.rmtree(folder.parent, ignore_errors=True)
             raise
@@ -126,43 +125,27 @@ class Server(Checked):
         self._answering.discard(model.name)
 
     def invoke(self, model: Model, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float | None = None) -> Any:
-        """What *model* predicts for the one instance *x*."""
-        body, known = instance_body(x, signature), known_answer(model, x, signature, before)
-        said = instance_said(body, signature, before)
-        reply = self._call("invoke", model, lambda: self.client.invoke(self.identifier(model), body), known, said)
-        return prediction(reply)
+        """Ask *model* for the one instance *x* and return its prediction.
+
+        *before* is what a counter is known to have counted, for the expected value that is recorded.
+        """
+        request = RecordedInvoke.of(model, x, signature, before)
+        with recorded(self.recording, request, source="client", server=self.name):
+            reply = self._witness.hear("invoke", self.client.invoke(self.identifier(model), request.body))
+            if not self.running.dialect.answered(reply):
+                raise request.refused(reply)
+            return request.prediction(reply)
 
     def _call(
-        self,
-        kind: Literal["load", "unload", "invoke"],
-        model: Model,
-        call: Callable[[], Reply],
-        known: Mapping[str, Any] | None = None,
-        said: Mapping[str, Any] | None = None,
-    ) -> Reply:
-        """Make a call of the contract and record it as the client saw it: *said*, and a good answer beside the *known*."""
-        start, outcome, detail = time.monotonic(), "no answer", dict(said or {})
-        try:
-            reply = self._witness.hear(kind, call())
-            good = self.running.dialect.answered(reply) if kind == "invoke" else reply.ok
-            outcome = "ok" if good else str(reply.status)
-            if not good:
-                detail["error"] = reply.text
-            elif known:
-                detail |= {**known, "got": prediction(reply)}
-        finally:
-            self.recording.record(
-                kind,
-                source="client",
-                server=self.name,
-                model=model.name,
-                outcome=outcome,
-                seconds=time.monotonic() - start,
-                detail=detail,
-            )
-        if not good:
-            raise ContractError(f"{kind} of {model.name}", reply.status, reply.text)
-        return reply
+        self, kind: Literal["load", "unload"], model: Model, send: Callable[[], Reply], archive: str | None = None
+    ) -> None:
+        """Make a call and record it, with the checksum of the *archive* where there is one."""
+        call = RecordedCall(kind=kind, model=model.name, detail={"archive": archive} if archive else {})
+        with recorded(self.recording, call, source="client", server=self.name):
+            reply = self._witness.hear(kind, send())
+            if not reply.ok:
+                raise call.refused(reply)
+            call.outcome = "ok"
 
     def identifier(self, model: Model) -> str:
         """The id that *model* was last loaded under; KeyError when it never was.

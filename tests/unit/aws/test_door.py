@@ -1,7 +1,8 @@
-"""The front door with an endpoint that is only a function, and boto3 as it is."""
+"""The door to an endpoint that is only a function, and boto3 as it is."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -14,50 +15,48 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from pytest_mme.aws import wire
-from pytest_mme.aws.door import FrontDoor
+from pytest_mme.aws.door import Door
 from pytest_mme.contract.client import ContractClient, Reply
 
-Ask = Callable[..., dict[str, Any]]
 
+class OpenDoor:
+    """A door to one endpoint, which replies as the test says."""
 
-class Door:
-    """A front door whose endpoint answers as the test says."""
+    def __init__(self, door: Door) -> None:
+        self.received: list[wire.WireRequest] = []
+        self.respond: Callable[[wire.WireRequest], Reply] = lambda request: Reply(200, request.body, {}, 0.0)
+        self.door = door
 
-    def __init__(self) -> None:
-        self.seen: list[wire.WireRequest] = []
-        self.answer: Callable[[wire.WireRequest], Reply] = lambda request: Reply(200, request.body, {}, 0.0)
-        self._door = FrontDoor(self._take)
-        self.close = self._door.close
-
-    def _take(self, request: wire.WireRequest) -> Reply:
-        self.seen.append(request)
-        return self.answer(request)
+    def reply(self, request: wire.WireRequest) -> Reply:
+        self.received.append(request)
+        return self.respond(request)
 
     def client(self, key: str = "testing", **config: Any) -> BaseClient:
         return boto3.client(
             "sagemaker-runtime",
             region_name="us-east-1",
-            endpoint_url=self._door.url,
+            endpoint_url=self.door.url,
             aws_access_key_id=key,
             aws_secret_access_key="secret",
             config=Config(retries={"total_max_attempts": 1}, **config),
         )
 
-    def ask(self, body: bytes = b"{}", key: str = "testing", **parameters: Any) -> Any:
-        return self.client(key).invoke_endpoint(EndpointName="e", TargetModel="m.tar.gz", Body=body, **parameters)  # type: ignore[attr-defined]
+    def invoke(self, body: bytes = b"{}", key: str = "testing", name: str = "e", **parameters: Any) -> Any:
+        return self.client(key).invoke_endpoint(EndpointName=name, TargetModel="m.tar.gz", Body=body, **parameters)  # type: ignore[attr-defined]
 
 
 @pytest.fixture
-def door() -> Iterator[Door]:
-    door = Door()
-    yield door
-    door.close()
+def door() -> Iterator[OpenDoor]:
+    with contextlib.closing(Door()) as door:
+        opened = OpenDoor(door)
+        with door.opened("e", opened.reply):
+            yield opened
 
 
-def test_a_request_arrives_as_boto3_sent_it(door: Door) -> None:
-    reply = door.ask(b"\x00binary\xff", ContentType="application/x-npy", Accept="*/*", CustomAttributes="a=1")
+def test_a_request_arrives_as_boto3_sent_it(door: OpenDoor) -> None:
+    reply = door.invoke(b"\x00binary\xff", ContentType="application/x-npy", Accept="*/*", CustomAttributes="a=1")
     assert reply["Body"].read() == b"\x00binary\xff"
-    (request,) = door.seen
+    (request,) = door.received
     assert (request.endpoint, request.target) == ("e", "m.tar.gz")
     assert request.headers == {
         "Content-Type": "application/x-npy",
@@ -67,18 +66,18 @@ def test_a_request_arrives_as_boto3_sent_it(door: Door) -> None:
     assert request.request_id == reply["ResponseMetadata"]["RequestId"]
 
 
-def test_headers_of_the_answer_come_back(door: Door) -> None:
+def test_content_type_and_custom_attributes_of_the_reply_come_back(door: OpenDoor) -> None:
     headers = {"Content-Type": "text/csv", "X-Amzn-SageMaker-Custom-Attributes": "b=2", "Server": "hidden"}
-    door.answer = lambda _: Reply(200, b"1,2", headers, 0.0)
-    reply = door.ask()
+    door.respond = lambda _: Reply(200, b"1,2", headers, 0.0)
+    reply = door.invoke()
     assert (reply["ContentType"], reply["CustomAttributes"]) == ("text/csv", "b=2")
     assert reply["InvokedProductionVariant"] == "AllTraffic"
 
 
-def test_a_body_at_the_limit_passes_and_one_over_it_does_not(door: Door) -> None:
-    assert len(door.ask(b"x" * 6_291_456)["Body"].read()) == 6_291_456
+def test_a_body_at_the_limit_passes_and_one_over_it_does_not(door: OpenDoor) -> None:
+    assert len(door.invoke(b"x" * 6_291_456)["Body"].read()) == 6_291_456
     with pytest.raises(ClientError, match="larger than 6291456 bytes") as refused:
-        door.ask(b"x" * 6_291_457)
+        door.invoke(b"x" * 6_291_457)
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
 
 
@@ -96,13 +95,13 @@ def test_a_body_at_the_limit_passes_and_one_over_it_does_not(door: Door) -> None
     ],
     ids=lambda value: getattr(value, "message", None) and f"{value.code}-{value.message[:20]}",
 )
-def test_errors_reach_boto3_as_its_own(door: Door, error: wire.WireError, status: int, code: str) -> None:
+def test_errors_reach_boto3_as_its_own(door: OpenDoor, error: wire.WireError, status: int, code: str) -> None:
     def refuse(_: wire.WireRequest) -> Reply:
         raise error
 
-    door.answer = refuse
+    door.respond = refuse
     with pytest.raises(ClientError) as raised:
-        door.ask()
+        door.invoke()
     response: dict[str, Any] = dict(raised.value.response)
     assert (response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]) == (status, code)
     assert response["Error"]["Message"] == error.message
@@ -111,29 +110,50 @@ def test_errors_reach_boto3_as_its_own(door: Door, error: wire.WireError, status
             assert response[member] == value
 
 
-def test_a_mistake_of_ours_is_an_internal_failure_and_logged(door: Door, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_exception_is_an_internal_failure_and_logged(
+    door: OpenDoor, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(_: wire.WireRequest) -> Reply:
         raise ZeroDivisionError("ours")
 
-    door.answer = fail
+    door.respond = fail
     with caplog.at_level(logging.ERROR, "pytest_mme"), pytest.raises(ClientError, match="ZeroDivisionError: ours"):
-        door.ask()
+        door.invoke()
     assert "of e failed" in caplog.text
 
 
 @pytest.mark.parametrize("key", ["AKIA" + "Z" * 16, "ASIA" + "7" * 16])
-def test_keys_that_look_real_are_refused_and_never_shown_whole(door: Door, key: str) -> None:
+def test_an_access_key_that_looks_real_is_refused_and_never_shown_whole(door: OpenDoor, key: str) -> None:
     with pytest.raises(ClientError, match="it looks like a real one") as refused:
-        door.ask(key=key)
+        door.invoke(key=key)
     assert key not in json.dumps(refused.value.response, default=str)
-    assert door.seen == []
+    assert door.received == []
 
 
 @pytest.mark.parametrize("key", ["AKIAIOSFODNN7EXAMPLE", "FOOBARKEY", "testing", "pytest-mme"])
-def test_keys_that_are_plainly_dummies_pass(door: Door, key: str) -> None:
-    door.ask(key=key)
-    assert len(door.seen) == 1
+def test_an_access_key_that_is_plainly_a_dummy_passes(door: OpenDoor, key: str) -> None:
+    door.invoke(key=key)
+    assert len(door.received) == 1
 
 
-def test_a_path_that_is_none_of_the_runtimes_is_404(door: Door) -> None:
-    assert ContractClient(door._door.url).ping().status == 404
+def test_a_path_that_the_runtime_does_not_have_is_404(door: OpenDoor) -> None:
+    assert ContractClient(door.door.url).ping().status == 404
+
+
+def test_two_endpoints_each_get_their_own_requests(door: OpenDoor) -> None:
+    with door.door.opened("other", lambda _: Reply(200, b"the other's", {}, 0.0)):
+        assert door.invoke(name="other")["Body"].read() == b"the other's"
+        assert door.invoke(b"mine")["Body"].read() == b"mine"
+
+
+def test_an_endpoint_that_is_closed_is_not_found(door: OpenDoor) -> None:
+    with door.door.opened("other", lambda _: Reply(200, b"", {}, 0.0)):
+        pass
+    with pytest.raises(ClientError, match=r"Endpoint other of account 123456789012 not found\."):
+        door.invoke(name="other")
+
+
+def test_a_name_that_is_taken_is_refused_and_stays_with_its_endpoint(door: OpenDoor) -> None:
+    with pytest.raises(ValueError, match="there is an endpoint 'e' already"), door.door.opened("e", door.reply):
+        pass
+    assert door.invoke(b"mine")["Body"].read() == b"mine"

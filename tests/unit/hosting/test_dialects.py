@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from pytest_mme.aws import wire
-from pytest_mme.aws.s3_folder import Fetched
 from pytest_mme.contract.client import ContractClient, Reply
 from pytest_mme.contract.dialects import CONTRACT, TENSORFLOW_A, Dialect
+from pytest_mme.hosting.disk import Fetched
 from pytest_mme.hosting.eviction import least_recently_used
 from pytest_mme.hosting.instance import Instance
 from pytest_mme.timeline.events import Event, Timeline
@@ -46,12 +46,18 @@ class Here:
         return str(folder)
 
 
-class Source:
-    """Every archive is there, and holds its name."""
+class FakeDisk:
+    """Every archive can be downloaded, and holds its name."""
 
-    def fetch(self, target: str, folder: Path) -> Fetched:
-        folder.mkdir(parents=True)
-        (folder / "name").write_text(target)
+    def __init__(self, models: Path) -> None:
+        self._models = models
+
+    def folder(self, identifier: str) -> Path:
+        return self._models / identifier
+
+    def fetch(self, target: str, identifier: str) -> Fetched:
+        self.folder(identifier).mkdir()
+        (self.folder(identifier) / "name").write_text(target)
         return Fetched(bytes=1, checksum=target)
 
 
@@ -63,7 +69,7 @@ class Hosted:
         self.instance = Instance(
             "e",
             Here(client, models, container.dialect),  # type: ignore[arg-type]
-            Source(),  # type: ignore[arg-type]
+            FakeDisk(models),  # type: ignore[arg-type]
             self.timeline,
             policy=least_recently_used,
             ready_s=20.0,

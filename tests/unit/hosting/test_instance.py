@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from pytest_mme.aws import wire
-from pytest_mme.aws.s3_folder import Fetched
 from pytest_mme.contract.client import Reply
 from pytest_mme.contract.dialects import CONTRACT
+from pytest_mme.hosting.disk import Fetched
 from pytest_mme.hosting.eviction import least_recently_used
 from pytest_mme.hosting.instance import Instance
 from pytest_mme.hosting.lifecycle import Phase
@@ -58,10 +58,13 @@ class StoryServer:
         return str(folder)
 
 
-class StorySource:
-    """Every archive is there."""
+class FakeDisk:
+    """Every archive can be downloaded."""
 
-    def fetch(self, target: str, folder: Path) -> Fetched:
+    def folder(self, identifier: str) -> Path:
+        return Path(identifier)
+
+    def fetch(self, target: str, identifier: str) -> Fetched:
         return Fetched(bytes=1, checksum=target)
 
 
@@ -74,7 +77,7 @@ class Story:
         self.instance = Instance(
             "e",
             self.server,  # type: ignore[arg-type]
-            StorySource(),  # type: ignore[arg-type]
+            FakeDisk(),  # type: ignore[arg-type]
             self.timeline,
             **{"policy": least_recently_used, "ready_s": 20.0, **fields},
         )

@@ -1,0 +1,84 @@
+"""What a call leaves on the timeline, however it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_mme import Event, Model, ModelSpec, Timeline
+from pytest_mme.contract.client import Reply
+from pytest_mme.errors import ContractError
+from pytest_mme.runtimes.recorded_calls import RecordedCall, RecordedInvoke, recorded
+
+SPEC = ModelSpec(kind="linear", name="m")
+MODEL = Model(name="m", archive=Path("m.tar.gz"), spec=SPEC)
+COUNTER = Model(name="m", archive=Path("m.tar.gz"), spec=ModelSpec(kind="counter", name="m"))
+FOREIGN = Model(name="m", archive=Path("m.tar.gz"))
+
+
+def request(model: Model = MODEL, x: object = None, before: float | None = None) -> RecordedInvoke:
+    return RecordedInvoke.of(model, [1.0] if x is None else x, "serving_default", before)
+
+
+def event_of(call: RecordedInvoke, body: bytes) -> Event:
+    """The event of a request whose reply says 200 and has this body."""
+    timeline = Timeline()
+    try:
+        with recorded(timeline, call, source="client", server="s"):
+            call.prediction(Reply(200, body, {}, 0.0))
+    except ContractError:
+        pass
+    (event,) = timeline
+    return event
+
+
+def test_a_prediction_is_recorded_beside_the_expected_value() -> None:
+    event = event_of(request(), b'{"predictions": [7.5]}')
+    expected = MODEL.answer([1.0])
+    assert (event.outcome, event.detail["got"]) == ("ok", 7.5)
+    assert event.detail["expected"] == {"identity": expected.identity, "value": expected.value}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [request(FOREIGN), request(COUNTER), request(MODEL, ["text"])],
+    ids=["foreign archive", "counter of unknown count", "instance that does not fit"],
+)
+def test_where_the_expected_value_is_unknown_none_is_recorded(call: RecordedInvoke) -> None:
+    assert event_of(call, b'{"predictions": [7.5]}').detail.keys() & {"expected", "got"} == set()
+
+
+def test_a_counter_whose_count_is_known_has_an_expected_value() -> None:
+    assert event_of(request(COUNTER, before=2.0), b'{"predictions": [3.0]}').detail["expected"]["identity"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"predictions": []}', b"[1]", b'{"error": "no"}'])
+def test_a_reply_that_says_200_without_a_prediction_is_recorded_as_an_error(body: bytes) -> None:
+    event = event_of(request(), body)
+    assert (event.outcome, event.detail["error"]) == ("200", body.decode())
+    assert "got" not in event.detail
+
+
+def test_a_call_that_raises_is_recorded_with_no_answer() -> None:
+    timeline = Timeline()
+    with pytest.raises(ZeroDivisionError), recorded(timeline, request(), source="client", server="s"):
+        raise ZeroDivisionError
+    (event,) = timeline
+    assert (event.kind, event.model, event.outcome) == ("invoke", "m", "no answer")
+    assert event.seconds is not None
+
+
+def test_a_refused_call_names_itself_and_records_the_reply() -> None:
+    call = RecordedCall(kind="load", model="m")
+    error = call.refused(Reply(507, b"full", {}, 0.0))
+    assert str(error).startswith("load of m answered 507")
+    assert (call.outcome, call.detail) == ("507", {"error": "full"})
+
+
+def test_a_request_is_recorded_so_that_it_can_be_made_again_unless_it_is_large() -> None:
+    small = RecordedInvoke.of(MODEL, [1.0], "double", 2.0)
+    assert small.detail == {"x": [1.0], "asked": {"signature": "double", "before": 2.0}}
+    assert json.loads(small.body) == {"instances": [[1.0]], "signature_name": "double"}
+    assert RecordedInvoke.of(FOREIGN, [1.0] * 1000, "serving_default", None).detail == {}
