@@ -28,6 +28,9 @@ class Server(Checked):
     they are read all the same, and its timeline gets one `deviation` event for each kind.
     """
 
+    storage = None
+    """A server has none: it is handed its archives."""
+
     def __init__(self, running: Running, timeline: Timeline, *, known: Mapping[str, str] | None = None) -> None:
         """*known*: the ids of models that it has loaded already, by their names."""
         self.running, self.name, self.recording = running, running.name, timeline
