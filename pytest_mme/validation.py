@@ -25,9 +25,10 @@ class Rule:
     verb: str = "give"
     """What comes before *takes* in the error."""
 
-    def refusal(self, name: str, seen: object) -> ValueError:
-        """The error of the field *name*, which does not take the value that was *seen*."""
-        return ValueError(f"{name}={shown(seen)}: {self.verb} {self.takes}")
+
+def refusal(name: str, seen: object, takes: str, verb: str = "give") -> ValueError:
+    """The error of the field *name*, which does not take the value that was *seen*."""
+    return ValueError(f"{name}={shown(seen)}: {verb} {takes}")
 
 
 def rule(takes: str, allows: Callable[[Any], bool], *, verb: str = "give") -> Metadata:
@@ -84,4 +85,4 @@ def check(specification: Any) -> None:
     for field in dataclasses.fields(specification):
         seen, its_rule = getattr(specification, field.name), rule_of(field)
         if its_rule and not (seen is None and field.default is None) and not its_rule.allows(seen):
-            raise its_rule.refusal(field.name, seen)
+            raise refusal(field.name, seen, its_rule.takes, its_rule.verb)

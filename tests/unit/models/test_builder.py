@@ -36,7 +36,7 @@ def test_archives_hold_every_version(models: Models, tmp_path: Path) -> None:
 
 
 def test_a_wrong_specification_fails_where_it_is_written(models: Models) -> None:
-    with pytest.raises(ValueError, match="weights_mib: seen -1"):
+    with pytest.raises(ValueError, match="weights_mib=-1: give a whole number, 0 to"):
         models.linear(weights_mib=-1)
     with pytest.raises(TypeError, match="weight_mib"):
         models.linear(weight_mib=1)
