@@ -19,7 +19,8 @@ from pytest_mme.archives.store import Store
 from pytest_mme.aws.moto import Aws, play_aws
 from pytest_mme.errors import UnavailableError
 from pytest_mme.faults.faults import Faults
-from pytest_mme.hosting.endpoint import Endpoint, EndpointSpec, check_archives, hosted
+from pytest_mme.hosting.endpoint import Endpoint, hosted
+from pytest_mme.hosting.spec import EndpointSpec, check_archives
 from pytest_mme.libtensorflow.toolchain import Toolchain
 from pytest_mme.measuring.fits import Measurements
 from pytest_mme.models.builder import Model, Models

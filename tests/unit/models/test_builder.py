@@ -98,5 +98,5 @@ def test_anything_else_is_no_model(models: Models, tmp_path: Path, name: str, se
 
 def test_a_name_unfit_for_an_endpoint_is_refused(models: Models, tmp_path: Path) -> None:
     (tmp_path / "my model.tar.gz").touch()
-    with pytest.raises(ValueError, match="name: seen 'my model'"):
+    with pytest.raises(ValueError, match="name='my model': give"):
         models.archive(tmp_path / "my model.tar.gz")

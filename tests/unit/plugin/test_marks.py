@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from pytest_mme.hosting.endpoint import EndpointSpec
+from pytest_mme.hosting.spec import EndpointSpec
 from pytest_mme.plugin import marks
 from pytest_mme.runtimes.spec import ServerSpec
 
