@@ -13,7 +13,7 @@ from bench.measure import median_difference_ms, median_ms, percentile_ms, second
 from bench.processes import started
 from bench.rig import BODY, INSTANCE, Rig
 from pytest_mme import ContractClient, Endpoint, Model, Reply
-from pytest_mme.faults.detours import Detour
+from pytest_mme.faults.intercepting import Interception
 
 _CALLS = 1000
 
@@ -80,7 +80,10 @@ def _calls(endpoint: Endpoint, model: Model, nothing: Callable[[], object]) -> C
 @contextlib.contextmanager
 def _timed(endpoint: Endpoint) -> Iterator[Sequence[float]]:
     """What each container call takes meanwhile."""
-    with contextlib.closing(TimedClient(endpoint.running.direct.url)) as timed, Detour(endpoint.running).by(timed):
+    with (
+        contextlib.closing(TimedClient(endpoint.running.direct.url)) as timed,
+        Interception(endpoint.running).by(timed),
+    ):
         yield timed.seconds
 
 

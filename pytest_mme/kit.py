@@ -26,9 +26,10 @@ from pytest_mme.measuring.fits import Measurements
 from pytest_mme.models.builder import Model, Models
 from pytest_mme.runtimes import leases
 from pytest_mme.runtimes.attach.runtime import AttachRuntime
-from pytest_mme.runtimes.base import Runtime, ServerSpec
+from pytest_mme.runtimes.base import Runtime
 from pytest_mme.runtimes.local.runtime import LocalRuntime
 from pytest_mme.runtimes.server import Server
+from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.serving.memory import gpu
 from pytest_mme.settings import Settings
 from pytest_mme.timeline.events import Timeline
@@ -156,13 +157,14 @@ class Run:
         """
         timeline = Timeline() if timeline is None else timeline
         (spec,) = split(fields, ServerSpec)
-        if not isinstance(self.runtime, LocalRuntime):
+        host = self.runtime.handler_host
+        if host is None:
             raise UnavailableError(
                 "mme_handler", f"the runtime is {self.runtime.name}", "run this test with --mme-runtime=local"
             )
         place = partial(_place, check_archives(models))
         name = name or f"handler-{next(self._numbers)}"
-        with self.runtime.host(_file_of(module), place, spec, name=name, timeline=timeline) as running:
+        with host.host(_file_of(module), place, spec, name=name, timeline=timeline) as running:
             yield Server(running, timeline, loaded={model.name: model for model in models})
 
     def faults(self, victim: Server | Endpoint) -> Faults:

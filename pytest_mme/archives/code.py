@@ -20,7 +20,7 @@ def files_of(handler: Path | str) -> Files:
     Raises ValueError when the path leads to neither.
     """
     if isinstance(handler, str) and handler.endswith(".py"):
-        raise ValueError(f"handler: seen {handler!r}; allowed: a text, and a file as Path({handler!r})")
+        raise ValueError(f"handler={handler!r}: give a text, or a file as Path({handler!r})")
     if isinstance(handler, str):
         return ((INFERENCE, handler.encode()),)
     if handler.is_file():
@@ -29,7 +29,7 @@ def files_of(handler: Path | str) -> Files:
         paths = sorted(path for path in handler.rglob("*") if path.is_file() and _LEFT_OUT not in path.parts)
         return tuple((path.relative_to(handler).as_posix(), path.read_bytes()) for path in paths)
     seen = f"a folder without {INFERENCE}" if handler.is_dir() else "nothing of that name"
-    raise ValueError(f"handler: {handler} is {seen}; give an {INFERENCE}, a folder that holds one, or its text")
+    raise ValueError(f"handler={str(handler)!r}, {seen}: give an {INFERENCE}, a folder that holds one, or its text")
 
 
 def code_in(directory: Path) -> Path | None:

@@ -22,7 +22,7 @@ from pytest_mme.contract.conformance.judge import CLAUSES, Clause, Report, Speci
 from pytest_mme.contract.conformance.report import document, summary, table, told
 from pytest_mme.errors import MMEError
 from pytest_mme.kit import Run
-from pytest_mme.runtimes.base import let_others_read
+from pytest_mme.runtimes.permissions import let_others_read
 from pytest_mme.settings import Settings
 
 _STATUS = {"pass": 0, "deviation": 1, "not judged": 2}

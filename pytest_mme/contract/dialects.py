@@ -65,6 +65,8 @@ class Dialect:
     """Whether `GET /models/ID` is answered 500 for each model that the container has, and 404 for the others."""
     ghosts: bool = False
     """Whether a model that failed to load may stay registered until it is deleted, or for ever."""
+    frees_at_unload: bool = False
+    """Whether the memory of a model is free when its unload returns."""
 
     def page(self, reply: Reply) -> Page | None:
         """The page of the list in *reply*, which tells by its shape how to read it; None when there is none.
@@ -122,7 +124,7 @@ _PROCESS_REFUSES = Sign(
     ),
 )
 
-CONTRACT = Dialect(name="contract")
+CONTRACT = Dialect(name="contract", frees_at_unload=True)
 """The contract itself, which the embedded server keeps. Also for servers that nobody knows."""
 
 TENSORFLOW_A = Dialect(

@@ -1,4 +1,4 @@
-"""Trouble at random: which faults, on which models, when and for how long; the same for the same seed."""
+"""Random faults: which, on which models, when and for how long; the same for the same seed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ _LATENCY_S = 0.05
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Strike:
-    """One fault of a schedule; moments in seconds since its beginning."""
+    """One fault of a schedule."""
 
     at_s: float
+    """When it begins, in seconds since the schedule's beginning."""
     kind: Kind
     model: str
-    """Whose process it is for; `slowed` concerns all."""
+    """The model whose process it hits; `slowed` hits all."""
     lasts_s: float
+    """How long it lasts, in seconds; a kill takes no time."""
     latency_s: float = _LATENCY_S
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule(Sequence[Strike]):
-    """What happens when. The *seed* makes it: same seed, same arguments, same schedule."""
+    """The faults of one chaos, in order. The same seed and the same arguments make the same schedule."""
 
     seed: int
     strikes: Sequence[Strike]
@@ -45,9 +47,9 @@ class Schedule(Sequence[Strike]):
 
 
 def schedule(seed: int, models: Sequence[str], *, seconds: float, rate: float, kinds: Sequence[Kind]) -> Schedule:
-    """*rate* faults per second on average, for so many *seconds*, one after the other.
+    """A schedule of *rate* faults per second on average, for so many *seconds*, one after the other.
 
-    ValueError for a rate or a time that is not above 0, an unknown kind, no kinds or no models.
+    Raises ValueError for a rate or a time that is not above 0, for an unknown kind, for no kinds and for no models.
     """
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise ValueError(f"chaos knows no {', '.join(unknown)}: choose among {', '.join(KINDS)}")
@@ -62,6 +64,6 @@ def schedule(seed: int, models: Sequence[str], *, seconds: float, rate: float, k
     return Schedule(seed, strikes)
 
 
-def any_seed() -> int:
-    """One that nobody has chosen, short enough to be typed."""
+def random_seed() -> int:
+    """A random seed, short enough to be typed."""
     return random.SystemRandom().randrange(10**6)

@@ -17,25 +17,17 @@ from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import UnavailableError
 from pytest_mme.faults import chaos, memory, storage
 from pytest_mme.faults.chaos import Schedule, Strike
-from pytest_mme.faults.detours import Detour
-from pytest_mme.faults.intercepting import Armed, Around, Parted, Unwell
+from pytest_mme.faults.intercepting import Around, Diverting, Interception, PingFailing, Surrounding
 from pytest_mme.faults.tcp_relay import Connection, Relay
-from pytest_mme.hosting.endpoint import Endpoint
 from pytest_mme.hosting.platform import Platform
 from pytest_mme.models.builder import Model
-from pytest_mme.runtimes.base import STOP_S, Running
+from pytest_mme.runtimes.base import STOP_S, Controls, Running, controls_of
 from pytest_mme.timeline.events import Timeline
 
 _LOG = logging.getLogger("pytest_mme")
 _MIB = 1024 * 1024
 _PAUSE_S = 0.01
-"""Of a hog that was refused."""
-
-
-def _connect(client: ContractClient) -> Awaitable[Connection]:
-    """To where that client asks now: a server that was started again is elsewhere."""
-    address = urlsplit(client.url)
-    return asyncio.open_connection(address.hostname, address.port or 80)
+"""How long a client of `hogged` waits after an error."""
 
 
 class Victim(Protocol):
@@ -44,83 +36,91 @@ class Victim(Protocol):
     running: Running
     recording: Timeline
 
+    @property
+    def platform(self) -> Platform | None:
+        """The platform's side of an endpoint; None for a server, which is handed its archives."""
+
     def identifier(self, model: Model) -> str:
         """The id that the server knows *model* by."""
 
     def invoke(self, model: Model, x: Any) -> Any:
-        """Ask *model* for one instance."""
+        """Send *model* the one instance *x*."""
 
 
 class Faults:
-    """What can be done to a server, on every runtime that can do it; else `UnavailableError` says why not.
+    """The faults of a server or an endpoint; `UnavailableError` says why one cannot be had on a runtime.
 
     Each leaves a `fault` event with the time that it lasted.
     """
 
     def __init__(self, victim: Victim, *, seed: int | None = None) -> None:
-        """*seed*: of `chaos` that is given none."""
+        """*seed*: what `chaos` uses when it is given none."""
         self._victim, self._seed = victim, seed
 
     @property
     def _running(self) -> Running:
         return self._victim.running
 
+    def _controls(self, what: str) -> Controls:
+        return controls_of(self._running, what)
+
     def kill(self, model: Model) -> None:
         """SIGKILL the process of a loaded model, as the kernel does when memory runs out. There is no way back."""
-        self._running.signal(self._victim.identifier(model), "KILL")
-        self._tell("killed", model)
+        self._controls(f"the process of {model.name}").signal(self._victim.identifier(model), "KILL")
+        self._record("killed", model)
 
     @contextlib.contextmanager
     def paused(self, model: Model) -> Iterator[None]:
-        """Stop the process of a loaded model (SIGSTOP) and let it go on afterwards: a model that hangs."""
-        identifier = self._victim.identifier(model)
-        self._running.signal(identifier, "STOP")
+        """Stop the process of a loaded model (SIGSTOP) and let it continue afterwards: a model that hangs."""
+        identifier, controls = self._victim.identifier(model), self._controls(f"the process of {model.name}")
+        controls.signal(identifier, "STOP")
         began = time.monotonic()
         try:
             yield
         finally:
             with contextlib.suppress(UnavailableError):  # it has died meanwhile
-                self._running.signal(identifier, "CONT")
-            self._tell("paused", model, seconds=time.monotonic() - began)
+                controls.signal(identifier, "CONT")
+            self._record("paused", model, seconds=time.monotonic() - began)
 
     @contextlib.contextmanager
     def squeezed(self, *, leave_mib: float = 8) -> Iterator[float]:
         """Lower the memory limit to *leave_mib* above what is used now; gives the limit, in MiB.
 
         Nothing dies of that alone: memory runs out when something asks for more. In a container with little left that
-        may be the server itself: 30 MiB took it along in two of some eight runs, 500 MiB in none of 12. A limit below
-        present use is what a version 1 cgroup refuses (Linux, cgroup-v1/memory.rst).
+        may be the server itself: 30 MiB killed it in two of some eight runs, 500 MiB in none of 12. A cgroup of
+        version 1 refuses a limit below present use (Linux, cgroup-v1/memory.rst).
         """
-        began = time.monotonic()
-        with memory.limited(self._running, leave_mib) as limit:
+        controls, began = self._controls("the memory limit"), time.monotonic()
+        with memory.limited(self._running, controls, leave_mib) as limit:
             try:
                 yield limit / _MIB
             finally:
-                self._tell("squeezed", seconds=time.monotonic() - began, limit_bytes=limit, leave_mib=leave_mib)
+                self._record("squeezed", seconds=time.monotonic() - began, limit_bytes=limit, leave_mib=leave_mib)
 
     @contextlib.contextmanager
     def out_of_memory(self, model: Model, *, at: Literal["load", "predict"]) -> Iterator[None]:
         """Let memory run out whenever *model* is loaded, or whenever it answers a request, inside the block.
 
-        At a load there is 1 MiB left: a server that looks first answers 507, another meets the kernel. At a request
-        the kernel kills the model's process, while it has the request.
+        At a load 1 MiB is left: a server that checks first answers 507, in another the kernel kills the model's
+        process. At a request the kernel kills the model's process, while it has the request.
         """
         if at not in ("load", "predict"):
             raise ValueError(f"at={at!r}: memory runs out at 'load' or at 'predict'")
-        began = time.monotonic()
-        alone = memory.OneAtATime(self._running, memory.short if at == "load" else memory.exhausted)
+        controls, began = self._controls("the memory limit"), time.monotonic()
+        alone = memory.OneAtATime(self._running, controls, memory.short if at == "load" else memory.exhausted)
 
         def around(identifier: str) -> Around | None:
             return alone(identifier) if self._is(model, identifier) else None
 
-        with memory.short(self._running, model.name):  # where that is not possible, it is said now
+        with memory.short(self._running, controls, model.name):  # raise now where that is not possible
             pass
         try:
-            detour = Detour(self._running)
-            with detour.by(Armed(detour.onward, "load" if at == "load" else "invoke", around)):
+            interception = Interception(self._running)
+            call: Literal["load", "invoke"] = "load" if at == "load" else "invoke"
+            with interception.by(Surrounding(interception.next_client, call, around)):
                 yield
         finally:
-            self._tell(f"out of memory at {at}", model, seconds=time.monotonic() - began)
+            self._record(f"out of memory at {at}", model, seconds=time.monotonic() - began)
 
     @contextlib.contextmanager
     def stopped(self, *, grace_s: float = STOP_S) -> Iterator[float]:
@@ -128,23 +128,21 @@ class Faults:
 
         Afterwards it is started again, with nothing loaded.
         """
-        running, began = self._running, time.monotonic()
-        if running.stopped:
-            raise UnavailableError(f"the end of {running.name}", "it is stopped already", "stop it once")
-        took_s = running.stop(grace_s)
-        running.stopped = True
+        controls, began = self._controls("the end"), time.monotonic()
+        if controls.stopped:
+            raise UnavailableError(f"the end of {self._running.name}", "it is stopped already", "stop it once")
+        took_s = controls.stop(grace_s)
         try:
             yield took_s
         finally:
-            running.start_again()
-            running.stopped = False
-            self._tell("stopped", seconds=time.monotonic() - began, grace_s=grace_s)
+            controls.start_again()
+            self._record("stopped", seconds=time.monotonic() - began, grace_s=grace_s)
 
     @contextlib.contextmanager
     def slowed(self, model: Model | None = None, *, latency_s: float) -> Iterator[None]:
-        """Let every piece of a request and of its answer arrive *latency_s* seconds later.
+        """Let every piece of a request and of its reply arrive *latency_s* seconds later.
 
-        *model*: only for requests to that one, which is slow then; None: for all, as on a slow network.
+        *model*: delay only the requests to that model; None: delay all, as a slow network does.
         """
         with self._relayed("slowed", model, latency_s=latency_s):
             yield
@@ -160,19 +158,19 @@ class Faults:
         """Let `/ping` answer *status*, however the server is."""
         began = time.monotonic()
         try:
-            detour = Detour(self._running)
-            with detour.by(Unwell(detour.onward, status)):
+            interception = Interception(self._running)
+            with interception.by(PingFailing(interception.next_client, status)):
                 yield
         finally:
-            self._tell("ping failing", seconds=time.monotonic() - began, status=status)
+            self._record("ping failing", seconds=time.monotonic() - began, status=status)
 
     @contextlib.contextmanager
     def hogged(self, model: Model, *, clients: int = 4, x: Any = None) -> Iterator[None]:
-        """Let *clients* ask *model* for *x* again and again: it monopolises the server for as long as the block lasts.
+        """Let *clients* send *x* to *model* again and again: it monopolises the server for as long as the block lasts.
 
         *x*: by default what the kit's models of that kind take. A model with ``busy_ms`` computes for so long on each
-        request; one without keeps this process busy, not the CPU. What is refused is asked again; where nothing was
-        answered, the first refusal is raised at the end.
+        request; one without keeps this process busy, not the CPU. A request that fails is sent again; where none
+        succeeded, the first error is raised at the end.
         """
         over, began = threading.Event(), time.monotonic()
         instance = (model.spec.example if model.spec else [1.0]) if x is None else x
@@ -184,7 +182,7 @@ class Faults:
                 try:
                     self._victim.invoke(model, instance)
                     answered += 1
-                except Exception as error:  # noqa: BLE001  whatever it is, it is raised where nothing was answered
+                except Exception as error:  # noqa: BLE001  whatever it is, it is raised where no request succeeded
                     errors.append(error)
                     over.wait(_PAUSE_S)
             return answered
@@ -197,7 +195,7 @@ class Faults:
             finally:
                 over.set()
                 answered = sum(hog.result() for hog in hogs)
-                self._tell("hogged", model, seconds=time.monotonic() - began, clients=clients, requests=answered)
+                self._record("hogged", model, seconds=time.monotonic() - began, clients=clients, requests=answered)
         if errors and not answered:
             raise errors[0]
 
@@ -212,14 +210,14 @@ class Faults:
     ) -> Iterator[Schedule]:
         """Break *models* at random for so many *seconds*, or until the block ends; gives the schedule.
 
-        *rate*: faults per second, one after the other. *seed*: makes the same schedule again; None: that of
-        `--mme-seed`, or else one that nobody has chosen, which the log and the timeline say.
+        *rate*: faults per second on average, one after the other. *seed*: makes the same schedule again; None: that
+        of `--mme-seed`, or else a random one, which is logged and recorded on the timeline.
         """
-        chosen = next(one for one in (seed, self._seed, chaos.any_seed()) if one is not None)
+        chosen = next(one for one in (seed, self._seed, chaos.random_seed()) if one is not None)
         named = {model.name: model for model in models}
         plan = chaos.schedule(chosen, list(named), seconds=seconds, rate=rate, kinds=kinds)
         _LOG.warning("chaos with seed %d, %d faults: --mme-seed=%d makes the same again", chosen, len(plan), chosen)
-        self._tell("chaos begins", seed=chosen, faults=len(plan))
+        self._record("chaos begins", seed=chosen, faults=len(plan))
         over, began = threading.Event(), time.monotonic()
 
         def strike_all() -> None:
@@ -234,8 +232,8 @@ class Faults:
                 yield plan
             finally:
                 over.set()
-                striking.exception()  # wait for what is being undone
-                self._tell("chaos", seconds=time.monotonic() - began, seed=chosen)
+                striking.exception()  # wait until the last fault is undone
+                self._record("chaos", seconds=time.monotonic() - began, seed=chosen)
         striking.result()
 
     def _strike(self, strike: Strike, model: Model, over: threading.Event) -> None:
@@ -245,7 +243,7 @@ class Faults:
             with self.paused(model) if strike.kind == "paused" else self.slowed(latency_s=strike.latency_s):
                 over.wait(strike.lasts_s)
         except UnavailableError:  # the model is not in memory
-            self._tell(f"{strike.kind} missed", model)
+            self._record(f"{strike.kind} missed", model)
 
     @contextlib.contextmanager
     def disk_full(self) -> Iterator[None]:
@@ -263,11 +261,11 @@ class Faults:
     def s3_failing(self, *, status: int = 503, code: str = "SlowDown", times: int | None = None) -> Iterator[None]:
         """Let S3 refuse the next *times* requests for an endpoint's archives, or all.
 
-        boto3 tries again what is said to pass, such as 503 SlowDown: four times, within seconds (its legacy mode), so
-        that a download fails by five refusals.
+        boto3 repeats a request after an error that is temporary, such as 503 SlowDown: four times, within seconds (its
+        legacy mode), so that a download fails after five refusals.
         """
-        said: dict[str, Any] = {"status": status, "code": code, "times": times}
-        with self._storage("S3 failing", **said) as platform, storage.failing(platform.archives, **said):
+        refusal: dict[str, Any] = {"status": status, "code": code, "times": times}
+        with self._storage("S3 failing", **refusal) as platform, storage.failing(platform.archives, **refusal):
             yield
 
     @contextlib.contextmanager
@@ -278,35 +276,43 @@ class Faults:
 
     @contextlib.contextmanager
     def _storage(self, what: str, **detail: Any) -> Iterator[Platform]:
-        if not isinstance(self._victim, Endpoint):
+        platform = self._victim.platform
+        if platform is None:
             raise UnavailableError(f"{what} for a server", "it is handed its archives", "break an endpoint")
         began = time.monotonic()
         try:
-            yield self._victim.platform
+            yield platform
         finally:
-            self._tell(what, seconds=time.monotonic() - began, **detail)
+            self._record(what, seconds=time.monotonic() - began, **detail)
 
     @contextlib.contextmanager
     def _relayed(
         self, what: str, model: Model | None = None, *, cutting: bool = False, **network: Any
     ) -> Iterator[None]:
-        """For calls that begin in between, or requests to one *model*; at the end those in flight are cut off or not."""
-        began, detour = time.monotonic(), Detour(self._running)
+        """Send all calls, or the requests to one *model*, through a `Relay`."""
+        began, interception = time.monotonic(), Interception(self._running)
+
+        def connect() -> Awaitable[Connection]:
+            address = urlsplit(interception.next_client().url)
+            return asyncio.open_connection(address.hostname, address.port or 80)
+
         with (
-            Relay(lambda: _connect(detour.onward()), cutting=cutting, **network).running() as port,
-            contextlib.closing(ContractClient(routes.origin("127.0.0.1", port))) as client,
+            Relay(connect, cutting=cutting, **network).running() as port,
+            contextlib.closing(ContractClient(routes.origin("127.0.0.1", port))) as relayed,
         ):
-            way = client if model is None else Parted(detour.onward, client, lambda one: self._is(model, one))
+            client = relayed
+            if model is not None:
+                client = Diverting(interception.next_client, relayed, lambda one: self._is(model, one))
             try:
-                with detour.by(way):
+                with interception.by(client):
                     yield
             finally:
-                self._tell(what, model, seconds=time.monotonic() - began, **network)
+                self._record(what, model, seconds=time.monotonic() - began, **network)
 
     def _is(self, model: Model, identifier: str) -> bool:
         return self._victim.recording.named_in(identifier) == model.name
 
-    def _tell(self, outcome: str, model: Model | None = None, *, seconds: float | None = None, **detail: Any) -> None:
+    def _record(self, outcome: str, model: Model | None = None, *, seconds: float | None = None, **detail: Any) -> None:
         self._victim.recording.record(
             "fault",
             source="test",

@@ -1,4 +1,4 @@
-"""Memory that gets tight, or runs out for one model."""
+"""Memory that becomes scarce, or runs out for one model."""
 
 from __future__ import annotations
 
@@ -9,55 +9,58 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 from pytest_mme.errors import UnavailableError
-from pytest_mme.runtimes.base import Running
+from pytest_mme.runtimes.base import Controls, Running
 
 _MIB = 1024 * 1024
 _LEFT_MIB = 512
 """More than a process may share with others and be held for, when the kernel chooses (TensorFlow's libraries: 0.3 GiB)."""
 _PINGS = 3
-"""So many answers after a request was sent the server has read that, too."""
+"""After so many replies to pings that were sent after a request, the server has read that request, too."""
 
 Sent = Callable[[], object]
-"""To be called when the request that is concerned has been sent."""
-Shortage = Callable[[Running, str], AbstractContextManager[Sent]]
-"""Takes a server and the id of a model."""
+"""To be called when the request in question has been sent."""
+Shortage = Callable[[Running, Controls, str], AbstractContextManager[Sent]]
+"""Takes a server, its controls and the id of a model."""
 
 
 @contextlib.contextmanager
-def limited(running: Running, leave_mib: float, *, at_most: bool = True) -> Iterator[int]:
-    """A limit with *leave_mib* left, or, *at_most*, with as little as there was; gives it, in bytes."""
+def limited(running: Running, controls: Controls, leave_mib: float, *, at_most: bool = True) -> Iterator[int]:
+    """Set a limit that leaves *leave_mib*, and restore the previous one at the end; gives the limit, in bytes.
+
+    *at_most*: keep the previous limit where that is lower.
+    """
     limit = running.used_bytes() + int(leave_mib * _MIB)
-    before = running.limit_memory(limit)
+    before = controls.limit_memory(limit)
     try:
         if at_most and 0 < before < limit:
-            running.limit_memory(before)
+            controls.limit_memory(before)
             limit = before
         yield limit
     finally:
         with contextlib.suppress(UnavailableError):  # it has ended meanwhile
-            running.limit_memory(before)
+            controls.limit_memory(before)
 
 
 @contextlib.contextmanager
-def short(running: Running, identifier: str) -> Iterator[Sent]:
-    """There is 1 MiB left."""
+def short(running: Running, controls: Controls, identifier: str) -> Iterator[Sent]:
+    """Leave 1 MiB."""
     del identifier
-    with limited(running, 1):
+    with limited(running, controls, 1):
         yield lambda: None
 
 
 @contextlib.contextmanager
-def exhausted(running: Running, identifier: str) -> Iterator[Sent]:
-    """Memory runs out once a model's process, which is held back until then, has the request that was sent."""
+def exhausted(running: Running, controls: Controls, identifier: str) -> Iterator[Sent]:
+    """Let memory run out once the process of a model, which is stopped until then, has received the request."""
     sent = threading.Event()
     try:
-        running.signal(identifier, "STOP")
-    except UnavailableError:  # it has died of the request before, and is not there yet again
+        controls.signal(identifier, "STOP")
+    except UnavailableError:  # it died of the previous request, and has not been started again yet
         yield sent.set
         return
-    with _going_on(running, identifier), limited(running, _LEFT_MIB, at_most=False):
+    with _continued_on_error(controls, identifier), limited(running, controls, _LEFT_MIB, at_most=False):
         with ThreadPoolExecutor(1, "exhaust") as pool:
-            killed = pool.submit(_exhaust, running, identifier, sent)
+            killed = pool.submit(_exhaust, running, controls, identifier, sent)
             try:
                 yield sent.set
             finally:
@@ -65,33 +68,33 @@ def exhausted(running: Running, identifier: str) -> Iterator[Sent]:
         killed.result()
 
 
-def _exhaust(running: Running, identifier: str, sent: threading.Event) -> None:
+def _exhaust(running: Running, controls: Controls, identifier: str, sent: threading.Event) -> None:
     sent.wait()
     for _ in range(_PINGS):
         running.direct.ping()
-    with _going_on(running, identifier):  # or else whoever asked would wait for it
-        running.exhaust_memory(identifier, 2 * _LEFT_MIB)
+    with _continued_on_error(controls, identifier):  # or else the caller would wait for the stopped process
+        controls.exhaust_memory(identifier, 2 * _LEFT_MIB)
 
 
 @contextlib.contextmanager
-def _going_on(running: Running, identifier: str) -> Iterator[None]:
-    """A model's process is not held back any longer when something else fails."""
+def _continued_on_error(controls: Controls, identifier: str) -> Iterator[None]:
+    """Let the stopped process of a model continue when something else fails."""
     try:
         yield
     except BaseException:
         with contextlib.suppress(UnavailableError):  # it is dead
-            running.signal(identifier, "CONT")
+            controls.signal(identifier, "CONT")
         raise
 
 
 class OneAtATime:
-    """A shortage for one request, or load, after the other: each changes the limit of all."""
+    """A shortage for one request, or load, after the other: each changes the limit that all share."""
 
-    def __init__(self, running: Running, shortage: Shortage) -> None:
-        self._running, self._shortage, self._lock = running, shortage, threading.Lock()
+    def __init__(self, running: Running, controls: Controls, shortage: Shortage) -> None:
+        self._running, self._controls, self._shortage, self._lock = running, controls, shortage, threading.Lock()
 
     @contextlib.contextmanager
     def __call__(self, identifier: str) -> Iterator[Sent]:
-        """Around one of them."""
-        with self._lock, self._shortage(self._running, identifier) as sent:
+        """Let memory run short around one of them."""
+        with self._lock, self._shortage(self._running, self._controls, identifier) as sent:
             yield sent

@@ -2,47 +2,61 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
+import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from pytest_mme.contract import routes
-from pytest_mme.errors import shown
 from pytest_mme.hosting.eviction import POLICIES, Policy
-from pytest_mme.models.builder import Model
+from pytest_mme.validation import check, number, rule, text
 
-_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")  # SageMaker's pattern of EndpointName
+if TYPE_CHECKING:
+    from pytest_mme.models.builder import Model
+
 _MAX_PREFIX_BYTES = 512  # S3's keys end at 1024, and the archive's name comes behind
+_SECONDS = number("seconds, more than 0, at most 360", least=sys.float_info.min, most=routes.LOAD_TIMEOUT_S)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+def _is_policy(seen: Any) -> bool:
+    return callable(seen) or (isinstance(seen, str) and seen in POLICIES)
+
+
+def _is_prefix(seen: Any) -> bool:
+    if not isinstance(seen, str) or not seen.isprintable():
+        return False
+    return not seen.startswith("/") and len(seen.encode()) <= _MAX_PREFIX_BYTES
+
+
+@dataclass(frozen=True, kw_only=True)
 class EndpointSpec:
-    """What the platform's side must be like."""
+    """What the platform's side must be like.
 
-    name: str | None = None
+    A wrong field raises ValueError that names the field, what was seen and what it takes.
+    """
+
+    name: str | None = field(
+        default=None,
+        metadata=text(
+            "1 to 63 letters, digits and inner dashes", r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", verb="SageMaker allows"
+        ),
+    )
     """What clients call it; None: a name that no other endpoint has."""
-    eviction: str | Policy = "lru"
+    eviction: str | Policy = field(
+        default="lru",
+        metadata=rule(f"one of {', '.join(POLICIES)}, or give a function", _is_policy, verb="choose"),
+    )
     """Which idle model goes when another needs room: ``"lru"``, ``"fifo"``, ``"lfu"`` or a function (assumed)."""
-    prefix: str | None = None
+    prefix: str | None = field(default=None, metadata=rule("a folder of the bucket, such as 'models/'", _is_prefix))
     """Where in the bucket the archives lie; None: a folder of the endpoint's name."""
-    ready_s: float = 60.0
+    ready_s: float = field(default=60.0, metadata=_SECONDS)
     """How long a request waits for its model before the reply is `ModelNotReadyException`, in seconds."""
-    invoke_s: float = routes.INVOKE_TIMEOUT_S
+    invoke_s: float = field(default=routes.INVOKE_TIMEOUT_S, metadata=_SECONDS)
     """How long the container may take to reply, in seconds."""
 
     def __post_init__(self) -> None:
-        if self.name is not None and not (isinstance(self.name, str) and _NAME.fullmatch(self.name)):
-            raise ValueError(f"name={shown(self.name)}: SageMaker allows 1 to 63 letters, digits and inner dashes")
-        if not callable(self.eviction) and self.eviction not in tuple(POLICIES):
-            raise ValueError(
-                f"eviction={shown(self.eviction)}: choose one of {', '.join(POLICIES)}, or give a function"
-            )
-        if self.prefix is not None and not _is_prefix(self.prefix):
-            raise ValueError(f"prefix={shown(self.prefix)}: give a folder of the bucket, such as 'models/'")
-        for field in ("ready_s", "invoke_s"):
-            if not _is_seconds(seen := getattr(self, field)):
-                raise ValueError(f"{field}={shown(seen)}: give seconds, more than 0, at most 360")
+        check(self)
 
     @property
     def policy(self) -> Policy:
@@ -60,6 +74,8 @@ class EndpointSpec:
 
 def check_archives(models: Sequence[Model]) -> Sequence[Model]:
     """Return *models*; raise TypeError when they are not a list of models, ValueError for none or for equal keys in S3."""
+    from pytest_mme.models.builder import Model  # the plugin reads the specification above, and nothing else, at once
+
     if isinstance(models, Model) or not all(isinstance(model, Model) for model in models):
         raise TypeError(
             f"an endpoint takes a list of models, not {models!r}: "
@@ -71,13 +87,3 @@ def check_archives(models: Sequence[Model]) -> Sequence[Model]:
     if twice := sorted({key for key in keys if keys.count(key) > 1}):
         raise ValueError(f"two archives are called {', '.join(twice)}: give them names of their own, linear(name=…)")
     return models
-
-
-def _is_seconds(seen: object) -> bool:
-    return isinstance(seen, int | float) and not isinstance(seen, bool) and 0 < seen <= routes.LOAD_TIMEOUT_S
-
-
-def _is_prefix(seen: object) -> bool:
-    if not isinstance(seen, str) or not seen.isprintable():
-        return False
-    return not seen.startswith("/") and len(seen.encode()) <= _MAX_PREFIX_BYTES

@@ -14,10 +14,10 @@ import psutil
 
 from pytest_mme.archives.archive import extract
 from pytest_mme.archives.code import digest, files_of
-from pytest_mme.contract.dialects import CONTRACT
 from pytest_mme.errors import FitsError
 from pytest_mme.models.builder import Model
-from pytest_mme.runtimes.base import Running, Runtime, ServerSpec
+from pytest_mme.runtimes.base import Running, Runtime
+from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.timeline.events import Timeline
 from pytest_mme.waiting import wait_for
 
@@ -96,16 +96,15 @@ class Measurements:
 
 
 def _at_rest(server: Running) -> int:
-    """What the server uses once that falls no more: not all have freed a model when its unload returns."""
+    """The memory that the server uses once it has freed what was unloaded, in bytes."""
     seen: list[int] = []
 
     def falls_no_more() -> int | None:
         seen.append(server.used_bytes())
         return seen[-1] if len(seen) > 1 and seen[-2] - seen[-1] < _MIB else None
 
-    if server.dialect is CONTRACT:
+    if server.dialect.frees_at_unload:
         return server.used_bytes()
-
     return wait_for(falls_no_more, what="memory at rest", timeout_s=_REST_S, every_s=_SAMPLED_EVERY_S)
 
 

@@ -22,8 +22,9 @@ from pytest_mme.models.exporting.environments import Exporter, Exporters
 from pytest_mme.models.exporting.optimise import OPTIMISER, optimise
 from pytest_mme.models.exporting.process import TensorFlowProcess
 from pytest_mme.models.json_values import plain
-from pytest_mme.models.spec import DEFAULT_SIGNATURE, CustomOp, Kind, ModelSpec, check_name
+from pytest_mme.models.spec import DEFAULT_SIGNATURE, MODEL_NAME, CustomOp, Kind, ModelSpec
 from pytest_mme.models.writing.customop import Language, compile_op
+from pytest_mme.validation import check
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,7 +36,7 @@ _SUFFIXES = (".tar.gz", ".tgz")
 class Model:
     """One model of an endpoint: its archive, and what it must answer."""
 
-    name: str
+    name: str = dataclasses.field(metadata=MODEL_NAME)
     archive: Path
     """Its `model.tar.gz`, whatever the file is called."""
     spec: ModelSpec | None = None
@@ -44,7 +45,7 @@ class Model:
     """What a server must have loaded before it: ``mme_server(op_libraries=model.op_libraries)``."""
 
     def __post_init__(self) -> None:
-        check_name(self.name)
+        check(self)
 
     @property
     def key(self) -> str:

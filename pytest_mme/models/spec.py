@@ -7,128 +7,156 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
-from pytest_mme import versions
 from pytest_mme.answers import Answer
 from pytest_mme.archives.archive import MAX_VERSION
 from pytest_mme.archives.code import Files, files_of
-from pytest_mme.errors import shown
+from pytest_mme.validation import Metadata, check, number, one_of, refusal, rule, tensorflow_version, text, whole
 
 Kind = Literal["linear", "counter", "text", "keras"]
 
 WRITER = 4  # goes into the digest: raise it whenever the same spec gives another SavedModel than before
 DEFAULT_SIGNATURE = "serving_default"
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_SIGNATURE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # becomes the prefix of its operations' names in the graph
-_LIMITS = {"weights_mib": 1 << 20, "allocate_mib": 1 << 20, "busy_ms": 3_600_000, "sleep_ms": 3_600_000}
+_GIBI = 1 << 20  # in MiB
+_HOUR_MS = 3_600_000
 _MOST = 1000  # versions or signatures of one model
 _GRAPH_ONLY = ("busy_ms", "sleep_ms", "allocate_mib")
 _FLOAT32_MAX = (2 - 2**-23) * 2.0**127
-_OP = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")  # names a file, too; TensorFlow also takes '_', '.' and '>'
+MODEL_NAME = text(
+    "a letter or digit, then up to 127 letters, digits, '.', '_' or '-'", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+)
+"""Safe as a file name, as an S3 key and in the path of a URL."""
+_OP = text("a capital letter, then up to 63 letters or digits", r"[A-Z][A-Za-z0-9]{0,63}")  # names a file, too
+_SIGNATURE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # becomes the prefix of its operations' names in the graph
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+def _up_to(most: int) -> Metadata:
+    return whole(f"0 to {most}", 0, most)
+
+
+def _are_versions(seen: Any) -> bool:
+    return _are_distinct(seen) and all(type(one) is int and 0 <= one <= MAX_VERSION for one in seen)
+
+
+def _are_signatures(seen: Any) -> bool:
+    return _are_distinct(seen) and all(isinstance(one, str) and _SIGNATURE.fullmatch(one) for one in seen)
+
+
+def _are_distinct(seen: Any) -> bool:
+    if not isinstance(seen, Sequence) or isinstance(seen, str | bytes) or not 0 < len(seen) <= _MOST:
+        return False
+    return len({*map(repr, seen)}) == len(seen)
+
+
+def _are_files(seen: Any) -> bool:
+    return isinstance(seen, str | Path) or (isinstance(seen, tuple) and all(map(_is_file, seen)))
+
+
+def _is_file(seen: object) -> bool:
+    match seen:
+        case (str(name), bytes()):
+            path = PurePosixPath(name)
+            return path.parts != () and not path.is_absolute() and ".." not in path.parts
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
 class CustomOp:
     """An operation that TensorFlow does not have: it multiplies float32 numbers by a factor.
 
-    A wrong field raises ValueError that names the field, what was seen and what is allowed.
+    A wrong field raises ValueError that names the field, what was seen and what it takes.
     """
 
-    name: str = "MmeScale"
+    name: str = field(default="MmeScale", metadata=_OP)
     """What graphs call it: a capital letter, then letters and digits."""
-    factor: float = 2.0
+    factor: float = field(default=2.0, metadata=number("a number that float32 can hold", -_FLOAT32_MAX, _FLOAT32_MAX))
     """Rounded to float32. The library knows it, not the graph: two libraries may give one name to different factors."""
 
     def __post_init__(self) -> None:
-        _matches("name", self.name, _OP, "a capital letter, then up to 63 letters or digits")
-        seen = self.factor
-        if isinstance(seen, bool) or not isinstance(seen, int | float) or not -_FLOAT32_MAX <= seen <= _FLOAT32_MAX:
-            raise ValueError(f"factor: seen {shown(seen)}; allowed: a number that float32 can hold")
-        object.__setattr__(self, "factor", _float32(seen))
+        check(self)
+        object.__setattr__(self, "factor", _float32(self.factor))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """What one model must look like; everything else about it follows from this.
 
-    A wrong field raises ValueError that names the field, what was seen and what is allowed.
+    A wrong field raises ValueError that names the field, what was seen and what it takes.
     """
 
-    name: str
-    """Names the archive, too: ``<name>.tar.gz``. Letters, digits, ``.``, ``_`` and ``-``."""
-    kind: Kind = "linear"
-    weights_mib: int = 0
+    name: str = field(metadata=MODEL_NAME)
+    """Names the archive, too: ``<name>.tar.gz``."""
+    kind: Kind = field(default="linear", metadata=one_of(*get_args(Kind)))
+    """What it computes: the methods of `mme_models` that are called after the kinds describe them."""
+    weights_mib: int = field(default=0, metadata=_up_to(_GIBI))
     """MiB of variables that are resident once a version is loaded; TensorFlow's oneDNN allocator adds 4 %."""
-    busy_ms: int = 0
+    busy_ms: int = field(default=0, metadata=_up_to(_HOUR_MS))
     """Milliseconds that a call keeps one core busy, whatever its batch size."""
-    sleep_ms: int = 0
+    sleep_ms: int = field(default=0, metadata=_up_to(_HOUR_MS))
     """Milliseconds that a call waits without using a CPU, whatever its batch size."""
-    allocate_mib: int = 0
+    allocate_mib: int = field(default=0, metadata=_up_to(_GIBI))
     """MiB that a call allocates, fills and holds while it is busy and sleeps.
 
     Freed before it answers; but with oneDNN on (the default) TensorFlow's allocator keeps them for the next call, so
     the process stays as large as it ever was.
     """
-    versions: tuple[int, ...] = (1,)
+    versions: tuple[int, ...] = field(
+        default=(1,), metadata=rule(f"whole numbers from 0, each once, one to {_MOST} of them", _are_versions)
+    )
     """The archive's version folders, ascending; servers serve the highest unless asked for another."""
-    signatures: tuple[str, ...] = (DEFAULT_SIGNATURE,)
+    signatures: tuple[str, ...] = field(
+        default=(DEFAULT_SIGNATURE,),
+        metadata=rule(
+            f"names, each once, one to {_MOST} of them: a letter, then up to 63 letters, digits or '_'", _are_signatures
+        ),
+    )
+    """The names of its signatures; each gives other answers."""
     custom_op: CustomOp | None = None
     """What a linear model does to its input first, by an op that TensorFlow only has once its library is loaded."""
-    saved_by: str | None = None
+    saved_by: str | None = field(default=None, metadata=tensorflow_version())
     """The TensorFlow whose Python package really saves it, from 2.8 on, in an environment of its own.
 
     A version such as ``2.12.1``, or ``2.15``, ``latest`` or ``installed``, which mean the version that `--mme-tf` takes
     them for. By default linear, counter and text models are written without that package, and Keras models saved by the
     installed one.
     """
-    handler: Files | Path | str = ()
+    handler: Files | Path | str = field(
+        default=(),
+        metadata=rule(
+            "the text of an inference.py, the path of one or of a folder that holds one, or its files by name",
+            _are_files,
+        ),
+    )
     """The user's code that the archive brings along as ``code/inference.py``, which then answers the requests.
 
     The text of an `inference.py`, the path of one, or of a folder that holds one and whatever it imports.
     """
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "handler", _code(self.handler))
-        object.__setattr__(self, "versions", _distinct("versions", self.versions, _version))
+        check(self)
+        if not isinstance(self.handler, tuple):
+            object.__setattr__(self, "handler", files_of(self.handler))
         object.__setattr__(self, "versions", tuple(sorted(self.versions)))
-        object.__setattr__(self, "signatures", _distinct("signatures", self.signatures, _signature))
-        check_name(self.name)
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"kind: seen {shown(self.kind)}; allowed: {', '.join(get_args(Kind))}")
-        for field, most in _LIMITS.items():
-            _whole_number(field, getattr(self, field), most)
+        object.__setattr__(self, "signatures", tuple(self.signatures))
         if self.kind == "keras":
-            self._check_keras()
+            self._refuse("of a Keras model", *_GRAPH_ONLY, "signatures")
         if self.saved_by is not None:
-            self._check_saved_by()
+            self._refuse("with saved_by", *_GRAPH_ONLY, "custom_op")
         if self.custom_op is not None and (self.kind != "linear" or not isinstance(self.custom_op, CustomOp)):
-            seen = f"{shown(self.custom_op)} for a {self.kind} model"
-            raise ValueError(f"custom_op: seen {seen}; allowed: a CustomOp for a linear model, or None")
+            raise refusal("custom_op", self.custom_op, f"a CustomOp for a linear model, None for a {self.kind} model")
 
-    def _check_keras(self) -> None:
-        for field in _GRAPH_ONLY:
-            if seen := getattr(self, field):
-                raise ValueError(f"{field}: seen {seen} for a Keras model; allowed: 0 (a linear model can do this)")
-        if self.signatures != (DEFAULT_SIGNATURE,):
-            raise ValueError(f"signatures: seen {self.signatures} for a Keras model; allowed: ('serving_default',)")
-
-    def _check_saved_by(self) -> None:
-        try:
-            versions.check(self.saved_by)
-        except ValueError as error:
-            allowed = "a version of TensorFlow such as 2.15.1 or 2.15, installed, latest, or None"
-            raise ValueError(f"saved_by: seen {shown(self.saved_by)}; allowed: {allowed}") from error
-        for field in (*_GRAPH_ONLY, "custom_op"):
-            if seen := getattr(self, field):
-                none = getattr(type(self), field)
-                raise ValueError(
-                    f"{field}: seen {seen} with saved_by; allowed: {none} (the kit writes such a graph itself)"
-                )
+    def _refuse(self, where: str, *names: str) -> None:
+        """Raise ValueError for the first of these fields that is not as it is by default."""
+        defaults = {one.name: one.default for one in dataclasses.fields(self)}
+        for name in names:
+            if (seen := getattr(self, name)) != defaults[name]:
+                raise refusal(name, seen, f"{defaults[name]!r} {where}; a linear model that the kit writes can have it")
 
     @property
     def exported(self) -> bool:
@@ -196,11 +224,6 @@ class ModelSpec:
         return asked
 
 
-def check_name(name: str) -> None:
-    """ValueError unless *name* is safe as a file name, as an S3 key and in the path of a URL."""
-    _matches("name", name, _NAME, "a letter or digit, then up to 127 letters, digits, '.', '_' or '-'")
-
-
 def _float32(value: float) -> float:
     return ctypes.c_float(value).value  # infinite beyond float32's range, as in the graph
 
@@ -217,48 +240,3 @@ def _instance(kind: Kind, x: Any) -> Any:
         return x
     takes = "a list of one number" if kind == "keras" else "a list of numbers"
     raise ValueError(f"x: seen {x!r}; an instance of a {kind} model is {takes}, such as [1.0]")
-
-
-def _distinct(field: str, seen: Any, check: Callable[[str, Any], None]) -> tuple[Any, ...]:
-    if not isinstance(seen, Sequence) or isinstance(seen, str | bytes) or not 0 < len(seen) <= _MOST:
-        raise ValueError(f"{field}: seen {shown(seen)}; allowed: a tuple of at least one, at most {_MOST}")
-    for value in seen:
-        check(field, value)
-    if len(set(seen)) != len(seen):
-        raise ValueError(f"{field}: seen {shown(seen)}; allowed: each only once")
-    return tuple(seen)
-
-
-def _code(seen: object) -> Files:
-    if isinstance(seen, str | Path):
-        return files_of(seen)
-    if isinstance(seen, tuple) and all(map(_is_file, seen)):
-        return seen
-    allowed = "the text of an inference.py, the path of one or of a folder that holds one, or its files by name"
-    raise ValueError(f"handler: seen {shown(seen)}; allowed: {allowed}")
-
-
-def _is_file(seen: object) -> bool:
-    match seen:
-        case (str(name), bytes()):
-            path = PurePosixPath(name)
-            return path.parts != () and not path.is_absolute() and ".." not in path.parts
-    return False
-
-
-def _version(field: str, seen: object) -> None:
-    _whole_number(field, seen, MAX_VERSION)
-
-
-def _signature(field: str, seen: object) -> None:
-    _matches(field, seen, _SIGNATURE, "a letter, then up to 63 letters, digits or '_'")
-
-
-def _matches(field: str, seen: object, pattern: re.Pattern[str], allowed: str) -> None:
-    if not isinstance(seen, str) or not pattern.fullmatch(seen):
-        raise ValueError(f"{field}: seen {shown(seen)}; allowed: {allowed}")
-
-
-def _whole_number(field: str, seen: object, most: int) -> None:
-    if isinstance(seen, bool) or not isinstance(seen, int) or not 0 <= seen <= most:
-        raise ValueError(f"{field}: seen {shown(seen)}; allowed: a whole number from 0 to {most}")

@@ -27,6 +27,9 @@ class Server(Checked):
     they are read all the same, and its timeline gets one `deviation` event for each kind.
     """
 
+    platform: None = None
+    """Nobody plays the platform for a server; `Endpoint.platform` does for an endpoint."""
+
     def __init__(self, running: Running, timeline: Timeline, *, loaded: Mapping[str, Model] | None = None) -> None:
         """*loaded*: the models that the server has loaded already, by their ids."""
         self.running, self.name, self.recording = running, running.name, timeline

@@ -478,7 +478,7 @@ def test_universal_toolkit_code_gets_a_process_for_each_model(
 
 
 def test_a_folder_without_inference_is_no_universal_code(mme_server: Servers, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"code=.*holds no inference\.py"):
+    with pytest.raises(ValueError, match=r"code=.*give a folder that holds an inference\.py"):
         mme_server(code=tmp_path)
 
 

@@ -20,6 +20,7 @@ from docker.models.containers import Container
 from pytest_mme import Run, Server
 from pytest_mme.errors import MMEError, NoAnswerError, ServerStartError, UnavailableError
 from pytest_mme.runtimes import event_reader
+from pytest_mme.runtimes.base import controls_of
 from pytest_mme.runtimes.docker import container_leases
 from pytest_mme.runtimes.docker.engine import connect
 from pytest_mme.waiting import wait_for
@@ -324,7 +325,7 @@ def check_that_the_end_is_told(server: Server, outcome: str, why: str) -> None:
     assert (crash.source, crash.outcome) == ("engine", outcome)
     assert server.running.gone() == why
     with pytest.raises(UnavailableError, match="do it while the container runs"):
-        server.running.signal("any", "KILL")
+        controls_of(server.running).signal("any", "KILL")
     assert time.monotonic() - began < SOON_S
 
 
@@ -345,8 +346,8 @@ def test_a_container_that_is_removed(docker_run: Run, engine: docker.DockerClien
         container_of(engine, docker_run).remove(force=True)
         check_that_the_end_is_told(server, "exit 137", "somebody has removed the container")
         with pytest.raises(UnavailableError, match="while it runs"):
-            server.running.limit_memory(2**30)
+            controls_of(server.running).limit_memory(2**30)
         with pytest.raises(UnavailableError, match="No such container"):
-            server.running.stop()
+            controls_of(server.running).stop()
     assert left(engine, docker_run) == []
     assert not [thread.name for thread in threading.enumerate() if server.name in thread.name]

@@ -18,6 +18,7 @@ import pytest
 
 from pytest_mme import Run
 from pytest_mme.faults.tcp_relay import Relay
+from pytest_mme.runtimes.base import controls_of
 from pytest_mme.runtimes.docker.container_leases import RUN
 from tests.conftest import run_on
 from tests.lacking import lacking
@@ -77,8 +78,8 @@ def test_an_engine_over_tcp(remote_run: Run, engine: docker.DockerClient, code: 
         reply = server.client.invoke(server.identifier(model), b'{"instances": [[1.0]]}')
         assert reply.text == '"by the code"'
         assert {"start", "load", "invoke"} <= {event.kind for event in server.timeline if event.source != "client"}
-        server.running.stop()
-        server.running.start_again()
+        controls_of(server.running).stop()
+        controls_of(server.running).start_again()
         server.load(model)
         remote_run.faults(server).kill(model)
     assert containers_of(engine, remote_run) == []

@@ -14,6 +14,7 @@ from docker.models.containers import Container
 from pytest_mme import Event, Models, Run, Server
 from pytest_mme.contract import routes
 from pytest_mme.errors import ContractError, NoAnswerError, UnavailableError
+from pytest_mme.runtimes.base import controls_of
 from pytest_mme.runtimes.docker import container_leases
 from pytest_mme.waiting import wait_for
 from tests.conftest import run_on
@@ -121,7 +122,7 @@ def test_its_health_can_be_asked_for_by_hand(engine: docker.DockerClient, server
 
 def test_a_server_that_minds_sigterm_ends_at_once(docker_run: Run) -> None:
     with docker_run.server() as server:
-        seconds = server.running.stop()
+        seconds = controls_of(server.running).stop()
         assert seconds < 10
         stop = told_by_the_engine(server)[-1]
         assert (stop.kind, stop.outcome, stop.seconds) == ("stop", "ok", seconds)
@@ -133,13 +134,13 @@ def test_a_server_that_minds_sigterm_ends_at_once(docker_run: Run) -> None:
 def test_a_server_that_ignores_sigterm_is_killed_after_the_grace(docker_run: Run, derived: Derive) -> None:
     image = derived(shell(f"trap '' TERM; {SERVE}; exit"))
     with docker_run.server(image=image) as server:
-        seconds = server.running.stop(grace_s=1)
+        seconds = controls_of(server.running).stop(grace_s=1)
         assert 1 <= seconds < 10
         stop = told_by_the_engine(server)[-1]
         assert (stop.kind, stop.outcome, stop.seconds) == ("stop", "exit 137", seconds)
-        server.running.start_again()
+        controls_of(server.running).start_again()
         assert server.ping().ok
-        server.running.stop(grace_s=0)
+        controls_of(server.running).stop(grace_s=0)
         assert [event.kind for event in told_by_the_engine(server)] == ["start", "stop", "restart", "stop"]
 
 
@@ -152,7 +153,7 @@ def test_every_line_arrives_the_last_part_too(docker_run: Run, derived: Derive) 
     )
     with docker_run.server(image=image) as server:
         assert {"first line", "to stderr"} <= set(server.running.log().splitlines())
-        server.running.stop()
+        controls_of(server.running).stop()
         assert server.running.log().splitlines()[-2:] in (["last line", "and a part"], ["and a part", "last line"])
 
 
@@ -166,7 +167,7 @@ def test_a_limit_that_was_put_on_a_container_without_one_is_lifted(docker_run: R
 
 def test_a_limit_that_the_engine_refuses_is_said(server: Server) -> None:
     with pytest.raises(UnavailableError, match="Minimum memory limit allowed is"):
-        server.running.limit_memory(MIB)
+        controls_of(server.running).limit_memory(MIB)
 
 
 def test_tensorflow_says_that_memory_is_out_and_nobody_is_killed(docker_run: Run, mme_models: Models) -> None:

@@ -29,10 +29,10 @@ from typer.testing import CliRunner
 from pytest_mme import Run, Settings
 from pytest_mme.cli import app
 from pytest_mme.runtimes import leases
-from pytest_mme.runtimes.base import ServerSpec
 from pytest_mme.runtimes.docker import container_leases
 from pytest_mme.runtimes.docker.container_leases import RUN
 from pytest_mme.runtimes.docker.probes import CgroupProbe, probe_of
+from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.waiting import wait_for
 from tests.conftest import run_on
 from tests.local.figures import RecordProperty, show

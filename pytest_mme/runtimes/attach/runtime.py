@@ -8,13 +8,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.contract.dialects import Dialect, dialect_of
 from pytest_mme.errors import NoAnswerError, ServerStartError, UnavailableError
-from pytest_mme.runtimes.base import STOP_S, Reached, ServerSpec, let_others_read
+from pytest_mme.runtimes.attach.server import AttachedServer
+from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.settings import SharedFolder
 from pytest_mme.timeline.events import Timeline
 
@@ -29,6 +29,7 @@ class AttachRuntime:
     """Hands out one server again and again. Each test's models have ids of their own, and are unloaded with it."""
 
     name = "attach"
+    handler_host = None
 
     def __init__(self, url: str, folder: SharedFolder | None, directory: Path) -> None:
         """*folder*: what both sides see; None: a folder below *directory*, for a server on this machine."""
@@ -88,74 +89,3 @@ def _dialect(name: str, client: ContractClient) -> Dialect:
             seen = f"{call} answered {reply.status}: {reply.text}"
             raise ServerStartError(name, f"{client.url} is no multi-model server: {seen}", "")
     return dialect
-
-
-def _not_ours(what: str) -> UnavailableError:
-    return UnavailableError(f"{what} of an attached server", "whoever started it keeps it", _ELSEWHERE)
-
-
-class AttachedServer(Reached):
-    """The server, as one test has it."""
-
-    def __init__(self, name: str, client: ContractClient, dialect: Dialect, folder: SharedFolder) -> None:
-        self.name, self.direct, self.dialect, self._folder = name, client, dialect, folder
-        self.models = folder.here
-        self.facts: Mapping[str, Any] = {}
-
-    def place(self, folder: Path) -> str:
-        """The folder that both sides see, as the server calls it."""
-        let_others_read(folder, below=self.models)
-        return str(self._folder.there / folder.relative_to(self._folder.here).as_posix())
-
-    def unload_all(self) -> None:
-        """Unload what was placed here and may be loaded still: the server goes on without us."""
-        with contextlib.suppress(NoAnswerError):
-            for placed in self.models.iterdir():
-                self.direct.unload(placed.name)
-
-    def log(self) -> str:
-        """Nothing: its output goes to whoever started it."""
-        return ""
-
-    def gone(self) -> str | None:
-        """Why `/ping` gets no answer."""
-        try:
-            self.direct.ping()
-        except NoAnswerError as error:
-            return str(error.cause)
-        return None
-
-    def used_bytes(self) -> int:
-        """What the embedded server says of itself; other servers do not tell."""
-        reply = self.direct.memory()
-        if not reply.ok:
-            advice = "measure on --mme-runtime=docker, which asks the kernel"
-            raise UnavailableError("the memory of an attached server", f"it answered {reply.status}", advice)
-        return int(reply.json()["used_bytes"])
-
-    def signal(self, identifier: str, name: str) -> None:
-        """Not ours to do."""
-        del name
-        raise _not_ours(f"the process of model {identifier}")
-
-    def exhaust_memory(self, identifier: str, most_mib: int) -> None:
-        """Not ours to do."""
-        del most_mib
-        raise _not_ours(f"the process of model {identifier}")
-
-    def limit_memory(self, limit_bytes: int) -> int:
-        """Not ours to do."""
-        del limit_bytes
-        raise _not_ours("the memory limit")
-
-    def stop(self, grace_s: float = STOP_S) -> float:
-        """Not ours to do."""
-        del grace_s
-        raise _not_ours("the end")
-
-    def start_again(self) -> None:
-        """Not ours to do."""
-        raise _not_ours("the start")
-
-    def catch_up(self) -> None:
-        """What there is to know is known: the client's own view."""

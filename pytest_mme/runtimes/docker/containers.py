@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_mme.contract import routes
-from pytest_mme.runtimes.base import ServerSpec
 from pytest_mme.runtimes.docker.copying import send, send_file
+from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.serving import container as embedded
 
 if TYPE_CHECKING:

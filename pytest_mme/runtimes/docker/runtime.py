@@ -17,10 +17,10 @@ from pytest_mme.errors import OutdatedImageWarning
 from pytest_mme.images.build import CODE
 from pytest_mme.images.context import code_digest
 from pytest_mme.runtimes import leases
-from pytest_mme.runtimes.base import ServerSpec
 from pytest_mme.runtimes.docker import container_leases, sharing
 from pytest_mme.runtimes.docker.engine import Pull, connect, find_image
 from pytest_mme.runtimes.docker.server import DockerServer
+from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.timeline.events import Timeline
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class DockerRuntime:
     """Starts containers, whose files lie below a directory of the run."""
 
     name = "docker"
+    handler_host = None
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_mme.contract import routes
 from pytest_mme.contract.dialects import Dialect
 from pytest_mme.errors import NoAnswerError, UnavailableError
-from pytest_mme.runtimes.base import STOP_S, Reached, ServerSpec, let_others_read
+from pytest_mme.runtimes.base import STOP_S, Interceptable
 from pytest_mme.runtimes.docker import addresses, containers
 from pytest_mme.runtimes.docker.container import Audience, ContainerLife
 from pytest_mme.runtimes.docker.container_leases import labels, promise_container, remove
@@ -24,6 +24,8 @@ from pytest_mme.runtimes.docker.engine import first_line
 from pytest_mme.runtimes.docker.signals import exhaust_memory, send_signal
 from pytest_mme.runtimes.docker.start_errors import refused
 from pytest_mme.runtimes.event_reader import Listener
+from pytest_mme.runtimes.permissions import let_others_read
+from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.timeline.events import Timeline
 
 if TYPE_CHECKING:
@@ -36,10 +38,11 @@ _TEAR_DOWN_S = 5.0  # a test is over: what it left in flight is cut off
 Create = Callable[[], tuple["Container", bool]]
 
 
-class DockerServer(Reached):
+class DockerServer(Interceptable):
     """A container, from before it is created until it is removed; or a part in one that others use, too."""
 
     dialect: Dialect
+    stopped = False
 
     def __init__(
         self,
@@ -58,6 +61,11 @@ class DockerServer(Reached):
         tells = image.labels.get(containers.EVENTS_LABEL) == containers.TELLS
         self._listener = Listener(timeline, name, mine=self._is_mine) if tells else None
         self._undo = contextlib.ExitStack()
+
+    @property
+    def controls(self) -> DockerServer:
+        """This server itself: its container is the kit's own."""
+        return self
 
     def start(self, known_bytes: Mapping[str, int], *, device: str, run: Path) -> None:
         """Create the container, start it and wait until it answers; raises `ServerStartError`, `UnavailableError`."""
@@ -227,6 +235,7 @@ class DockerServer(Reached):
             except APIError as error:
                 raise UnavailableError(f"the end of {self.name}", first_line(error), "see what else ends it") from error
             seconds, ended = time.monotonic() - began, containers.ended(self._container)
+        self.stopped = True
         outcome = "ok" if ended is None or ended.code == 0 else f"exit {ended.code}"
         self._timeline.record("stop", source="engine", server=self.name, outcome=outcome, seconds=seconds)
         return seconds
@@ -239,6 +248,7 @@ class DockerServer(Reached):
         began = time.monotonic()
         self._undo.close()
         self._live()
+        self.stopped = False
         self._timeline.record("restart", source="engine", server=self.name, seconds=time.monotonic() - began)
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import filelock
 
-from pytest_mme.runtimes.base import ServerSpec
+from pytest_mme.runtimes.spec import ServerSpec
 
 
 class Place:

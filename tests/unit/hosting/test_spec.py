@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_mme.hosting.spec import EndpointSpec
-from tests.unit.runtimes.test_base import NO_NUMBERS
+from tests.unit.runtimes.test_spec import NO_NUMBERS
 
 NO_TEXTS: list[Any] = [7, 1.5, True, b"x", [], {}, (), object()]
 

@@ -6,7 +6,7 @@ import dataclasses
 
 from pytest_mme.hosting.spec import EndpointSpec
 from pytest_mme.plugin import marks
-from pytest_mme.runtimes.base import ServerSpec
+from pytest_mme.runtimes.spec import ServerSpec
 
 
 def fields(specification: type) -> set[str]:

@@ -11,9 +11,9 @@ from docker.errors import ImageNotFound
 
 from pytest_mme.contract import routes
 from pytest_mme.errors import UnavailableError
-from pytest_mme.runtimes.base import ServerSpec
 from pytest_mme.runtimes.docker import containers
 from pytest_mme.runtimes.docker.engine import find_image
+from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.serving.config import ServingConfig
 
 

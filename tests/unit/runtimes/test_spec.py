@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_mme.runtimes.base import ServerSpec
+from pytest_mme.runtimes.spec import ServerSpec
 
 NO_NUMBERS: list[Any] = ["300", "", b"1", True, [], {}, (), object(), 1j, math.nan, math.inf, -math.inf, -1, 10**400]
 
@@ -28,7 +28,7 @@ NO_NUMBERS: list[Any] = ["300", "", b"1", True, [], {}, (), object(), 1j, math.n
         (
             "code",
             [0, "/nowhere", "\0", "n" * 300, "n" * 100_000],
-            "that folder holds no inference.py; give one that does",
+            "give a folder that holds an inference.py",
         ),
     ],
 )
