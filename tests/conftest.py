@@ -1,4 +1,4 @@
-"""The container engine and the project's images: `.ci/run` brings both; elsewhere tests that need them skip."""
+"""What a machine may lack: models that others made, a container engine, the project's images."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ from pytest_mme import Run, Settings, versions
 from pytest_mme.errors import UnavailableError
 from pytest_mme.images.build import tag
 from pytest_mme.runtimes.docker.engine import connect, find_image
+from tests.foreign.models import ForeignModels
 from tests.lacking import lacking
 
 SERVER = tag("server", versions.installed())
 MMS = tag("mms", versions.installed())
+
+
+@pytest.fixture(scope="session")
+def foreign(mme_settings: Settings) -> ForeignModels:
+    """Models that the kit did not make, by name."""
+    return ForeignModels(mme_settings.cache.value)
 
 
 @pytest.fixture(scope="session")

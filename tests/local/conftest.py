@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_mme import Model, Models, Server, Settings
-from pytest_mme.errors import UnavailableError
-from pytest_mme.models.exporting.environments import Exporters
+from pytest_mme import Model, Models, Server
 from pytest_mme.waiting import wait_for
+from tests.foreign.models import ForeignModels
 from tests.local.gate import Gate, write_gated_model
-
-SCRIPT = Path(__file__).with_name("exports.py")
 
 
 @pytest.fixture
@@ -42,19 +36,9 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture(scope="session", params=["2.15.1", "installed"])
-def exported(request: pytest.FixtureRequest, mme_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(request: pytest.FixtureRequest, foreign: ForeignModels) -> Path:
     """Holds a folder of each model, saved by Keras 2's TensorFlow and by Keras 3's."""
-    try:
-        exporter = Exporters(mme_settings.cache.value).exporter(request.param)
-    except UnavailableError as error:
-        pytest.skip(str(error))
-    folder = tmp_path_factory.mktemp(f"exported-by-{exporter.tensorflow}")
-    command = [exporter.python or sys.executable, SCRIPT, folder]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert not done.returncode, done.stderr
-    (folder / "serving").write_text(exporter.tensorflow)
-    return folder
+    return foreign.saved_by(request.param)
 
 
 def worker_of(server: Server, model: Model) -> psutil.Process:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from pytest_mme import Endpoint, Model, Models, Server
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
+from tests.foreign.models import ForeignModels
 
 Servers = Callable[..., Server]
-
-SAVED_MODELS = Path(__file__).parents[3] / "shared" / "saved_models"
 
 
 def ask(server: Server, model: Model, attributes: str, body: bytes = b'{"instances": [[1.0]]}') -> Reply:
@@ -98,10 +96,8 @@ def test_a_method_that_the_signature_does_not_have_is_refused(versioned: tuple[S
     assert "error" in reply.json()
 
 
-@pytest.mark.skipif(not SAVED_MODELS.is_dir(), reason="the SavedModels of others are not beside this checkout")
-def test_classify_and_regress(mme_server: Servers, mme_models: Models) -> None:
-    server = mme_server()
-    model = mme_models.archive(SAVED_MODELS / "saved_model_half_plus_two_cpu", name="half-plus-two")
+def test_classify_and_regress(mme_server: Servers, mme_models: Models, foreign: ForeignModels) -> None:
+    server, model = mme_server(), mme_models.archive(foreign("half_plus_two"), name="half-plus-two")
     server.load(model)
     body = b'{"signature_name": "%s", "examples": [{"x": 1.0}, {"x": 2.0}]}'
     assert ask(server, model, "tfs-method=regress", body % b"regress_x_to_y").json() == {"results": [2.5, 3.0]}

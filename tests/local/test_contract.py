@@ -222,26 +222,6 @@ def _pb_of(model: Model, tmp_path: Path) -> bytes:
     return (tmp_path / "extracted" / "1" / "saved_model.pb").read_bytes()
 
 
-SAVED_MODELS = Path(__file__).parents[3] / "shared" / "saved_models"
-
-
-@pytest.mark.skipif(not SAVED_MODELS.is_dir(), reason="the SavedModels of others are not beside this checkout")
-@pytest.mark.parametrize(
-    ("folder", "requests"),
-    [
-        ("saved_model_half_plus_two_cpu", [("serving_default", [3.0], [3.5])]),
-        ("saved_model_half_plus_three", [("serving_default", 3.0, 4.5)]),
-    ],
-)
-def test_models_that_others_made_answer_right(
-    mme_server: Servers, mme_models: Models, folder: str, requests: list[tuple[str, object, object]]
-) -> None:
-    server, model = mme_server(), mme_models.archive(SAVED_MODELS / folder, name="others")
-    server.load(model)
-    for signature, x, y in requests:
-        assert server.invoke(model, x, signature=signature) == y
-
-
 def test_a_hundred_and_one_models_take_two_pages(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear()
     server.load(model)

@@ -36,7 +36,7 @@ def answer(mme_models: Models, mme_server: Callable[..., Server]) -> Answer:
 
 @pytest.mark.parametrize("name", GOOD)
 def test_a_model_that_answers_has_no_finding(answer: Answer, exported: Path, name: str) -> None:
-    model, version = exported / name / "model", (exported / "serving").read_text()
+    model, version = exported / name / "model", (exported / "version").read_text()
     right = json.loads((model.parent / "asked.json").read_text())["answer"]
     assert answer(version, model) == pytest.approx(right, rel=1e-5)
     assert found(model, version) == []
@@ -44,7 +44,7 @@ def test_a_model_that_answers_has_no_finding(answer: Answer, exported: Path, nam
 
 def test_a_keras_model_that_was_not_saved_by_its_own_export(answer: Answer, exported: Path) -> None:
     """Keras 3 leaves out the variables then, without a word."""
-    model, version = exported / "lstm_saved" / "model", (exported / "serving").read_text()
+    model, version = exported / "lstm_saved" / "model", (exported / "version").read_text()
     if version == "2.15.1":
         assert answer(version, model)
         assert found(model, version) == []
@@ -55,13 +55,13 @@ def test_a_keras_model_that_was_not_saved_by_its_own_export(answer: Answer, expo
 
 
 def test_keras_3_stores_weights_twice(exported: Path) -> None:
-    version = (exported / "serving").read_text()
+    version = (exported / "version").read_text()
     twice = [finding for finding in examine(exported / "wide" / "model", [version]) if finding.code == "MME209"]
     assert [finding.fact.partition(",")[0] for finding in twice] == ([] if version == "2.15.1" else ["1.0 MiB"])
 
 
 def test_a_table_that_nothing_fills(answer: Answer, exported: Path) -> None:
-    model, version = exported / "tables_that_nothing_fills" / "model", (exported / "serving").read_text()
+    model, version = exported / "tables_that_nothing_fills" / "model", (exported / "version").read_text()
     with pytest.raises(ContractError, match="not initialized"):
         answer(version, model)
     assert found(model, version) == ["MME208"]
@@ -82,7 +82,7 @@ def test_a_model_that_lacks_what_it_needs(
 ) -> None:
     place = shutil.copytree(exported / name, tmp_path / name)
     shutil.rmtree(place / "model" / "1" / lacks)
-    version = (exported / "serving").read_text()
+    version = (exported / "version").read_text()
     with pytest.raises(ContractError):
         answer(version, place / "model")
     assert found(place / "model", version) == [code]
@@ -94,6 +94,6 @@ def test_a_model_that_lacks_what_it_does_not_need(
 ) -> None:
     place = shutil.copytree(exported / name, tmp_path / name)
     shutil.rmtree(place / "model" / "1" / lacks)
-    version = (exported / "serving").read_text()
+    version = (exported / "version").read_text()
     assert answer(version, place / "model")
     assert found(place / "model", version) == []

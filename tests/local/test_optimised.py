@@ -72,7 +72,7 @@ def test_it_is_done_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["lstm_exported", "rewritten", "compiled", "unread_asset"])
 def test_models_of_others(mme_models: Models, mme_server: Callable[..., Server], exported: Path, name: str) -> None:
-    asked, version = json.loads((exported / name / "asked.json").read_text()), (exported / "serving").read_text()
+    asked, version = json.loads((exported / name / "asked.json").read_text()), (exported / "version").read_text()
     model = mme_models.archive(exported / name / "model")
     optimised = mme_models.optimised(model, saved_by=version)
     server = mme_server(tf=version)
@@ -93,7 +93,7 @@ def test_models_of_others(mme_models: Models, mme_server: Callable[..., Server],
 def test_what_cannot_be_optimised(mme_models: Models, exported: Path, name: str, why: str) -> None:
     model = mme_models.archive(exported / name / "model")
     with pytest.raises(ArchiveError) as refused:
-        mme_models.optimised(model, saved_by=(exported / "serving").read_text())
+        mme_models.optimised(model, saved_by=(exported / "version").read_text())
     assert why in refused.value.seen
 
 
@@ -105,7 +105,7 @@ def test_what_writes_its_variables_cannot_be(mme_models: Models) -> None:
 @pytest.mark.parametrize("numbers", [["1.5", "2.5"], [b"1.5"], [{"b64": "MS41"}], np.array(["1.5"])])
 def test_with_inputs_that_it_answers(mme_models: Models, exported: Path, numbers: Any) -> None:
     model = mme_models.archive(exported / "numbers" / "model")
-    by = (exported / "serving").read_text()
+    by = (exported / "version").read_text()
     assert mme_models.optimised(model, inputs={"x": numbers}, saved_by=by).archive.is_file()
     with pytest.raises(ArchiveError, match=r"does not answer the inputs: .* give inputs= that it answers"):
         mme_models.optimised(model, inputs={"x": ["none"]}, saved_by=by)

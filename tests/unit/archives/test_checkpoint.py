@@ -4,26 +4,61 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import struct
 from pathlib import Path
 
+import cramjam
+import google_crc32c
+import numpy as np
 import pytest
 
 from pytest_mme import Models
 from pytest_mme.archives import checkpoint
 from pytest_mme.archives.archive import extract
-from tests.unit.models.conftest import ROOT
+from pytest_mme.libtensorflow.capi import Library
+from pytest_mme.libtensorflow.saved_model import SavedModel
+from tests.foreign.models import ForeignModels
 
-SHARED = ROOT.parent / "shared" / "saved_models"
+FOOTER_BYTES, TRAILER_BYTES = 48, 5
 
 
-@pytest.fixture
-def variables(tmp_path: Path) -> Path:
-    """Those of a model of TensorFlow Serving's, whose index is compressed."""
-    target = tmp_path / "variables"
-    shutil.copytree(SHARED / "saved_model_half_plus_two_cpu" / "00000123" / "variables", target)
-    for path in (target, *target.iterdir()):
-        path.chmod(0o755)
+@pytest.fixture(params=["plain", "compressed"])
+def variables(request: pytest.FixtureRequest, foreign: ForeignModels, tmp_path: Path) -> Path:
+    """Those of a model that TensorFlow saved, also with a compressed index, as TensorFlow Serving's own models have it."""
+    target = shutil.copytree(foreign("half_plus_two") / "1" / "variables", tmp_path / "variables")
+    if request.param == "compressed":
+        compress(target / "variables.index")
     return target
+
+
+def compress(index: Path) -> None:
+    """Compress the only block of data in an index by Snappy. TensorFlow reads that, and no public release writes it."""
+    table = index.read_bytes()
+    meta_at, after = checkpoint._varint(table[-FOOTER_BYTES:], 0)
+    meta_size, after = checkpoint._varint(table[-FOOTER_BYTES:], after)
+    index_at, after = checkpoint._varint(table[-FOOTER_BYTES:], after)
+    index_size, _ = checkpoint._varint(table[-FOOTER_BYTES:], after)
+    ((key, _),) = checkpoint._block(table, index_at, index_size)
+    data = bytes(cramjam.snappy.compress_raw(table[: meta_at - TRAILER_BYTES]))
+    meta = table[meta_at : meta_at + meta_size]
+    handle = varint(0) + varint(len(data))
+    entry = bytes([0, len(key), len(handle)]) + key + handle + struct.pack("<II", 0, 1)
+    blocks = sealed(data, compressed=True) + sealed(meta)
+    handles = [len(data) + TRAILER_BYTES, meta_size, len(blocks), len(entry)]
+    footer = b"".join(map(varint, handles)).ljust(FOOTER_BYTES - 8, b"\0") + table[-8:]
+    index.write_bytes(blocks + sealed(entry) + footer)
+
+
+def varint(number: int) -> bytes:
+    """A number below 2 ** 14, always in two bytes."""
+    return bytes([number & 0x7F | 0x80, number >> 7])
+
+
+def sealed(block: bytes, *, compressed: bool = False) -> bytes:
+    """A block with its trailer: its type and the masked checksum of both."""
+    typed = block + bytes([compressed])
+    found = google_crc32c.value(typed)
+    return typed + struct.pack("<I", ((found >> 15 | found << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def test_what_an_index_lists(variables: Path) -> None:
@@ -32,6 +67,22 @@ def test_what_an_index_lists(variables: Path) -> None:
         (key, 4, "DT_FLOAT") for key in ("a", "a2", "b", "c", "c2")
     ]
     assert checkpoint.check(variables) == []
+
+
+def test_tensorflow_reads_an_index_that_was_compressed_here(foreign: ForeignModels, tmp_path: Path) -> None:
+    folder = shutil.copytree(foreign("half_plus_two") / "1", tmp_path / "1")
+    before = (folder / "variables" / "variables.index").read_bytes()
+    compress(folder / "variables" / "variables.index")
+    assert (folder / "variables" / "variables.index").read_bytes() != before
+    with contextlib.closing(SavedModel(Library(), folder)) as model:
+        assert model.run({"x": np.array([[1]], np.float32)})["y"].tolist() == [[2.5]]
+
+
+@pytest.mark.parametrize(("name", "listed"), [("basic_pitch", 74), ("guesslang", 10), ("sleepecg", 48)])
+def test_variables_that_others_trained(foreign: ForeignModels, name: str, listed: int) -> None:
+    folder = foreign(name) / "1" / "variables"
+    assert len(checkpoint.entries(folder / "variables.index")) == listed
+    assert checkpoint.check(folder) == []
 
 
 def test_variables_of_another_size_and_kind(mme_models: Models, tmp_path: Path) -> None:

@@ -20,9 +20,8 @@ from pytest_mme.models.forging.forge import FORGERIES, forge
 from pytest_mme.models.spec import ModelSpec
 from pytest_mme.models.writing.graph import Nodes, new_graph, shape, tensor, type_of, types_of
 from pytest_mme.models.writing.saved_model import write
-from tests.unit.models.conftest import ROOT, InProcess
-
-SHARED = ROOT.parent / "shared" / "saved_models"
+from tests.foreign.models import ForeignModels
+from tests.unit.models.conftest import InProcess
 
 
 class Verdict(NamedTuple):
@@ -106,10 +105,10 @@ NEED_NONE = tuple(name for name in FORGERIES if name not in NEED_VARIABLES)
 CASES = [
     *(("tiny", name) for name in NEED_NONE),
     *(("checkpoint", name) for name in FORGERIES),
-    *(("half_plus_two_cpu", name) for name in FORGERIES),
+    *(("half_plus_two", name) for name in FORGERIES),
 ]
-INPUTS = {"tiny": [[1.0]], "checkpoint": [[2.0]], "half_plus_two_cpu": [[3.0]]}
-ANSWERED = {"tiny": list(ModelSpec(name="tiny").answer([1.0]).value), "checkpoint": [5.0], "half_plus_two_cpu": [3.5]}
+INPUTS = {"tiny": [[1.0]], "checkpoint": [[2.0]], "half_plus_two": [[3.0]]}
+ANSWERED = {"tiny": list(ModelSpec(name="tiny").answer([1.0]).value), "checkpoint": [5.0], "half_plus_two": [3.5]}
 
 
 def write_checkpointed(directory: Path) -> None:
@@ -187,15 +186,13 @@ def apart(in_process: InProcess) -> Apart:
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory, apart: Apart) -> dict[str, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory, apart: Apart, foreign: ForeignModels) -> dict[str, Path]:
     """The models to forge, unpacked."""
     top = tmp_path_factory.mktemp("whole")
     write(ModelSpec(name="tiny"), top / "tiny")
     write_checkpointed(top / "checkpoint" / "1")
     apart(save_variables, str(top / "checkpoint" / "1"))
-    if SHARED.is_dir():
-        theirs = SHARED / "saved_model_half_plus_two_cpu" / "00000123"
-        shutil.copytree(theirs, top / "half_plus_two_cpu" / "1", copy_function=shutil.copyfile)
+    shutil.copytree(foreign("half_plus_two"), top / "half_plus_two")
     return {path.name: path for path in top.iterdir()}
 
 
@@ -205,7 +202,7 @@ def seen(
 ) -> dict[tuple[str, str], tuple[str, str, Any]]:
     """What TensorFlow did with each forgery of each model, all in one process."""
     told = {}
-    for base, name in [(base, name) for base, name in CASES if base in folders]:
+    for base, name in CASES:
         folder = tmp_path_factory.mktemp("forged") / name
         shutil.copytree(folders[base], folder)
         forge(folder, name)
@@ -216,14 +213,12 @@ def seen(
 
 @pytest.mark.parametrize(("base", "name"), CASES)
 def test_what_tensorflow_does_with_it(seen: dict[tuple[str, str], Any], base: str, name: str) -> None:
-    if (base, name) not in seen:
-        pytest.skip("../shared/saved_models is not there")
     comes_to, code, words = seen[base, name]
     expected = VERDICTS[name]
     assert (comes_to, code) == (expected.comes_to, expected.code)
     if expected is ANSWERS:
         assert words == ANSWERED[base]
-    elif (base, expected) == ("half_plus_two_cpu", NO_VARIABLE):
+    elif (base, expected) == ("half_plus_two", NO_VARIABLE):
         assert words.startswith("Attempting to use uninitialized value")  # variables of TensorFlow 1
     else:
         assert expected.words in words
@@ -231,8 +226,6 @@ def test_what_tensorflow_does_with_it(seen: dict[tuple[str, str], Any], base: st
 
 @pytest.mark.parametrize("base", INPUTS)
 def test_the_whole_model_answers(seen: dict[tuple[str, str], Any], base: str) -> None:
-    if (base, "whole") not in seen:
-        pytest.skip("../shared/saved_models is not there")
     assert seen[base, "whole"] == ["answer", "", ANSWERED[base]]
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
-
 from pytest_mme.serving import rest
+from tests.foreign.models import ForeignModels
 from tests.unit.libtensorflow import graphs
-from tests.unit.libtensorflow.conftest import ROOT, Load
+from tests.unit.libtensorflow.conftest import Load
 from tests.unit.libtensorflow.graphs import Tensor
 
-SHARED = ROOT.parent / "shared" / "saved_models"
 DEFAULT = {
     "inputs": {
         "x": {
@@ -65,9 +63,8 @@ def test_metadata_of_what_a_newer_tensorflow_wrote(load: Load) -> None:
     assert found["metadata"]["signature_def"]["signature_def"]["odd"]["inputs"]["x"]["dtype"] == 99
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/saved_models is not there")
-def test_metadata_of_a_model_that_others_made(load: Load) -> None:
-    body = rest.metadata(load(SHARED / "saved_model_counter" / "00000123"), name="counter", version=123)
+def test_metadata_of_a_model_of_tensorflow_1(foreign: ForeignModels, load: Load) -> None:
+    body = rest.metadata(load(foreign("counter") / "1"), name="counter", version=123)
     signatures: dict[str, Any] = json.loads(body)["metadata"]["signature_def"]["signature_def"]
     assert set(signatures) == {"get_counter", "incr_counter", "incr_counter_by", "reset_counter"}
     assert signatures["get_counter"]["outputs"]["output"] == {

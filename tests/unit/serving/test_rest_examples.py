@@ -13,12 +13,11 @@ from pytest_mme.errors import TensorFlowError
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.saved_model import SavedModel
 from pytest_mme.serving import rest
+from tests.foreign.models import ForeignModels
 from tests.unit.libtensorflow import graphs
-from tests.unit.libtensorflow.conftest import ROOT, Load
+from tests.unit.libtensorflow.conftest import Load
 from tests.unit.libtensorflow.graphs import Graph, Tensor
 
-SHARED = ROOT.parent / "shared" / "saved_models"
-others = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/saved_models is not there")
 INPUTS = {"inputs": Tensor("x:0", "DT_STRING", (None,))}
 
 
@@ -137,9 +136,8 @@ def test_results_that_are_not_finite(load: Load) -> None:
     assert rest.classify(model, b'{"signature_name": "logs", "examples": [{}]}') == b'{"results":[[["",-Infinity]]]}'
 
 
-@others
-def test_half_plus_two(load: Load) -> None:
-    model = load(SHARED / "saved_model_half_plus_two_cpu" / "00000123")
+def test_half_plus_two(foreign: ForeignModels, load: Load) -> None:
+    model = load(foreign("half_plus_two") / "1")
     examples = [{"x": 1.0}, {"x": [2.0]}, {"x": 5.0}]
     assert ask("regress", model, {"signature_name": "regress_x_to_y", "examples": examples}) == [2.5, 3.0, 4.5]
     shared = {"context": {"x": 1.0}, "examples": [{}, {"x": 2.0}], "signature_name": "regress_x_to_y2"}
@@ -152,9 +150,8 @@ def test_half_plus_two(load: Load) -> None:
     assert told.startswith('No regression inputs found in SignatureDef: inputs {\n  key: "x"\n')
 
 
-@others
-def test_a_signature_that_calls_its_strings_floats(load: Load) -> None:
-    model = load(SHARED / "saved_model_half_plus_three" / "00000123")
+def test_a_signature_that_calls_its_strings_floats(foreign: ForeignModels, load: Load) -> None:
+    model = load(foreign("half_plus_three") / "1")
     request = {"signature_name": "tensorflow/serving/regress", "examples": [{"x": 1.0}, {"x": 2.0}]}
     assert ask("regress", model, request) == [3.5, 4.0]
 
