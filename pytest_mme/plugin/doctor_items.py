@@ -60,7 +60,7 @@ class ArchiveItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The findings, and no traceback."""
-        if isinstance(excinfo.value, FoundError | ArchiveError):
+        if isinstance(excinfo.value, FoundError | ArchiveError | UnavailableError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 

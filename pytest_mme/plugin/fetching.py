@@ -8,7 +8,7 @@ from typing import Any
 from pytest_mme.libtensorflow.toolchain import Toolchain
 
 
-def fetch_all(toolchain: Toolchain, versions: Iterable[str], terminal: Any) -> None:
+def fetch_all(toolchain: Toolchain, versions: Iterable[str | None], terminal: Any) -> None:
     """Fetch those that are not here; raises `UnavailableError`. *terminal*: pytest's reporter, or None."""
     shown = set[str]()
 

@@ -32,17 +32,10 @@ def _local(settings: Settings) -> str:
 
 def _docker(settings: Settings) -> str:
     """The engine is not asked: a run that starts no server does without it."""
-    image, device = settings.image.value or _default_image(), gpu.settle(settings.device.value)
-    return f"mme: runtime docker, image {image}, {_SHOWN[device]}, memory limits by the container's memory cgroup"
-
-
-def _default_image() -> str:
     from pytest_mme.images.build import default_image
 
-    try:
-        return default_image()
-    except UnavailableError:
-        return "not chosen: TensorFlow is not installed"
+    image, device = settings.image.value or default_image(), gpu.settle(settings.device.value)
+    return f"mme: runtime docker, image {image}, {_SHOWN[device]}, memory limits by the container's memory cgroup"
 
 
 def _attach(settings: Settings) -> str:
@@ -56,7 +49,7 @@ def _tensorflow() -> str:
     try:
         return versions.installed()
     except UnavailableError:
-        return "not installed"
+        return f"{versions.DEFAULT} (fetched: none is installed)"
 
 
 def enforcement(asked: str) -> str:

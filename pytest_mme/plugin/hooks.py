@@ -146,15 +146,33 @@ def _has_versions_of_its_own(item: pytest.Item) -> bool:
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Fetch the versions that the tests will run on, once and where people see how far it is."""
     config = session.config
-    if not (hasattr(config, "workerinput") or config.option.collectonly) and _may_start_servers(session):
+    if not (hasattr(config, "workerinput") or config.option.collectonly) and any(map(_starts_servers, session.items)):
         fetch_versions(config)
 
 
-def _may_start_servers(session: pytest.Session) -> bool:
-    """Under xdist only the workers know; archives that are tests start none."""
-    wants = any("mme_tf" in getattr(item, "fixturenames", ()) for item in session.items)
-    under_xdist = session.config.pluginmanager.has_plugin("dsession")
-    return wants or (under_xdist and not session.config.stash[SETTINGS].doctor.value)
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """An xdist worker notes whether its tests start servers: the controller, which fetches, has collected none."""
+    if hasattr(session.config, "workerinput") and any(map(_starts_servers, session.items)):
+        _note(session.config).touch()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any) -> None:
+    """Fetch what the workers' tests will run on, before they get any."""
+    if _note(node.config).exists():
+        fetch_versions(node.config)
+
+
+def _note(config: pytest.Config) -> Path:
+    return directory_of(config) / "starts-servers"
+
+
+def _starts_servers(item: pytest.Item) -> bool:
+    """Whether it runs on the versions of the session; those of a mark are fetched when it runs."""
+    version = getattr(item, "callspec", None) and item.callspec.params.get("mme_tf")  # type: ignore[attr-defined]
+    fixtures = getattr(item, "fixturenames", ())
+    return "mme_tf" in fixtures and (version is None or version in asked_versions(item.config))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

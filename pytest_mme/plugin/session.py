@@ -148,14 +148,16 @@ def asked_versions(config: pytest.Config) -> tuple[str, ...]:
 
 
 def fetch_versions(config: pytest.Config) -> None:
-    """Fetch the TensorFlow versions of `--mme-tf` that are not here, where they are not in images."""
-    asked = asked_versions(config)
-    if asked and config.stash[SETTINGS].runtime.value == "local":
-        from pytest_mme.plugin.fetching import fetch_all
+    """Fetch the TensorFlow versions that the tests run on and that are not here, where they are not in images."""
+    if config.stash[SETTINGS].runtime.value != "local":
+        return
+    from pytest_mme.plugin.fetching import fetch_all
 
-        try:
-            fetch_all(run_of(config).toolchain, asked, config.pluginmanager.get_plugin("terminalreporter"))
-        except UnavailableError as error:
+    asked = asked_versions(config)
+    try:
+        fetch_all(run_of(config).toolchain, asked or (None,), config.pluginmanager.get_plugin("terminalreporter"))
+    except UnavailableError as error:
+        if asked:  # otherwise each test that needs it says so, and others run
             raise pytest.UsageError(str(error)) from error
 
 
@@ -274,7 +276,13 @@ def summaries(config: pytest.Config) -> list[Summary]:
 def begin_report(config: pytest.Config) -> None:
     """Make the file of `--mme-report`, empty: what is not written now cannot be written after an hour of tests."""
     try:
+        if _is_page(config) and not hasattr(config, "workerinput"):
+            from pytest_mme.report.html import require
+
+            require()
         _write_report(config, "{}\n")
+    except UnavailableError as error:
+        raise pytest.UsageError(str(error)) from error
     except OSError as error:
         raise pytest.UsageError(_cannot_be_written(config, error)) from error
 

@@ -17,7 +17,6 @@ from typing import IO, Any
 
 import psutil
 
-from pytest_mme import versions
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.contract.dialects import CONTRACT
@@ -64,7 +63,7 @@ class LocalRuntime:
 
     def identity(self, spec: ServerSpec) -> str:
         """Which TensorFlow, how its memory is limited, and where it runs."""
-        tensorflow = self._toolchain.resolve(spec.tf or versions.INSTALLED)
+        tensorflow = self._toolchain.resolve(spec.tf)
         return f"local/tensorflow-{tensorflow}/{self._enforcement}/{spec.device or self._device}"
 
     @contextlib.contextmanager
@@ -107,7 +106,7 @@ class LocalRuntime:
         fields = {
             **_config_fields(spec, name, known_bytes or {}, self._enforcement, self._device),
             **more,
-            "tensorflow": None if spec.tf is None else str(self._toolchain.directory(spec.tf)),
+            "tensorflow": str(self._toolchain.directory(spec.tf)),
             "cgroup_name": f"pytest-mme-{self._directory.name}-{directory.name}",
             "cgroup_record": str(self._directory / CGROUPS),
         }
