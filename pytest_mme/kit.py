@@ -13,7 +13,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pytest_mme import versions
 from pytest_mme.archives.archive import extract
 from pytest_mme.archives.store import Store
 from pytest_mme.aws.clients import Aws, simulated_aws
@@ -95,10 +94,10 @@ class Run:
         return Toolchain(self.settings.cache.value / "tensorflow", cap_mib=self.settings.tf_cache_mib.value)
 
     def tensorflow(self, asked: str | None) -> str | None:
-        """The exact version that is *asked* for, or else the installed; None where a container has its own."""
-        if asked is not None:
-            return self.toolchain.resolve(asked)
-        return versions.installed() if self.settings.runtime.value == "local" else None
+        """The exact version that is *asked* for, or else `versions.default`; None where a container has its own."""
+        if asked is None and self.settings.runtime.value != "local":
+            return None
+        return self.toolchain.resolve(asked)
 
     def _image(self, tf: str | None) -> str:
         """What a container runs that names no image."""

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import importlib.util
 import re
+from collections.abc import Iterator
 
 from pytest_mme.errors import UnavailableError
 
 OLDEST = (2, 5)
 """The oldest that the binding can run. 2.4 and before need a function that Python 3.9 has dropped (measured)."""
 INSTALLED, LATEST = "installed", "latest"
+DEFAULT = "2.21.0"
+"""What serves where no TensorFlow is installed and nobody names a version: the newest whose operations the kit knows.
 
-_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.\d+(?:\.post\d+|rc\d+)?)?")
+Fixed, so that a run needs the package index once and not each time, and a release of the kit always tests the same.
+"""
+
+_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.\d+(?:\.post\d+|rc\d+|\.dev\d+)?(?:\+[\w.]+)?)?")
+_WHEELS = ("tensorflow", "tensorflow-cpu")
 
 
 def check(asked: object) -> str:
@@ -38,11 +47,26 @@ def minor(version: str) -> str:
 
 def installed() -> str:
     """The version of the installed TensorFlow, whichever wheel it came in; raises `UnavailableError`."""
-    for wheel in ("tensorflow", "tensorflow-cpu"):
-        try:
-            return importlib.metadata.version(wheel)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    if importlib.util.find_spec("tensorflow") is not None:
+        for wheel in _distributions():
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                return importlib.metadata.version(wheel)
     raise UnavailableError(
-        "the installed TensorFlow's version", "TensorFlow is not installed", "say which: --mme-tf or --tf VERSION"
+        "the installed TensorFlow",
+        "TensorFlow's Python package is not installed",
+        "pip install 'pytest-mme[tensorflow]', or name a version, as in 2.15.1: it is fetched",
     )
+
+
+def _distributions() -> Iterator[str]:
+    """What the package `tensorflow` may be called in the index."""
+    yield from _WHEELS
+    yield from importlib.metadata.packages_distributions().get("tensorflow", ())  # it reads every package's metadata
+
+
+def default() -> str:
+    """The version that serves where nobody names one: the installed one, or `DEFAULT`."""
+    try:
+        return installed()
+    except UnavailableError:
+        return DEFAULT

@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pytest_mme"
 
 FLOORS = (
-    *("errors", "versions", "answers", "waiting", "validation", "settings"),
+    *("errors", "extras", "versions", "answers", "waiting", "validation", "settings"),
     *(
         "timeline",
         "checks",

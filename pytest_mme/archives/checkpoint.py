@@ -12,9 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cramjam
-import google_crc32c
-
+from pytest_mme.extras import needs
 from pytest_mme.libtensorflow import protos
 
 _MAGIC = bytes.fromhex("57fb808b247547db")
@@ -53,7 +51,7 @@ def entries(index: Path) -> list[Entry]:
     try:
         read = ((key, protos.BundleEntryProto.FromString(value)) for key, value in _rows(table) if key)
         return [_entry(key, entry) for key, entry in read if not entry.slices]
-    except (ValueError, IndexError, struct.error, protos.DecodeError, cramjam.DecompressionError) as error:
+    except (ValueError, IndexError, struct.error, protos.DecodeError) as error:
         raise DamagedError(f"{index.name} is damaged: {error}") from error
 
 
@@ -80,7 +78,7 @@ def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]
         raise ValueError("a block lies behind the end")
     block = table[offset : offset + size]
     if table[offset + size] == _SNAPPY:
-        block = bytes(cramjam.snappy.decompress_raw(block))
+        block = _decompressed(block)
     (restarts,) = struct.unpack("<I", block[-4:])
     end, at, key = size - 4 - 4 * restarts, 0, b""
     while at < end:
@@ -90,6 +88,15 @@ def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]
         key = key[:shared] + block[at : at + own]
         yield key, block[at + own : at + own + length]
         at += own + length
+
+
+def _decompressed(block: bytes) -> bytes:
+    with needs("doctor", "what a compressed checkpoint lists"):
+        import cramjam
+    try:
+        return bytes(cramjam.snappy.decompress_raw(block))
+    except cramjam.DecompressionError as error:
+        raise ValueError(str(error)) from error
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -120,6 +127,8 @@ def check(folder: Path) -> list[str]:
 
 def _checksum(path: Path, entry: Entry) -> int:
     """Masked, as LevelDB does it."""
+    with needs("doctor", "the checksum of a checkpoint"):
+        import google_crc32c
     crc: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]  # the library has no types
     left = entry.size
     with path.open("rb") as data:

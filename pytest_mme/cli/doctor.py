@@ -62,7 +62,8 @@ def examine_archives(
         pytest-mme doctor dist/*.tar.gz --image my-multi-model-server:latest
     """
     serving = _serving(tf or [], image or [])
-    examined = {str(path): _examine(path, serving, show=not as_json) for path in archives}
+    with explained():
+        examined = {str(path): _examine(path, serving, show=not as_json) for path in archives}
     if as_json:
         console.print_json(
             json.dumps({"serving": serving, "archives": {path: told for path, (_, told) in examined.items()}})

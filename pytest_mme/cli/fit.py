@@ -16,6 +16,7 @@ from rich.table import Table
 
 from pytest_mme import versions
 from pytest_mme.cli.output import checked, console, show_line
+from pytest_mme.cli.tensorflow import fetching
 from pytest_mme.errors import ArchiveError, MMEError
 from pytest_mme.kit import Run
 from pytest_mme.measuring.capacity import (
@@ -95,6 +96,8 @@ def fit_archives(
     body = None if request is None else request.read_bytes()
     try:
         with Run(Settings.resolve(environment={**os.environ, "PYTEST_MME_RUNTIME": "local"})) as run, _told() as told:
+            with fetching() as tell:
+                run.toolchain.directory(tf, tell)
             found = _found(run, archives, int(memory * _MIB), tf, body, concurrency, told)
     except (MMEError, OSError) as error:
         Console(stderr=True, highlight=False).print(f"Nothing could be measured: {error}", style="red", markup=False)

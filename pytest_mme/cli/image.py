@@ -12,7 +12,6 @@ from typing import Annotated, Optional
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pytest_mme import versions
 from pytest_mme.cli.output import checked, console, explained, show_line
 from pytest_mme.images import build as images
 from pytest_mme.images.context import image_names
@@ -69,7 +68,7 @@ def build_image(
     began = time.monotonic()
     with explained():
         with checked("--tf"):
-            version = _toolchain().resolve(tf or versions.INSTALLED)
+            version = _toolchain().resolve(tf)
         with contextlib.closing(connect()) as engine, _progress() as progress:
             built = images.build(engine, name, tensorflow=version, base=base, ca_bundle=ca_bundle, progress=progress)
     how = f"built in {time.monotonic() - began:.0f} s" if built else "is here already, and nothing of it has changed"

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from pytest_mme import versions
 from pytest_mme.cli.output import checked, console, explained, show_line
+from pytest_mme.cli.tensorflow import fetching
 from pytest_mme.kit import Run
 from pytest_mme.measuring.capacity import Candidate
 from pytest_mme.measuring.cost import Effect, effect
@@ -69,6 +70,8 @@ def optimise_archive(
         versions.check(versions.INSTALLED if tf is None else tf)
     given = None if inputs is None else _read(inputs)
     with explained(), Run(Settings.resolve(environment={**os.environ, "PYTEST_MME_RUNTIME": "local"})) as run:
+        with fetching() as tell:
+            run.toolchain.directory(tf, tell)
         before = run.models.archive(archive, name="before")
         after = run.models.optimised(before, "after", inputs=given, tolerance=tolerance, saved_by=tf)
         effects = {model.name: _effect(run, model, tf, given) for model in (before, after)}

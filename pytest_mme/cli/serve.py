@@ -83,7 +83,7 @@ def serve_models(
         oom=oom,
         enforcement=enforcement,
         code=None if code is None else str(code.absolute()),
-        tensorflow=None if tf is None else str(_directory(tf)),
+        tensorflow=str(_tensorflow(tf)),
         device=gpu.settle(device),
     )
     leases.sweep()
@@ -96,7 +96,7 @@ def serve_models(
     raise typer.Exit(status)
 
 
-def _directory(tf: str) -> Path:
+def _tensorflow(tf: str | None) -> Path:
     toolchain = Toolchain(Settings.resolve(environment=os.environ).cache.value / "tensorflow")
     with explained(), checked("--tf"), fetching() as tell:
         return toolchain.directory(tf, tell)

@@ -38,8 +38,8 @@ def tag(image: str, tensorflow: str) -> str:
 
 
 def default_image() -> str:
-    """What the container runtime runs where nobody says it: the embedded server with the installed TensorFlow."""
-    return tag("server", versions.installed())
+    """What the container runtime runs where nobody says it: the embedded server with `versions.default`."""
+    return tag("server", versions.default())
 
 
 def build(

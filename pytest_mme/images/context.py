@@ -16,6 +16,7 @@ PACKAGED = (
     "archives",
     "contract",
     "errors.py",
+    "extras.py",
     "libtensorflow",
     "serving",
     "timeline",

@@ -2,6 +2,8 @@
 
 The message classes of two TensorFlow wheels collide in protobuf's default pool, and old ones refuse a new protobuf
 runtime (docs/facts.md). `descriptors.binpb` is made by `tools/make_descriptors.py`.
+
+It works with every protobuf from 3.20.3 on, since each TensorFlow comes with another: 2.12 to 2.17 need one before 5.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ def _read_pool() -> descriptor_pool.DescriptorPool:
     pool = descriptor_pool.DescriptorPool()
     described = FileDescriptorSet.FromString(files(__package__).joinpath("descriptors.binpb").read_bytes())
     for file in described.file:
-        pool.Add(file)
+        pool.AddSerializedFile(file.SerializeToString())
     return pool
 
 
@@ -26,7 +28,10 @@ _POOL = _read_pool()
 
 
 def _message(name: str) -> Any:
-    return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"tensorflow.{name}"))
+    described = _POOL.FindMessageTypeByName(f"tensorflow.{name}")
+    if hasattr(message_factory, "GetMessageClass"):
+        return message_factory.GetMessageClass(described)
+    return message_factory.MessageFactory(_POOL).GetPrototype(described)  # type: ignore[attr-defined]  # before 4.22
 
 
 AssetFileDef = _message("AssetFileDef")

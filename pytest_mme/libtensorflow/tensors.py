@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_mme.errors import TensorFlowError
+from pytest_mme.errors import TensorFlowError, UnavailableError
+from pytest_mme.extras import needs
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.capi import Deallocator, Library
 
@@ -55,11 +56,18 @@ def numpy_dtype(data_type: int) -> np.dtype[Any]:
     if name is None:
         raise TypeError(f"{protos.data_type_name(data_type)} cannot be fed or fetched as a numpy array")
     if name == "bfloat16":
-        import ml_dtypes  # only models that use bfloat16 pay for it
-
-        name = ml_dtypes.bfloat16
+        name = _bfloat16()
     dtype: np.dtype[Any] = np.dtype(name)
     return dtype
+
+
+def _bfloat16() -> Any:
+    try:
+        with needs("bfloat16", "bfloat16 in numpy"):
+            import ml_dtypes  # only models that use bfloat16 pay for it
+    except UnavailableError as error:
+        raise TypeError(str(error)) from error
+    return ml_dtypes.bfloat16
 
 
 class StringBuffers:

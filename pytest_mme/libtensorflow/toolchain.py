@@ -54,12 +54,14 @@ class Toolchain:
         self._folder, self._cap_mib = directory, cap_mib
         self._resolved: dict[str, str] = {}
 
-    def resolve(self, asked: str) -> str:
+    def resolve(self, asked: str | None) -> str:
         """The exact version that is meant: ``2.15`` is the last of its releases that is here, or else that there is.
 
-        ``latest`` is looked up in the package index, once. Raises ValueError for what is no version, and
-        `UnavailableError`.
+        ``latest`` is looked up in the package index, once. None is the installed one, and where none is installed
+        `versions.DEFAULT`. Raises ValueError for what is no version, and `UnavailableError`.
         """
+        if asked is None:
+            return versions.default()
         if asked not in self._resolved:
             self._resolved[asked] = self._look_up(asked)
         return self._resolved[asked]
@@ -74,7 +76,7 @@ class Toolchain:
         here = [version for version in (*self._installed(), *self._names()) if version.startswith(f"{asked}.")]
         return max(here, key=Version) if here else wheels.newest(f"{asked}.*")
 
-    def directory(self, asked: str, progress: Progress = lambda *_: None) -> Path:
+    def directory(self, asked: str | None = None, progress: Progress = lambda *_: None) -> Path:
         """Where the libraries and headers of a version are, fetched if need be; raises as `resolve` does."""
         version = self.resolve(asked)
         if version in self._installed():

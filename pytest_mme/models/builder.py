@@ -141,6 +141,7 @@ class Models:
         one. With *crash* a call ends the process that answers it. Raises `UnavailableError` without a compiler.
         """
         custom_op = CustomOp(name=op, factor=factor)
+        tensorflow = tensorflow or self.exporters.toolchain.directory()
         library = compile_op(
             custom_op, self.store.directory / "ops", language=language, crash=crash, tensorflow=tensorflow
         )

@@ -76,7 +76,7 @@ class ArchiveItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Return the findings, without a traceback."""
-        if isinstance(excinfo.value, FindingsError | ArchiveError):
+        if isinstance(excinfo.value, FindingsError | ArchiveError | UnavailableError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 

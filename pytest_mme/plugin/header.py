@@ -29,7 +29,7 @@ def _local(settings: Settings) -> str:
     try:
         tensorflow = versions.installed()
     except UnavailableError:
-        tensorflow = "not installed"
+        tensorflow = f"{versions.DEFAULT} (fetched: none is installed)"
     limits = enforcement(settings.enforcement.value)
     return f"mme: runtime local, tensorflow {tensorflow}, {_device(settings)}, memory limits by {limits}"
 
@@ -38,10 +38,7 @@ def _docker(settings: Settings) -> str:
     """Describe it without the engine: a session that starts no server needs none."""
     from pytest_mme.images.build import default_image
 
-    try:
-        image = settings.image.value or default_image()
-    except UnavailableError:
-        image = "not chosen: TensorFlow is not installed"
+    image = settings.image.value or default_image()
     return f"mme: runtime docker, image {image}, {_device(settings)}, memory limits by the container's memory cgroup"
 
 

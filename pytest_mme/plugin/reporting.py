@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_mme.errors import UnavailableError
 from pytest_mme.plugin.evidence import Evidence, beside_the_failure, evidence_so_far
 from pytest_mme.plugin.options import SETTINGS
 from pytest_mme.plugin.run import directory_of, is_worker
@@ -99,7 +100,13 @@ class Reporting:
     def pytest_sessionstart(self) -> None:
         """Make an empty file: where that is not possible now, it would not be after an hour of tests either."""
         try:
+            if _is_page(self._file):
+                from pytest_mme.report.html import require
+
+                require()
             self._write("{}\n")
+        except UnavailableError as error:
+            raise pytest.UsageError(str(error)) from error
         except OSError as error:
             raise pytest.UsageError(self._cannot_be_written(error)) from error
 

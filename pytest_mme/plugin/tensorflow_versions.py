@@ -11,9 +11,11 @@ import pytest
 from pytest_mme.errors import UnavailableError
 from pytest_mme.plugin import marks
 from pytest_mme.plugin.options import SETTINGS
-from pytest_mme.plugin.run import is_worker, run_of, worker_input
+from pytest_mme.plugin.run import directory_of, is_worker, run_of, worker_input
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_mme.libtensorflow.toolchain import Toolchain
 
 _VERSIONS = pytest.StashKey[tuple[str, ...]]()
@@ -59,25 +61,51 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Fetch what is missing before the first test, once and with progress; images have their own TensorFlow."""
+    """Fetch what is missing before the first test, once and with progress."""
     config = session.config
-    local = config.stash[SETTINGS].runtime.value == "local"
-    if is_worker(config) or config.option.collectonly or not local or not _may_start_servers(session):
+    if not (is_worker(config) or config.option.collectonly) and any(map(_starts_servers, session.items)):
+        _fetch_all(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let an xdist worker note whether its tests start servers: the controller, which fetches, has collected none."""
+    if is_worker(session.config) and any(map(_starts_servers, session.items)):
+        _note(session.config).touch()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any) -> None:
+    """Fetch what the workers' tests will run on, before they get any."""
+    if _note(node.config).exists():
+        _fetch_all(node.config)
+
+
+def _note(config: pytest.Config) -> Path:
+    return directory_of(config) / "starts-servers"
+
+
+def _starts_servers(item: pytest.Item) -> bool:
+    """Whether a test runs on the versions of the session; those of a mark are fetched when it runs."""
+    version = getattr(getattr(item, "callspec", None), "params", {}).get("mme_tf")
+    uses_servers = "mme_tf" in getattr(item, "fixturenames", ())
+    return uses_servers and (version is None or version in asked_versions(item.config))
+
+
+def _fetch_all(config: pytest.Config) -> None:
+    """Fetch the versions of `--mme-tf`, or the default one where none is installed; images have their own."""
+    if config.stash[SETTINGS].runtime.value != "local":
         return
-    terminal = config.pluginmanager.get_plugin("terminalreporter")
-    with _usage_errors():
-        for version in asked_versions(config):
+    asked, terminal = asked_versions(config), config.pluginmanager.get_plugin("terminalreporter")
+    try:
+        for version in asked or (None,):
             _fetch(version, run_of(config).toolchain, terminal)
+    except UnavailableError as error:
+        if asked:  # otherwise each test that needs it fails with this error, and others run
+            raise pytest.UsageError(str(error)) from error
 
 
-def _may_start_servers(session: pytest.Session) -> bool:
-    """Whether a test may need the versions. Under xdist only the workers know; archives that are tests need none."""
-    uses_servers = any("mme_tf" in getattr(item, "fixturenames", ()) for item in session.items)
-    under_xdist = session.config.pluginmanager.has_plugin("dsession")
-    return uses_servers or (under_xdist and not session.config.stash[SETTINGS].doctor.value)
-
-
-def _fetch(version: str, toolchain: Toolchain, terminal: Any) -> None:
+def _fetch(version: str | None, toolchain: Toolchain, terminal: Any) -> None:
     """Fetch a version, unless it is here already. *terminal*: pytest's reporter, or None."""
     shown = False
 

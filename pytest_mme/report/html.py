@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_mme.extras import needs
 from pytest_mme.report.matrix import Matrix
 from pytest_mme.report.records import Record
 from pytest_mme.report.summary import summarised
@@ -23,11 +24,18 @@ _TROUBLE = ("failed", "error")
 Row = list[Any]
 
 
+def require() -> None:
+    """Import what `page` needs; raises `UnavailableError` where it is missing."""
+    with needs("report", "the report's page"):
+        import jinja2  # noqa: F401
+        import plotly.offline  # noqa: F401
+
+
 def page(records: Iterable[Record], matrix: Matrix | None) -> str:
     """The whole page."""
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
-    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]  # it has no types
+    from plotly.offline import get_plotlyjs
 
     found = sorted(records, key=lambda one: (one.outcome not in _TROUBLE, one.timeline.began_wall))
     data = json.dumps({"percentiles": _PERCENTILES, "tests": list(map(_test, found))}, separators=(",", ":"))

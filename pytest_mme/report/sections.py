@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from pytest_mme.errors import UnavailableError
+from pytest_mme.extras import needs
 from pytest_mme.timeline.events import Event, Timeline
 
 _MIB = 1024 * 1024
@@ -73,8 +75,6 @@ def _line(event: Event, widths: Mapping[str, int]) -> str:
 
 def memory(samples: Sequence[Event]) -> str:
     """A chart of what was used, with a line at the limit where there is one, and the most of it in words."""
-    from uniplot import plot_to_string
-
     used = [event.detail["used_bytes"] / _MIB for event in samples]
     limits = [limit / _MIB for event in samples if (limit := event.detail.get("limit_bytes"))]
     most = max(range(len(used)), key=used.__getitem__)
@@ -82,6 +82,11 @@ def memory(samples: Sequence[Event]) -> str:
     told = f"at most {used[most]:.1f}{of} MiB, at {samples[most].at_s:.3f} s; {used[-1]:.1f} MiB in the end"
     if len(samples) < _FEW:
         return told
+    try:
+        with needs("report", "a chart of it"):
+            from uniplot import plot_to_string
+    except UnavailableError as error:
+        return f"{told} (a chart of it: {error.advice})"
     chart = plot_to_string(
         ys=used,
         xs=[event.at_s for event in samples],

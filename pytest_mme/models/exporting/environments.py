@@ -66,12 +66,12 @@ class Exporters:
     def __init__(self, cache: Path, progress: Progress = _LOG.info) -> None:
         """They lie in ``<cache>/exporters/<version>-py<Python>/``."""
         self._folder, self._progress = cache.absolute() / "exporters", progress
-        self._toolchain = Toolchain(cache / "tensorflow")
+        self.toolchain = Toolchain(cache / "tensorflow")
         self._known: dict[str, Exporter] = {}
 
     def resolve(self, asked: str) -> str:
         """The exact version that is meant, as `Toolchain.resolve` has it: what servers mean by it, exporters mean, too."""
-        return self._toolchain.resolve(asked)
+        return self.toolchain.resolve(asked)
 
     def identity(self, asked: str) -> str:
         """Names what would save a model, without making its environment. The Keras of an environment stays what it is."""

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pytest_mme.contract import routes
 from pytest_mme.errors import UnavailableError
+from pytest_mme.extras import needs
 
 if TYPE_CHECKING:
     import docker
@@ -25,9 +26,13 @@ _OWN = "pytest-mme-"
 
 
 def connect() -> docker.DockerClient:
-    """The engine that `DOCKER_HOST`, or else the system, names; raises `UnavailableError` when it does not answer."""
-    import docker
-    import docker.errors
+    """The engine that `DOCKER_HOST`, or else the system, names.
+
+    Raises `UnavailableError` when it does not answer, or its Python package is not installed.
+    """
+    with needs("docker", "a container engine"):
+        import docker
+        import docker.errors
     import requests.exceptions
 
     try:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_mme import versions
 from pytest_mme.libtensorflow.toolchain import Toolchain
 from pytest_mme.runtimes.leases import CGROUPS
 from pytest_mme.runtimes.local.server import LocalServer
@@ -49,7 +48,7 @@ class LocalRuntime:
 
     def identity(self, spec: ServerSpec) -> str:
         """Which TensorFlow, how its memory is limited, and where it runs."""
-        tensorflow = self._toolchain.resolve(spec.tf or versions.INSTALLED)
+        tensorflow = self._toolchain.resolve(spec.tf)
         return f"local/tensorflow-{tensorflow}/{self._enforcement}/{spec.device or self._device}"
 
     @contextlib.contextmanager
@@ -89,7 +88,7 @@ class LocalRuntime:
         fields = {
             **_config_fields(spec, name, known_bytes or {}, self._enforcement, self._device),
             **more,
-            "tensorflow": None if spec.tf is None else str(self._toolchain.directory(spec.tf)),
+            "tensorflow": str(self._toolchain.directory(spec.tf)),
             "cgroup_name": f"pytest-mme-{self._directory.name}-{directory.name}",
             "cgroup_record": str(self._directory / CGROUPS),
         }

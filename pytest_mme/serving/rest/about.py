@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -9,6 +10,12 @@ from typing import Any
 from google.protobuf import json_format
 
 from pytest_mme.libtensorflow.saved_model import SavedModel
+
+_WITH_DEFAULTS: Any = (
+    {"always_print_fields_with_no_presence": True}
+    if "always_print_fields_with_no_presence" in inspect.signature(json_format.MessageToDict).parameters
+    else {"including_default_value_fields": True}  # its name before protobuf 5.26
+)
 
 
 def status(versions: Iterable[int]) -> bytes:
@@ -39,9 +46,7 @@ def metadata(model: SavedModel, *, name: str, version: int) -> bytes:
 
 
 def _printable(message: Any) -> dict[str, Any]:
-    printable: dict[str, Any] = json_format.MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
+    printable: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True, **_WITH_DEFAULTS)
     return printable
 
 
