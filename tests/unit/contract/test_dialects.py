@@ -191,14 +191,14 @@ def meaning(dialect: Dialect, exchange: Exchange, reply: Reply) -> str:
             page = dialect.page(reply)
             return f"[{', '.join(entry['modelName'] for entry in page.entries)}]" if page else "nothing"
         case "get":
-            described = dialect.described(str(exchange.model), reply)
+            described = dialect.description(str(exchange.model), reply)
             return f"{described['modelName']} at {described['modelUrl']!r}" if described else "nothing"
         case "load" | "load again":
             return dialect.loading(reply, failed_before=exchange.call == "load again").value
         case "invoke":
             if dialect.lost(reply):
                 return "lost"
-            return "answered" if dialect.answered(reply) else "refused"
+            return "answered" if dialect.is_prediction(reply) else "refused"
     return str(reply.status)
 
 
@@ -254,9 +254,9 @@ def test_a_connection_that_the_users_code_was_refused_is_an_error_of_the_model(d
 
 
 def test_a_model_that_answers_with_an_error_among_others_has_answered() -> None:
-    assert TENSORFLOW_A.answered(reply(200, {"predictions": [1.0], "error": "0.5"}))
-    assert TENSORFLOW_A.answered(reply(200, {"error": 0.5}))
-    assert CONTRACT.answered(reply(200, {"error": "as the model has it"}))
+    assert TENSORFLOW_A.is_prediction(reply(200, {"predictions": [1.0], "error": "0.5"}))
+    assert TENSORFLOW_A.is_prediction(reply(200, {"error": 0.5}))
+    assert CONTRACT.is_prediction(reply(200, {"error": "as the model has it"}))
     assert deviations(CONTRACT, "invoke", reply(200, {"error": "as the model has it"})) == ()
 
 
@@ -290,13 +290,13 @@ def test_what_is_no_list_is_not_read(body: object) -> None:
 
 @pytest.mark.parametrize("body", ["", "no JSON", [], {"modelName": "m"}, {"model": "m"}])
 def test_what_is_no_description_is_not_read(body: object) -> None:
-    assert CONTRACT.described("m", reply(200, body)) is None
+    assert CONTRACT.description("m", reply(200, body)) is None
     assert [deviation.kind for deviation in deviations(CONTRACT, "get", reply(200, body))] == ["get-shape"]
 
 
 def test_a_get_that_fails_is_a_loaded_model_only_where_that_is_known_of_the_container() -> None:
-    assert CONTRACT.described("m", reply(500)) is None
-    assert TENSORFLOW_C.described("m", reply(500)) is None
+    assert CONTRACT.description("m", reply(500)) is None
+    assert TENSORFLOW_C.description("m", reply(500)) is None
 
 
 def test_pages_go_on_as_long_as_there_is_a_token() -> None:

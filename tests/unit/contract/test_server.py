@@ -13,7 +13,7 @@ import pytest
 
 from pytest_mme import Event, Model, Server, Timeline
 from pytest_mme.contract.client import ContractClient, Reply
-from pytest_mme.contract.deviations import Witness
+from pytest_mme.contract.deviations import DeviationRecorder
 from pytest_mme.contract.dialects import CONTRACT, Dialect
 from pytest_mme.errors import ContractError
 from tests.unit.contract.replay import (
@@ -156,10 +156,10 @@ def test_a_ping_with_a_body_is_told_once_and_good(start: Started) -> None:
 def test_two_who_hear_one_server_tell_a_deviation_once(start: Started, timeline: Timeline) -> None:
     server = start(MultiModelServer())
     server.ping()
-    runtime = Witness(server.running.dialect, timeline, server="s", source="engine")
-    other = Witness(server.running.dialect, timeline, server="another", source="engine")
-    for witness in (runtime, other):
-        witness.hear("ping", server.client.ping())
+    runtime = DeviationRecorder(server.running.dialect, timeline, server="s", source="engine")
+    other = DeviationRecorder(server.running.dialect, timeline, server="another", source="engine")
+    for recorder in (runtime, other):
+        recorder.record("ping", server.client.ping())
     assert [(event.server, event.outcome) for event in timeline] == [("s", "ping-body"), ("another", "ping-body")]
 
 
@@ -180,7 +180,7 @@ class Slow(Timeline):
 
 def test_two_threads_that_hear_the_same_at_once_tell_it_once() -> None:
     timeline, ill = Slow(), Reply(200, b"{}", {}, 0.0)
-    witness = Witness(CONTRACT, timeline, server="s", source="client")
-    timeline.meanwhile = lambda: witness.hear("ping", ill)
-    witness.hear("ping", ill)
+    recorder = DeviationRecorder(CONTRACT, timeline, server="s", source="client")
+    timeline.meanwhile = lambda: recorder.record("ping", ill)
+    recorder.record("ping", ill)
     assert [event.outcome for event in timeline] == ["ping-body"]

@@ -76,7 +76,9 @@ class Hosted:
         )
 
     def ask(self, name: str) -> Reply:
-        return self.instance.invoke(wire.WireRequest("e", name, b"{}", {}, "id"), name, timeout_s=20)
+        return self.instance.invoke(
+            wire.WireRequest(endpoint="e", target=name, body=b"{}", headers={}, request_id="id"), name, timeout_s=20
+        )
 
     def refusal(self, name: str) -> dict[str, Any]:
         """What boto3 is told when the model cannot be loaded."""

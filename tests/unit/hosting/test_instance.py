@@ -83,7 +83,9 @@ class Story:
         )
 
     def ask(self) -> Reply:
-        return self.instance.invoke(wire.WireRequest("e", "m", b"{}", {}, "id"), "m", timeout_s=5)
+        return self.instance.invoke(
+            wire.WireRequest(endpoint="e", target="m", body=b"{}", headers={}, request_id="id"), "m", timeout_s=5
+        )
 
     @property
     def model(self) -> Any:

@@ -11,11 +11,11 @@ from pytest_mme.hosting import lifecycle
 from pytest_mme.hosting.eviction import Policy
 from pytest_mme.hosting.lifecycle import (
     Admit,
-    Answered,
     Download,
     Downloaded,
     Evict,
     Failure,
+    Finished,
     Lifecycle,
     Load,
     Loaded,
@@ -36,7 +36,7 @@ def resident(machine: Lifecycle, *models: str) -> None:
         machine.step(Wanted(ticket))
         machine.step(Downloaded(model))
         assert machine.step(Loaded(model)) == (Admit(ticket),)
-        machine.step(Answered(ticket))
+        machine.step(Finished(ticket))
 
 
 def test_concurrent_first_requests_share_one_download_and_one_load() -> None:
@@ -51,7 +51,7 @@ def test_concurrent_first_requests_share_one_download_and_one_load() -> None:
 def test_the_least_recently_used_makes_room_and_comes_back_without_a_download() -> None:
     machine, c, again = Lifecycle(), Ticket("c"), Ticket("b")
     resident(machine, "a", "b")
-    machine.step(Answered(_used(machine, "a")))
+    machine.step(Finished(_used(machine, "a")))
     machine.step(Wanted(c))
     machine.step(Downloaded("c"))
     assert machine.step(Loaded("c", FULL, no_room=True)) == (Evict("b", room_for="c"),)
@@ -121,8 +121,8 @@ def test_a_lost_model_is_loaded_once_for_all_who_lost_it() -> None:
     machine = Lifecycle()
     resident(machine, "a")
     first, second = _used(machine, "a"), _used(machine, "a")
-    assert machine.step(Answered(first, lost=True)) == (Load("a"),)
-    assert machine.step(Answered(second, lost=True)) == ()
+    assert machine.step(Finished(first, lost=True)) == (Load("a"),)
+    assert machine.step(Finished(second, lost=True)) == ()
     assert machine.step(Loaded("a")) == (Admit(first), Admit(second))
     assert first.retried
     assert second.retried
@@ -132,9 +132,9 @@ def test_a_late_word_of_a_loss_does_not_unload_what_has_come_back() -> None:
     machine = Lifecycle()
     resident(machine, "a")
     first, late = _used(machine, "a"), _used(machine, "a")
-    assert machine.step(Answered(first, lost=True)) == (Load("a"),)
+    assert machine.step(Finished(first, lost=True)) == (Load("a"),)
     assert machine.step(Loaded("a")) == (Admit(first),)
-    assert machine.step(Answered(late, lost=True)) == (Admit(late),)
+    assert machine.step(Finished(late, lost=True)) == (Admit(late),)
     assert machine.phase("a") is Phase.RESIDENT
 
 
@@ -226,7 +226,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.loaded.discard(ticket.model)
         else:
             self.settled.add(ticket)
-        self.step(Answered(ticket, lost=lost))
+        self.step(Finished(ticket, lost=lost))
 
     @invariant()
     def nobody_waits_for_nothing(self) -> None:
