@@ -21,7 +21,7 @@ from pytest_mme.contract.dialects import CONTRACT, MULTI_MODEL_SERVER, TENSORFLO
 TRANSCRIPTS = Path(__file__).parents[2] / "transcripts"
 RECORDED = {"A": TENSORFLOW_A, "C": TENSORFLOW_C, "M": MULTI_MODEL_SERVER}
 
-Answer = tuple[int, bytes]
+Response = tuple[int, bytes]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,27 +95,27 @@ class Container:
         """SIGKILL the process of a model."""
         self.dead |= {identifier for identifier, folder in self.loaded.items() if _name(folder) == name}
 
-    def say(self, step: str, identifier: str = "") -> Answer:
+    def say(self, step: str, identifier: str = "") -> Response:
         """What was recorded at *step*, about another model."""
         exchange = self._recorded[step]
         assert exchange.reply is not None
         body = exchange.reply.body.replace((exchange.model or "none").encode(), identifier.encode())
         return exchange.reply.status, body
 
-    def ping(self) -> Answer:
+    def ping(self) -> Response:
         return self.say("ping")
 
-    def list(self, token: str) -> Answer:
+    def list(self, token: str) -> Response:
         """Pages of 100; whole pages have one that is empty behind the last."""
         start = int(token or 0)
         entries = [{"modelName": name, "modelUrl": url} for name, url in self.loaded.items()][start : start + 100]
         following = {"nextPageToken": str(start + 100)} if len(entries) == 100 else {}
         return 200, json.dumps({"models": entries, **following}).encode()
 
-    def get(self, identifier: str) -> Answer:
+    def get(self, identifier: str) -> Response:
         return self.say("get, loaded" if identifier in self.loaded else "get, not loaded", identifier)
 
-    def load(self, identifier: str, url: str) -> Answer:
+    def load(self, identifier: str, url: str) -> Response:
         if identifier in self.loaded:
             return self.say("load the same name twice", identifier)
         if _name(url) in self.corrupt or len(self.loaded) >= self.room:
@@ -123,7 +123,7 @@ class Container:
         self.loaded[identifier] = url
         return self.say("load", identifier)
 
-    def cannot_load(self, identifier: str, url: str) -> Answer:
+    def cannot_load(self, identifier: str, url: str) -> Response:
         """A model that does not fit stays behind without a process."""
         if _name(url) not in self.corrupt:
             self.loaded[identifier] = url
@@ -131,22 +131,22 @@ class Container:
             return 507, b'{"code": 507}'  # stood in for: lack of memory is not in the transcripts
         return self.say("load, saved_model.pb is corrupt", identifier)
 
-    def unload(self, identifier: str) -> Answer:
+    def unload(self, identifier: str) -> Response:
         if self.loaded.pop(identifier, None) is None:
             return self.say("unload, not loaded", identifier)
         self.dead.discard(identifier)
         return 200, b"{}"
 
-    def invoke(self, identifier: str) -> Answer:
+    def invoke(self, identifier: str) -> Response:
         if identifier not in self.loaded:
             return self.say("invoke, not loaded", identifier)
         return self.no_process(identifier) if identifier in self.dead else self.say("invoke", identifier)
 
-    def no_process(self, identifier: str) -> Answer:
+    def no_process(self, identifier: str) -> Response:
         body = {"code": 503, "message": f"No worker is available to serve request: {identifier}"}
         return 503, json.dumps(body).encode()  # its words are in the source: recorded was that it did not answer
 
-    def answer(self, method: str, path: str, body: bytes) -> Answer:
+    def answer(self, method: str, path: str, body: bytes) -> Response:
         """What any request is answered, one at a time."""
         url = urlsplit(path)
         with self.lock:
@@ -172,7 +172,7 @@ class Container:
     def _called(self, identifier: str) -> str:
         return _name(self.loaded[identifier]) if identifier in self.loaded else "?"
 
-    def _noted(self, call: str, name: str, answer: Answer) -> Answer:
+    def _noted(self, call: str, name: str, answer: Response) -> Response:
         self.said.append(f"{call} {name} {answer[0]}")
         return answer
 
@@ -183,15 +183,15 @@ class TensorFlow(Container):
     def __init__(self, dialect: Dialect = TENSORFLOW_B, **fields: Any) -> None:
         super().__init__(dialect, **{"recorded": "A", **fields})
 
-    def list(self, token: str) -> Answer:
+    def list(self, token: str) -> Response:
         if self.dead:
             return self.say("list after the second load")
         return 200, json.dumps({identifier: {"model_version_status": []} for identifier in self.loaded}).encode()
 
-    def cannot_load(self, identifier: str, url: str) -> Answer:
+    def cannot_load(self, identifier: str, url: str) -> Response:
         return 408, b"Timed out after 20 seconds"  # of 2.12 to 2.19: read in the source
 
-    def no_process(self, identifier: str) -> Answer:
+    def no_process(self, identifier: str) -> Response:
         return self.say("invoke after the second load", identifier)
 
 
@@ -202,20 +202,20 @@ class TensorFlow21(TensorFlow):
         super().__init__(dialect, **fields)
         self.spoiled = set[str]()
 
-    def load(self, identifier: str, url: str) -> Answer:
+    def load(self, identifier: str, url: str) -> Response:
         if identifier not in self.spoiled:
             return super().load(identifier, url)
         self.loaded[identifier] = url
         self.dead.add(identifier)
         return self.say("load the corrupt one again", identifier)
 
-    def cannot_load(self, identifier: str, url: str) -> Answer:
+    def cannot_load(self, identifier: str, url: str) -> Response:
         self.spoiled |= {identifier, *self.loaded}
         self.loaded.clear()
         self.dead.clear()
         return self.say("load, saved_model.pb is corrupt")
 
-    def unload(self, identifier: str) -> Answer:
+    def unload(self, identifier: str) -> Response:
         if identifier in self.spoiled:
             return self.say("unload, not loaded", identifier)
         return super().unload(identifier)
@@ -227,13 +227,13 @@ class TensorFlow220(TensorFlow):
     def __init__(self, **fields: Any) -> None:
         super().__init__(TENSORFLOW_C, **{"recorded": "C", **fields})
 
-    def list(self, token: str) -> Answer:
+    def list(self, token: str) -> Response:
         return self.say("list after the kill") if self.dead else super().list(token)
 
-    def cannot_load(self, identifier: str, url: str) -> Answer:
+    def cannot_load(self, identifier: str, url: str) -> Response:
         return self.say("load, saved_model.pb is corrupt", identifier)
 
-    def no_process(self, identifier: str) -> Answer:
+    def no_process(self, identifier: str) -> Response:
         del self.loaded[identifier]
         self.dead.discard(identifier)
         return self.say("invoke right after every model process was killed", identifier)
@@ -253,12 +253,12 @@ class LateGhost(MultiModelServer):
         super().__init__(**fields)
         self._coming: dict[str, str] = {}
 
-    def cannot_load(self, identifier: str, url: str) -> Answer:
+    def cannot_load(self, identifier: str, url: str) -> Response:
         answer = super().cannot_load(identifier, url)
         self._coming[identifier] = self.loaded.pop(identifier)
         return answer
 
-    def unload(self, identifier: str) -> Answer:
+    def unload(self, identifier: str) -> Response:
         answer = super().unload(identifier)
         self.loaded |= {identifier: self._coming.pop(identifier)} if identifier in self._coming else {}
         return answer

@@ -17,9 +17,9 @@ from pytest_mme.contract.deviations import DeviationRecorder
 from pytest_mme.contract.dialects import CONTRACT, Dialect
 from pytest_mme.errors import ContractError
 from tests.unit.contract.replay import (
-    Answer,
     Container,
     MultiModelServer,
+    Response,
     TensorFlow21,
     TensorFlow220,
     serving,
@@ -130,7 +130,7 @@ def test_a_hundred_models_are_a_hundred_though_an_empty_page_follows(start: Star
 class Refusing(TensorFlow21):
     """Models that refuse whatever they are asked."""
 
-    def invoke(self, identifier: str) -> Answer:
+    def invoke(self, identifier: str) -> Response:
         return self.say("invoke, wrong input name")
 
 
