@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
@@ -78,27 +78,15 @@ class DeviationRecorder:
         return all(event.kind != "deviation" or event.outcome != kind for event in self._timeline.of(self._server))
 
 
-def _says_unhealthy(_: Dialect, reply: Reply) -> bool:
-    return reply.ok and (json_object(reply) or {}).get("status") == "Unhealthy"
-
-
-def _lacks_members(_: Dialect, reply: Reply) -> bool:
-    return reply.ok and not (json_object(reply) or {}).keys() >= _MEMBERS
-
-
-def _has_more_members(_: Dialect, reply: Reply) -> bool:
-    return reply.ok and (json_object(reply) or {}).keys() > _MEMBERS
-
-
-def _is_empty_page(_: Dialect, reply: Reply) -> bool:
-    return reply.ok and (json_object(reply) or {}).get("models") == []
+def _members(reply: Reply) -> dict[str, Any]:
+    return json_object(reply) or {}
 
 
 def _hides_an_error(dialect: Dialect, reply: Reply) -> bool:
     return any(sign.matches(reply) for sign in dialect.error_signs)
 
 
-_MEMBERS = {"modelName", "modelUrl"}
+_DESCRIPTION = {"modelName", "modelUrl"}
 _GHOST = Deviation("ghost", "a model that failed to load stays registered, though it cannot be invoked")
 _ALL_BUT_INVOKE: tuple[Call, ...] = ("ping", "list", "next page", "get", "load", "load again", "unload", "clean up")
 
@@ -110,7 +98,7 @@ _RULES = (
     ),
     _Rule(
         ("ping",),
-        _says_unhealthy,
+        lambda _, reply: reply.ok and _members(reply).get("status") == "Unhealthy",
         Deviation("ping-unhealthy", "GET /ping says Unhealthy with status 200; the platform looks at the status"),
     ),
     _Rule(
@@ -127,7 +115,7 @@ _RULES = (
     ),
     _Rule(
         ("next page",),
-        _is_empty_page,
+        lambda _, reply: reply.ok and _members(reply).get("models") == [],
         Deviation("list-empty-page", "the list's last page is empty; the page before it should have had no token"),
     ),
     _Rule(
@@ -139,12 +127,12 @@ _RULES = (
     ),
     _Rule(
         ("get",),
-        _lacks_members,
+        lambda _, reply: reply.ok and not _members(reply).keys() >= _DESCRIPTION,
         Deviation("get-shape", 'the reply to GET /models/ID is not {"modelName", "modelUrl"}'),
     ),
     _Rule(
         ("get",),
-        _has_more_members,
+        lambda _, reply: reply.ok and _members(reply).keys() > _DESCRIPTION,
         Deviation("get-extra-fields", "GET /models/ID says more than modelName and modelUrl"),
     ),
     _Rule(
@@ -152,16 +140,8 @@ _RULES = (
         lambda _, reply: reply.status == 408,
         Deviation("load-408", "a load that takes too long is 408, memory or not; the contract has 507 for memory"),
     ),
-    _Rule(
-        ("load again",),
-        lambda _, reply: reply.status == routes.ALREADY_LOADED,
-        _GHOST,
-    ),
-    _Rule(
-        ("clean up",),
-        lambda _, reply: reply.ok,
-        _GHOST,
-    ),
+    _Rule(("load again",), lambda _, reply: reply.status == routes.ALREADY_LOADED, _GHOST),
+    _Rule(("clean up",), lambda _, reply: reply.ok, _GHOST),
     _Rule(
         ("invoke",),
         lambda dialect, reply: reply.status != routes.NOT_LOADED and dialect.lost(reply),

@@ -224,27 +224,21 @@ class Lifecycle:
         if victim is not None:
             self._models[victim].phase = Phase.UNLOADING
             yield Evict(victim, room_for=model.name)
-        elif not self._any(Phase.UNLOADING):
+        elif all(other.phase is not Phase.UNLOADING for other in self._models.values()):
             yield from self._give_up(model, failure, Phase.ON_DISK)
 
     def _victim(self) -> str | None:
-        candidates = self._candidates()
+        """The policy's choice among the idle models: one with a request in flight is never evicted (assumed)."""
+        candidates = [
+            Candidate(model.name, used=model.used, loaded=model.loaded, requests=model.requests)
+            for model in self._models.values()
+            if model.phase is Phase.RESIDENT and not model.in_flight
+        ]
         victim = self._policy(candidates)
         names = [candidate.model for candidate in candidates]
         if victim is not None and victim not in names:
             raise ValueError(f"the eviction policy chose {victim!r}, but it may choose among {names}, or None")
         return victim
-
-    def _candidates(self) -> list[Candidate]:
-        """The models that may be evicted: never one with a request in flight (assumed)."""
-        return [
-            Candidate(model.name, used=model.used, loaded=model.loaded, requests=model.requests)
-            for model in self._models.values()
-            if model.phase is Phase.RESIDENT and not model.in_flight
-        ]
-
-    def _any(self, phase: Phase) -> bool:
-        return any(model.phase is phase for model in self._models.values())
 
     def _unloaded(self, model: _Model) -> Iterator[Action]:
         """An evicted model stays on disk. Models that wait for room are loaded, then this one if it is wanted again."""

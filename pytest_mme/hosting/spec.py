@@ -23,7 +23,7 @@ class EndpointSpec:
     name: str | None = None
     """What clients call it; None: a name that no other endpoint has."""
     eviction: str | Policy = "lru"
-    """Which idle model goes when another needs room: ``"lru"``, ``"fifo"``, ``"lfu"`` or a function (assumed)."""
+    """Which idle model is evicted when another needs room: ``"lru"``, ``"fifo"``, ``"lfu"`` or a function (assumed)."""
     prefix: str | None = None
     """Where in the bucket the archives lie; None: a folder of the endpoint's name."""
     ready_s: float = 60.0

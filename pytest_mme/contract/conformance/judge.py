@@ -118,18 +118,14 @@ def _obstacle(clause: Clause, unasked: set[str], verdicts: dict[str, ClauseVerdi
 def _result(clause: Clause, trial: Trial) -> Result:
     trial.exchanges.clear()
     trial.remark = ""
+    verdict: ClauseVerdict = "pass"
     try:
-        verdict, reason = _judged(clause, trial)
+        clause.judge(trial)
+        reason = trial.remark
+    except DeviationError as error:
+        verdict, reason = "deviation", str(error)
+    except NotJudgedError as error:
+        verdict, reason = "not judged", str(error)
     finally:
         trial.clear()
     return Result(clause=clause, verdict=verdict, reason=reason, exchanges=tuple(trial.exchanges))
-
-
-def _judged(clause: Clause, trial: Trial) -> tuple[ClauseVerdict, str]:
-    try:
-        clause.judge(trial)
-    except DeviationError as error:
-        return "deviation", str(error)
-    except NotJudgedError as error:
-        return "not judged", str(error)
-    return "pass", trial.remark

@@ -10,7 +10,7 @@ from pytest_mme.contract.conformance.subject import opaque, request
 from pytest_mme.contract.conformance.trial import Trial
 
 _IN_TURN = 8  # requests to each of two models
-_UNFIT = b'{"instances": [{"nobody": "takes this"}]}'
+_UNFIT = b'{"instances": [{"no model": "takes this"}]}'
 _ATTRIBUTES = "trace=judged"
 
 
