@@ -20,7 +20,6 @@ from pytest_mme.faults.chaos import Schedule, Strike
 from pytest_mme.faults.detours import Detour
 from pytest_mme.faults.intercepting import Armed, Around, Parted, Unwell
 from pytest_mme.faults.tcp_relay import Connection, Relay
-from pytest_mme.hosting.endpoint import Endpoint
 from pytest_mme.hosting.platform import Platform
 from pytest_mme.models.builder import Model
 from pytest_mme.runtimes.base import STOP_S, Running
@@ -43,6 +42,10 @@ class Victim(Protocol):
 
     running: Running
     recording: Timeline
+
+    @property
+    def platform(self) -> Platform | None:
+        """The platform's side of an endpoint, with its archives and its disk; None for a server."""
 
     def identifier(self, model: Model) -> str:
         """The id that the server knows *model* by."""
@@ -278,11 +281,12 @@ class Faults:
 
     @contextlib.contextmanager
     def _storage(self, what: str, **detail: Any) -> Iterator[Platform]:
-        if not isinstance(self._victim, Endpoint):
+        platform = self._victim.platform
+        if platform is None:
             raise UnavailableError(f"{what} for a server", "it is handed its archives", "break an endpoint")
         began = time.monotonic()
         try:
-            yield self._victim.platform
+            yield platform
         finally:
             self._tell(what, seconds=time.monotonic() - began, **detail)
 

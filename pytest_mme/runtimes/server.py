@@ -27,6 +27,9 @@ class Server(Checked):
     understood all the same, and the timeline gets one `deviation` event for each kind of deviation.
     """
 
+    platform = None
+    """A server has no platform's side, with archives in S3 and a disk: tests hand it its archives."""
+
     def __init__(self, running: Running, timeline: Timeline, *, loaded: Mapping[str, Model] | None = None) -> None:
         """*loaded*: the models that the server has loaded already, by their ids."""
         self.running, self.name, self.recording = running, running.name, timeline
