@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
-from pytest_mme.contract.conformance.judge import CLAUSES, Clause, Report, Specimens, Subject, judge
-from pytest_mme.contract.conformance.report import told
+from pytest_mme.contract.conformance.judge import CLAUSES, Clause, Report, Specimens, Subject, judge_conformance
+from pytest_mme.contract.conformance.report import explanation
 from pytest_mme.plugin.evidence import evidence_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def judged(_mme_run: Run, mme_models: Models) -> Iterator[Judged]:
         subject = Subject(
             client=running.client, models=running.models, place=running.place, used_bytes=running.used_bytes
         )
-        yield judge(subject, Specimens.build(mme_models)), server
+        yield judge_conformance(subject, Specimens.build(mme_models)), server
 
 
 @pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.id)
@@ -45,4 +45,4 @@ def test_clause(clause: Clause, judged: Judged, request: pytest.FixtureRequest) 
         evidence.servers.append(server)
         for event in server.timeline:
             evidence.timeline.add(event)
-        pytest.fail(told(result), pytrace=False)
+        pytest.fail(explanation(result), pytrace=False)

@@ -24,7 +24,7 @@ class Aws:
     def __init__(self, door: Door) -> None:
         self._door = door
         self.url = door.url
-        """Where SageMaker Runtime answers, for clients in other processes."""
+        """The URL of SageMaker Runtime, for clients in other processes."""
         self.bucket = "pytest-mme"
         """The bucket of the endpoints' archives."""
         self.s3.create_bucket(Bucket=self.bucket)

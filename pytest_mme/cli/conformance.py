@@ -18,8 +18,8 @@ from rich.console import Console
 
 from pytest_mme.cli.output import console
 from pytest_mme.contract.client import ContractClient
-from pytest_mme.contract.conformance.judge import CLAUSES, Clause, Report, Specimens, Subject, judge
-from pytest_mme.contract.conformance.report import document, summary, table, told
+from pytest_mme.contract.conformance.judge import CLAUSES, Clause, Report, Specimens, Subject, judge_conformance
+from pytest_mme.contract.conformance.report import document, explanation, summary, table
 from pytest_mme.errors import MMEError
 from pytest_mme.kit import Run
 from pytest_mme.runtimes.permissions import let_others_read
@@ -142,9 +142,9 @@ def _judged(subject: Subject, run: Run, pages: bool) -> Report:
     specimens = Specimens.build(run.models)
     progress = Console(stderr=True)
     if not progress.is_terminal:
-        return judge(subject, specimens, pages=pages)
+        return judge_conformance(subject, specimens, pages=pages)
     with progress.status("") as status:
-        return judge(subject, specimens, pages=pages, begin=_teller(status.update))
+        return judge_conformance(subject, specimens, pages=pages, begin=_teller(status.update))
 
 
 def _teller(show: Callable[[str], None]) -> Callable[[Clause], None]:
@@ -155,7 +155,7 @@ def _show(report: Report, shown: Console) -> None:
     shown.print(table(report))
     deviating = [result for result in report.results if result.verdict == "deviation"]
     for result in deviating:
-        shown.print(f"{result.clause.id}: {told(result)}", markup=False, soft_wrap=True)
+        shown.print(f"{result.clause.id}: {explanation(result)}", markup=False, soft_wrap=True)
     shown.print(f"{report.url}: {summary(report)}", markup=False, soft_wrap=True)
     if "load.200" in (result.clause.id for result in deviating):
         shown.print("If the server cannot see the models: --models and --models-at say where they are.")

@@ -1,1 +1,1 @@
-"""The container contract: what the platform may ask of a server, and a client that asks it."""
+"""The container contract: its calls, a client that makes them, and how real containers differ from it."""

@@ -1,4 +1,4 @@
-"""Speaks the container contract to a server, as the platform does."""
+"""A client for the calls of the container contract, as the platform makes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pytest_mme.errors import ContractError, NoAnswerError
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """What a server answered."""
+    """The HTTP reply of a server."""
 
     status: int
     body: bytes
@@ -29,7 +29,7 @@ class Reply:
         return 200 <= self.status < 300
 
     def expect(self, call: str) -> Reply:
-        """Itself when `ok`; otherwise raises `ContractError`, which names the *call*."""
+        """Return itself when `ok`; otherwise raise `ContractError`, which names the *call*."""
         if not self.ok:
             raise ContractError(call, self.status, self.text)
         return self
@@ -45,7 +45,7 @@ class Reply:
 
 
 class ContractClient:
-    """One server's client; safe from many threads. Statuses are returned, not raised; nothing is retried."""
+    """A client of one server; safe from many threads. Statuses are returned, not raised; nothing is retried."""
 
     def __init__(self, url: str, *, connections: int = 64) -> None:
         self.url = url
@@ -61,7 +61,7 @@ class ContractClient:
         return self.ask("POST", routes.MODELS, body, {"Content-Type": "application/json"}, timeout_s=timeout_s)
 
     def list(self, page: str | None = None, *, timeout_s: float = routes.INVOKE_TIMEOUT_S) -> Reply:
-        """`GET /models`, the page that the token *page* names."""
+        """`GET /models`, the page that the token *page* leads to; the first one without a token."""
         return self.ask("GET", routes.MODELS + (f"?next_page_token={page}" if page else ""), timeout_s=timeout_s)
 
     def get(self, identifier: str, *, timeout_s: float = routes.INVOKE_TIMEOUT_S) -> Reply:
@@ -85,11 +85,11 @@ class ContractClient:
         return self.ask("POST", routes.invoke(identifier), body, headers, timeout_s=timeout_s)
 
     def memory(self) -> Reply:
-        """`GET /pytest-mme/memory`: only the embedded server answers it."""
+        """`GET /pytest-mme/memory`, which only the embedded server has."""
         return self.ask("GET", routes.MEMORY)
 
     def mark(self, token: str) -> Reply:
-        """`POST /pytest-mme/mark`: only the embedded server answers it."""
+        """`POST /pytest-mme/mark`, which only the embedded server has."""
         return self.ask("POST", routes.MARK, token.encode())
 
     def close(self) -> None:
@@ -105,14 +105,14 @@ class ContractClient:
         *,
         timeout_s: float = routes.INVOKE_TIMEOUT_S,
     ) -> Reply:
-        """Any call; raises `NoAnswerError` when there is no answer in time."""
+        """Make any call; raises `NoAnswerError` when there is no reply within *timeout_s* seconds."""
         start = time.perf_counter()
         try:
-            answer = self._pool.request(
+            response = self._pool.request(
                 method, path, body=body, headers=headers, timeout=timeout_s, redirect=False, retries=False
             )
         except urllib3.exceptions.HTTPError as error:
-            refused = isinstance(error, urllib3.exceptions.NewConnectionError)  # to urllib3 that is a time-out, too
+            refused = isinstance(error, urllib3.exceptions.NewConnectionError)  # to urllib3 that is a timeout, too
             timed_out = isinstance(error, urllib3.exceptions.TimeoutError) and not refused
             raise NoAnswerError(f"{method} {self.url}{path}", time.perf_counter() - start, error, timed_out) from error
-        return Reply(answer.status, answer.data, answer.headers, time.perf_counter() - start)
+        return Reply(response.status, response.data, response.headers, time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""How real containers differ from the contract: what their answers mean, and which container it is.
+"""How real containers differ from the contract: what their replies mean, and which container it is.
 
 Source, unless a line says otherwise: exchanges recorded with AWS's TensorFlow handlers (images 2.1 and 2.20) and with
 multi-model-server 1.1.11 and sagemaker-inference 1.10.1. Most are in tests/transcripts.
@@ -20,7 +20,7 @@ Entry = dict[str, str]
 
 
 class Loading(enum.Enum):
-    """What the answer to a load means."""
+    """What the reply to a load means."""
 
     LOADED = "loaded"
     ALREADY = "already there"
@@ -40,38 +40,38 @@ class Page:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sign:
-    """How an answer is known: its status, and what its body begins with."""
+    """What a reply is recognised by: its status, and what its body begins with."""
 
     status: int
     body: re.Pattern[bytes]
 
-    def on(self, reply: Reply) -> bool:
-        """Whether *reply* bears it."""
+    def matches(self, reply: Reply) -> bool:
+        """Whether *reply* has this status and body."""
         return reply.status == self.status and self.body.match(reply.body) is not None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """What the answers of one kind of container mean. Nothing here asks a server."""
+    """What the replies of one kind of container mean. Nothing here calls a server."""
 
     name: str
     no_memory: frozenset[int] = frozenset({routes.OUT_OF_MEMORY})
-    """The statuses of a load that lack of memory may be the reason for."""
+    """The statuses that a load may get for lack of memory."""
     lost_signs: tuple[Sign, ...] = ()
-    """Answers to an invoke, besides 404, of a model whose process is gone."""
+    """Replies to an invoke, besides 404, of a model whose process is gone."""
     error_signs: tuple[Sign, ...] = ()
-    """Answers to an invoke that hide the status of the model's own error."""
+    """Replies to an invoke that hide the status of the model's own error."""
     get_breaks: bool = False
-    """Whether `GET /models/ID` is answered 500 for each model that the container has, and 404 for the others."""
+    """Whether `GET /models/ID` gets 500 for each model that the container has, and 404 for the others."""
     ghosts: bool = False
     """Whether a model that failed to load may stay registered until it is deleted, or for ever."""
     frees_at_unload: bool = False
     """Whether the memory of a model is free when its unload returns."""
 
     def page(self, reply: Reply) -> Page | None:
-        """The page of the list in *reply*, which tells by its shape how to read it; None when there is none.
+        """Read a page of the list from *reply*, whatever its shape; None when it holds none.
 
-        TensorFlow's containers answer ``{ID: {…}}``, give no folder (the `modelUrl` is empty) and know no pages.
+        TensorFlow's containers reply ``{ID: {…}}``, give no folder (the `modelUrl` is empty) and have no pages.
         """
         found = json_object(reply) if reply.ok else None
         if found is None:
@@ -82,10 +82,10 @@ class Dialect:
             return Page(entries=tuple(_entry(identifier) for identifier in found), token=None)
         return None
 
-    def described(self, identifier: str, reply: Reply) -> Entry | None:
-        """What *reply* to `GET /models/ID` says of the model *identifier*; None when it is not loaded, or unclear.
+    def description(self, identifier: str, reply: Reply) -> Entry | None:
+        """Read the description of a model from *reply* to `GET /models/ID`; None when it is not loaded, or unclear.
 
-        TensorFlow's containers do not say the folder: the `modelUrl` is empty.
+        TensorFlow's containers do not give the folder: the `modelUrl` is empty.
         """
         if self.get_breaks and reply.status == 500:
             return _entry(identifier)
@@ -96,7 +96,7 @@ class Dialect:
         """What *reply* to a load means; *failed_before*: an earlier load of the same id was refused.
 
         A 409 is then the ghost of that load (assumed: AWS documents nothing). A 408 is how TensorFlow's containers
-        answer a load that takes too long, be it for lack of memory or because the model is broken.
+        reply to a load that takes too long, be it for lack of memory or because the model is broken.
         """
         if reply.ok:
             return Loading.LOADED
@@ -105,15 +105,15 @@ class Dialect:
         return Loading.NO_MEMORY if reply.status in self.no_memory else Loading.REFUSED
 
     def lost(self, reply: Reply) -> bool:
-        """Whether *reply* to an invoke says that the container has the model no more, not that the model refused.
+        """Whether *reply* to an invoke means that the container has lost the model, not that the model refused.
 
-        After anything but a 404 the id is still registered, and loads again only once it was deleted.
+        Unless it is a 404, the id is still registered, and is loaded again only after it was deleted.
         """
-        return reply.status == routes.NOT_LOADED or any(sign.on(reply) for sign in self.lost_signs)
+        return reply.status == routes.NOT_LOADED or any(sign.matches(reply) for sign in self.lost_signs)
 
-    def answered(self, reply: Reply) -> bool:
-        """Whether *reply* to an invoke is the model's prediction: a 2xx, and no error that looks like one."""
-        return reply.ok and not any(sign.on(reply) for sign in self.error_signs)
+    def is_prediction(self, reply: Reply) -> bool:
+        """Whether *reply* to an invoke is the model's prediction: a 2xx, and not an error in the guise of one."""
+        return reply.ok and not any(sign.matches(reply) for sign in self.error_signs)
 
 
 _ERROR_ALONE = Sign(status=200, body=re.compile(rb'\s*\{\s*"error"\s*:\s*"(?:[^"\\]|\\.)*"\s*\}\s*\Z'))
@@ -125,7 +125,7 @@ _PROCESS_REFUSES = Sign(
 )
 
 CONTRACT = Dialect(name="contract", frees_at_unload=True)
-"""The contract itself, which the embedded server keeps. Also for servers that nobody knows."""
+"""The contract itself, which the embedded server keeps; also for servers that are not recognised."""
 
 TENSORFLOW_A = Dialect(
     name="AWS TensorFlow, up to 2.11",
@@ -139,10 +139,10 @@ TENSORFLOW_A = Dialect(
 TENSORFLOW_B = dataclasses.replace(
     TENSORFLOW_A, name="AWS TensorFlow, 2.12 to 2.19", no_memory=frozenset({routes.OUT_OF_MEMORY, 408})
 )
-"""Not recorded: read in the handler's source only, and its words for a dead process taken from 2.1."""
+"""Read in the handler's source only, not recorded; its words for a dead process are those of 2.1."""
 
 TENSORFLOW_C = Dialect(name="AWS TensorFlow, 2.20", no_memory=frozenset({routes.OUT_OF_MEMORY, 408}))
-"""A model whose process is gone is answered 404 once, and may then be loaded; `GET /models` is 500 in between."""
+"""A request to a model whose process is gone gets 404 once, then it may be loaded; `GET /models` is 500 in between."""
 
 MULTI_MODEL_SERVER = Dialect(
     name="multi-model-server",
@@ -152,35 +152,35 @@ MULTI_MODEL_SERVER = Dialect(
 )
 """After a 507 the model stays registered without a worker: 409 to a load, 503 to an invoke, until it is deleted.
 
-While it takes the failed worker down, a `DELETE` of that model may be answered 404, and the ghost come up afterwards.
+While it takes the failed worker down, a `DELETE` of that model may get 404, and the ghost appear afterwards.
 """
 
 DIALECTS = (CONTRACT, TENSORFLOW_A, TENSORFLOW_B, TENSORFLOW_C, MULTI_MODEL_SERVER)
-"""All that are known."""
+"""All dialects."""
 
 
 def dialect_of(client: ContractClient) -> Dialect:
-    """Ask a server that just came up for what `recognise` needs. Loads nothing; raises `NoAnswerError`."""
+    """Recognise a server that has just started, by three calls that load nothing; raises `NoAnswerError`."""
     limit_s = routes.LOOK_TIMEOUT_S
     return recognise(client.ping(), client.list(timeout_s=limit_s), client.get(uuid.uuid4().hex, timeout_s=limit_s))
 
 
 def recognise(ping: Reply, models: Reply, unknown: Reply) -> Dialect:
-    """Which dialect a fresh server speaks, by its replies to three questions; the contract's when nothing tells.
+    """Recognise the dialect of a server that has just started by three replies; the contract's when nothing else fits.
 
     *ping*: to `GET /ping`. *models*: to `GET /models`. *unknown*: to `GET /models/ID`, an id that was never loaded.
 
-    TensorFlow's containers are told by their words for that. A and B both leave out "not" (read in their source), so
-    A is taken for B, which reads whatever A may say: it differs in that a load answered 408 has others evicted.
-    Whoever knows better, by the image's name, may say `TENSORFLOW_A`.
+    TensorFlow's containers are recognised by the words of the third. Those of A and B are the same, without "not" (read
+    in their source), so A is taken for B, which understands all replies of A; the one difference is that a load with
+    status 408 has other models evicted. A caller that knows the image's name may use `TENSORFLOW_A`.
     """
-    said = json_object(unknown) or {}
+    error = json_object(unknown) or {}
     if unknown.status != routes.NOT_LOADED:
         return CONTRACT
     if is_contract_list(models):
-        its_own = "status" in (json_object(ping) or {}) and said.get("type") == "ModelNotFoundException"
-        return MULTI_MODEL_SERVER if its_own else CONTRACT
-    words = re.fullmatch(r"Model \S+ is (not )?loaded yet\.?", str(said.get("error")))
+        is_mms = "status" in (json_object(ping) or {}) and error.get("type") == "ModelNotFoundException"
+        return MULTI_MODEL_SERVER if is_mms else CONTRACT
+    words = re.fullmatch(r"Model \S+ is (not )?loaded yet\.?", str(error.get("error")))
     if words is None:
         return CONTRACT
     return TENSORFLOW_C if words[1] else TENSORFLOW_B
@@ -192,7 +192,7 @@ def is_contract_list(reply: Reply) -> bool:
 
 
 def json_object(reply: Reply) -> dict[str, Any] | None:
-    """The JSON object in the body of *reply*; None when it holds something else."""
+    """The JSON object in the body of *reply*; None when the body is something else."""
     try:
         found = reply.json()
     except (ValueError, RecursionError):
@@ -208,7 +208,7 @@ def _contract_page(models: list[Any], token: object) -> Page | None:
 
 
 def _read(described: object) -> Entry | None:
-    """The contract's two members of a model's description; None when one is missing."""
+    """Read the contract's two members of a model's description; None when one is missing."""
     if not isinstance(described, dict) or not {"modelName", "modelUrl"} <= described.keys():
         return None
     return _entry(str(described["modelName"]), str(described["modelUrl"]))

@@ -10,7 +10,7 @@ PING = "/ping"
 MODELS = "/models"
 
 MEMORY = "/pytest-mme/memory"
-"""Not in the contract: the embedded server's own word on what its models use."""
+"""Not in the contract: the embedded server says here how much memory its models use."""
 MARK = "/pytest-mme/mark"
 """Not in the contract: the embedded server writes a mark to its events, so that a reader knows how far it has read."""
 OPENAPI = "/openapi.json"
@@ -28,7 +28,7 @@ LABELS = {
     "com.amazonaws.sagemaker.capabilities.accept-bind-to-port": "true",
 }
 MODELS_FOLDER = "/opt/ml/models"
-"""Where, in a container, each model lies in a folder of its own."""
+"""The folder of a container that holds each model in a folder of its own."""
 
 ALREADY_LOADED = 409
 NOT_LOADED = 404
@@ -40,7 +40,7 @@ LOAD_TIMEOUT_S = 360.0
 UNLOAD_TIMEOUT_S = 360.0
 PING_TIMEOUT_S = 2.0
 LOOK_TIMEOUT_S = 5.0
-"""For `GET /models` and `GET /models/ID` of a server that comes up (assumed: AWS documents none)."""
+"""For `GET /models` and `GET /models/ID` of a server that is starting (assumed: AWS documents none)."""
 
 
 def origin(host: str, port: int) -> str:
@@ -54,10 +54,10 @@ def model(identifier: str) -> str:
 
 
 def invoke(identifier: str) -> str:
-    """The path that one model's requests go to."""
+    """The path for requests to one model."""
     return f"{MODELS}/{identifier}/invoke"
 
 
 def rest(identifier: str, version: int | str | None = None) -> str:
-    """Not in the contract: where TensorFlow Serving answers for a model, which a user's handler asks."""
+    """Not in the contract: the path of a model in TensorFlow Serving's REST API, which users' handlers call."""
     return f"/v1/models/{identifier}" + ("" if version is None else f"/versions/{version}")

@@ -38,7 +38,7 @@ class Victim(Protocol):
 
     @property
     def platform(self) -> Platform | None:
-        """The platform's side of an endpoint; None for a server, which is handed its archives."""
+        """The platform's side of an endpoint, with its archives and its disk; None for a server."""
 
     def identifier(self, model: Model) -> str:
         """The id that the server knows *model* by."""

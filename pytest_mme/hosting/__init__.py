@@ -1,1 +1,1 @@
-"""SageMaker's side: download, load, evict, retry, and the wire that boto3 talks to."""
+"""The platform's side of an endpoint: download, load, evict, retry; and the endpoint as a test holds it."""

@@ -1,4 +1,4 @@
-"""Which model goes when another needs its room.
+"""Which model is evicted when another needs its room.
 
 AWS documents that unused models are unloaded, not which: "least recently used" is the kit's assumption, and a name
 that users can replace by another policy or by their own function.
@@ -20,25 +20,25 @@ class Candidate:
     loaded: int
     """When it was loaded."""
     requests: int
-    """How many requests it has had since."""
+    """How many requests it has had since it was loaded."""
 
 
 Policy = Callable[[Sequence[Candidate]], str | None]
-"""Takes the candidates and names the one to evict; None when none is to go."""
+"""Takes the candidates and names the one to evict; None to evict none of them."""
 
 
 def least_recently_used(candidates: Sequence[Candidate]) -> str | None:
-    """The one whose last request lies furthest back."""
+    """The candidate whose last request is the longest ago."""
     return min(candidates, key=lambda candidate: candidate.used).model if candidates else None
 
 
 def first_loaded(candidates: Sequence[Candidate]) -> str | None:
-    """The one that was loaded first, however much it is used."""
+    """The candidate that was loaded first, however much it is used."""
     return min(candidates, key=lambda candidate: candidate.loaded).model if candidates else None
 
 
 def least_frequently_used(candidates: Sequence[Candidate]) -> str | None:
-    """The one with the fewest requests since it was loaded; of those the least recently used."""
+    """The candidate with the fewest requests since it was loaded; among equals the least recently used."""
     if not candidates:
         return None
     return min(candidates, key=lambda candidate: (candidate.requests, candidate.used)).model

@@ -27,22 +27,22 @@ class Phase(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """Why requests cannot be answered: the container's status and body."""
+    """Why requests for a model fail: the status and the body of the container's reply."""
 
     status: int
     body: bytes
     cause: Exception | None = None
-    """What to answer instead, when it was not the container that refused."""
+    """The error to give clients instead, when it was not the container that refused."""
 
 
 @dataclasses.dataclass(eq=False)
 class Ticket:
-    """One request, from when it asks for its model until it is answered."""
+    """One request, from when it asks for its model until it is finished."""
 
     model: str
     retried: bool = False
     since: int = 0
-    """When it was let through, in ticks of the state machine."""
+    """When it was admitted, in ticks of the state machine."""
 
 
 # What happens
@@ -80,14 +80,14 @@ class Unloaded:
 
 
 @dataclasses.dataclass(frozen=True)
-class Answered:
-    """A request that was let through is over; `lost` when the container did not know the model any more."""
+class Finished:
+    """A request that was admitted is over; `lost` when the container no longer knew the model."""
 
     ticket: Ticket
     lost: bool = False
 
 
-Event = Wanted | Downloaded | Loaded | Unloaded | Answered
+Event = Wanted | Downloaded | Loaded | Unloaded | Finished
 
 
 # What to do
@@ -117,14 +117,14 @@ class Evict:
 
 @dataclasses.dataclass(frozen=True)
 class Admit:
-    """Send the request to the container; then `Answered`."""
+    """Send the request to the container; then `Finished`."""
 
     ticket: Ticket
 
 
 @dataclasses.dataclass(frozen=True)
 class Refuse:
-    """Answer the request with a failure; nothing follows."""
+    """Give the request a failure; nothing follows."""
 
     ticket: Ticket
     failure: Failure
@@ -154,11 +154,11 @@ class Lifecycle:
         self._tick = 0
 
     def phase(self, model: str) -> Phase:
-        """Where a model is."""
+        """Where a model is; `Phase.ABSENT` for one that was never wanted."""
         return self._models[model].phase if model in self._models else Phase.ABSENT
 
     def step(self, event: Event) -> tuple[Action, ...]:
-        """Take in what happened; what is to be done now, in order."""
+        """Take in what happened, and return what is to be done now, in order."""
         self._tick += 1
         match event:
             case Wanted(ticket):
@@ -169,8 +169,8 @@ class Lifecycle:
                 return tuple(self._loaded(self._model(model), failure, no_room))
             case Unloaded(model):
                 return tuple(self._unloaded(self._model(model)))
-            case Answered(ticket, lost):
-                return tuple(self._answered(self._model(ticket.model), ticket, lost))
+            case Finished(ticket, lost):
+                return tuple(self._finished(self._model(ticket.model), ticket, lost))
 
     def _model(self, name: str) -> _Model:
         return self._models.setdefault(name, _Model(name))
@@ -218,36 +218,30 @@ class Lifecycle:
         """Evict one idle model and try again once it is gone, until nothing idle is left (assumed)."""
         try:
             victim = self._victim()
-        except Exception as error:  # noqa: BLE001  the policy may be the user's: whoever waits must hear of it
+        except Exception as error:  # noqa: BLE001  the policy may be the user's: the requests that wait must not wait for ever
             yield from self._give_up(model, Failure(500, b"", cause=error), Phase.ON_DISK)
             return
         if victim is not None:
             self._models[victim].phase = Phase.UNLOADING
             yield Evict(victim, room_for=model.name)
-        elif not self._any(Phase.UNLOADING):
+        elif all(other.phase is not Phase.UNLOADING for other in self._models.values()):
             yield from self._give_up(model, failure, Phase.ON_DISK)
 
     def _victim(self) -> str | None:
-        candidates = self._candidates()
+        """The policy's choice among the idle models: one with a request in flight is never evicted (assumed)."""
+        candidates = [
+            Candidate(model.name, used=model.used, loaded=model.loaded, requests=model.requests)
+            for model in self._models.values()
+            if model.phase is Phase.RESIDENT and not model.in_flight
+        ]
         victim = self._policy(candidates)
         names = [candidate.model for candidate in candidates]
         if victim is not None and victim not in names:
             raise ValueError(f"the eviction policy chose {victim!r}, but it may choose among {names}, or None")
         return victim
 
-    def _candidates(self) -> list[Candidate]:
-        """What may be evicted: never a model with a request in flight (assumed)."""
-        return [
-            Candidate(model.name, used=model.used, loaded=model.loaded, requests=model.requests)
-            for model in self._models.values()
-            if model.phase is Phase.RESIDENT and not model.in_flight
-        ]
-
-    def _any(self, phase: Phase) -> bool:
-        return any(model.phase is phase for model in self._models.values())
-
     def _unloaded(self, model: _Model) -> Iterator[Action]:
-        """An evicted model stays on disk. Whoever waits for room tries again, then the requests that came meanwhile."""
+        """An evicted model stays on disk. Models that wait for room are loaded, then this one if it is wanted again."""
         model.phase = Phase.ON_DISK
         for other in self._models.values():
             if other.phase is Phase.WAITING:
@@ -255,8 +249,8 @@ class Lifecycle:
         if model.waiting:
             yield self._load(model)
 
-    def _answered(self, model: _Model, ticket: Ticket, lost: bool) -> Iterator[Action]:
-        """A model that the container has lost is loaded once more for the request that found out (assumed)."""
+    def _finished(self, model: _Model, ticket: Ticket, lost: bool) -> Iterator[Action]:
+        """A model that the container has lost is loaded once more for the request that found it lost (assumed)."""
         model.in_flight -= 1
         model.used = self._tick
         if not lost:

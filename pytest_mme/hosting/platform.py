@@ -14,7 +14,7 @@ from pytest_mme.timeline.events import Timeline
 
 
 class Platform:
-    """Answers for one endpoint, whose one instance is the server *running*."""
+    """Replies for one endpoint, whose one instance is the server *running*."""
 
     def __init__(self, running: Running, archives: S3Folder, spec: EndpointSpec, timeline: Timeline) -> None:
         self.name = running.name

@@ -47,7 +47,7 @@ class EndpointSpec:
         default="lru",
         metadata=rule(f"one of {', '.join(POLICIES)}, or give a function", _is_policy, verb="choose"),
     )
-    """Which idle model goes when another needs room: ``"lru"``, ``"fifo"``, ``"lfu"`` or a function (assumed)."""
+    """Which idle model is evicted when another needs room: ``"lru"``, ``"fifo"``, ``"lfu"`` or a function (assumed)."""
     prefix: str | None = field(default=None, metadata=rule("a folder of the bucket, such as 'models/'", _is_prefix))
     """Where in the bucket the archives lie; None: a folder of the endpoint's name."""
     ready_s: float = field(default=60.0, metadata=_SECONDS)

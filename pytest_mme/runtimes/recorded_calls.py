@@ -26,7 +26,7 @@ class RecordedCall:
     kind: Kind
     model: str | None
     outcome: str = "no answer"
-    """Stays as it is when the call raises an exception that nobody gave an outcome."""
+    """What is recorded when the call raises an exception, unless it was set before."""
     detail: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def refused(self, reply: Reply) -> ContractError:
@@ -45,7 +45,7 @@ class RecordedInvoke(RecordedCall):
 
     @classmethod
     def of(cls, model: Model, x: Any, signature: str, before: float | None) -> RecordedInvoke:
-        """The request that asks *model* for the instance *x*; TypeError when *x* has no form in JSON.
+        """Make the request that asks *model* for the instance *x*; TypeError when *x* has no form in JSON.
 
         *before*: what a counter is known to have counted.
         """
@@ -103,7 +103,7 @@ def _expected(model: Model, x: Any, signature: str, before: float | None) -> dic
     """What *model* must predict.
 
     None for an archive that the kit did not build, for an instance that the model does not take, and for a counter when
-    nobody says what it had counted before.
+    it is not known what it had counted before.
     """
     if model.spec is None or (model.spec.kind == "counter" and before is None):
         return None

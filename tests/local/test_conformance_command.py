@@ -1,4 +1,4 @@
-"""`pytest-mme conformance`, as a person would use it."""
+"""`pytest-mme conformance` on the command line."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from typer.testing import CliRunner, Result
 from pytest_mme import Models, Server
 from pytest_mme.cli import app
 from pytest_mme.contract.conformance.judge import CLAUSES, Specimens
-from tests.unit.contract.lawful import Answer, Lawful, subject
-from tests.unit.contract.unlawful import ChatsOnPing
+from tests.unit.contract.lawful import Lawful, Response, subject
+from tests.unit.contract.unlawful.looking import RepliesToPingWithABody
 
 
 def conformance(*arguments: object) -> Result:
@@ -31,7 +31,7 @@ def specimens(mme_models: Models) -> Specimens:
     return Specimens.build(mme_models)
 
 
-def test_a_server_that_keeps_the_contract(mme_server: Callable[..., Server]) -> None:
+def test_a_server_that_keeps_the_contract_passes_with_status_0(mme_server: Callable[..., Server]) -> None:
     server = mme_server()
     done = conformance(server.client.url)
     assert done.exit_code == 0, done.output
@@ -39,16 +39,16 @@ def test_a_server_that_keeps_the_contract(mme_server: Callable[..., Server]) -> 
     assert server.list() == []
 
 
-def test_a_deviation_is_told_with_its_clause_and_what_was_seen(specimens: Specimens, tmp_path: Path) -> None:
-    with subject(ChatsOnPing(specimens), tmp_path) as target:
+def test_a_deviation_is_shown_with_its_clause_and_the_last_call(specimens: Specimens, tmp_path: Path) -> None:
+    with subject(RepliesToPingWithABody(specimens), tmp_path) as target:
         done = conformance(target.client.url)
     assert done.exit_code == 1
-    for words in ("the body has 8 bytes", "The answer to a ping has no body. (D)", "sent: GET /ping", "1 deviate"):
+    for words in ("the body has 8 bytes", "The reply to a ping has no body. (D)", "sent: GET /ping", "1 deviate"):
         assert words in done.output
 
 
 def test_pages_are_judged_on_demand_and_json_is_written(specimens: Specimens, tmp_path: Path) -> None:
-    with subject(ChatsOnPing(specimens), tmp_path) as target:
+    with subject(RepliesToPingWithABody(specimens), tmp_path) as target:
         done = conformance(target.client.url, "--pages", "--json", tmp_path / "found.json")
     found = json.loads((tmp_path / "found.json").read_text())
     assert done.exit_code == 1
@@ -62,7 +62,7 @@ def test_pages_are_judged_on_demand_and_json_is_written(specimens: Specimens, tm
     assert (exchange["seen"], exchange["seconds"] >= 0) == ("200 healthy", True)
 
 
-def test_json_on_the_standard_output_is_alone_there(specimens: Specimens, tmp_path: Path) -> None:
+def test_json_on_the_standard_output_stands_alone_there(specimens: Specimens, tmp_path: Path) -> None:
     with subject(Lawful(specimens), tmp_path) as target:
         done = conformance(target.client.url, "--json", "-")
     assert done.exit_code == 0
@@ -71,7 +71,7 @@ def test_json_on_the_standard_output_is_alone_there(specimens: Specimens, tmp_pa
 
 
 class Contained(Lawful):
-    """Calls the folder of its models by another name."""
+    """Sees the folder of its models at another path."""
 
     folder = Path()
 
@@ -80,7 +80,7 @@ class Contained(Lawful):
         return super().model_in(url.replace("/opt/ml/models", str(self.folder)))
 
 
-def test_the_server_may_call_the_folder_by_another_name(specimens: Specimens, tmp_path: Path) -> None:
+def test_the_server_may_see_the_folder_at_another_path(specimens: Specimens, tmp_path: Path) -> None:
     server = Contained(specimens)
     server.folder = tmp_path
     with subject(server, tmp_path) as target:
@@ -89,7 +89,9 @@ def test_the_server_may_call_the_folder_by_another_name(specimens: Specimens, tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_that_cannot_see_the_models_is_told_how(specimens: Specimens, tmp_path: Path) -> None:
+def test_where_the_server_cannot_see_the_models_the_options_for_that_are_named(
+    specimens: Specimens, tmp_path: Path
+) -> None:
     with subject(Lawful(specimens), tmp_path) as target:
         done = conformance(target.client.url, "--models", tmp_path, "--models-at", "/somewhere/else")
     assert done.exit_code == 1
@@ -98,7 +100,7 @@ def test_a_server_that_cannot_see_the_models_is_told_how(specimens: Specimens, t
 
 @pytest.fixture
 def web_server(tmp_path: Path) -> Iterator[str]:
-    """A web server that is no multi-model server."""
+    """A web server that is not a multi-model server."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -115,36 +117,36 @@ def web_server(tmp_path: Path) -> Iterator[str]:
 def test_a_web_server_of_another_kind_deviates(web_server: str) -> None:
     done = conformance(web_server)
     assert done.exit_code == 1
-    assert "answered 404, not 200" in done.output
-    assert "answered 501, not 200" in done.output
+    assert "the reply is 404, not 200" in done.output
+    assert "the reply is 501, not 200" in done.output
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_an_address_without_a_server_ends_with_status_2() -> None:
     done = conformance("http://127.0.0.1:9")
     assert done.exit_code == 2
-    assert "the server does not answer" in " ".join(done.output.split())
+    assert "the server does not reply" in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize("target", ["ftp://localhost", "http://", "http://localhost:8080/models"])
-def test_what_is_no_address_is_refused(target: str) -> None:
+def test_a_target_that_is_not_an_address_is_refused(target: str) -> None:
     done = conformance(target)
     assert done.exit_code == 2
     assert "is no server's address" in " ".join(done.output.split())
 
 
-def test_an_address_without_its_scheme_is_taken_for_no_image() -> None:
+def test_an_address_without_its_scheme_is_not_taken_for_an_image() -> None:
     done = conformance("localhost:8080")
     assert done.exit_code == 2
     assert "write http://localhost:8080" in " ".join(done.output.split())
 
 
-def test_a_name_for_no_folder_is_refused() -> None:
+def test_models_at_without_models_is_refused() -> None:
     done = conformance("http://127.0.0.1:9", "--models-at", "/opt/ml/models")
     assert done.exit_code == 2
     assert "--models" in done.output
 
 
-def test_a_folder_that_cannot_be_used_is_said_plainly(
+def test_a_full_disk_is_reported_with_status_2(
     specimens: Specimens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -158,40 +160,42 @@ def test_a_folder_that_cannot_be_used_is_said_plainly(
 
 
 class Busy(Lawful):
-    """Takes its time over the first request."""
+    """Holds each request to a loaded model until the test is over."""
 
     def __init__(self, specimens: Specimens) -> None:
         super().__init__(specimens)
-        self.asked = threading.Event()
+        self.invoked = threading.Event()
 
-    def invoke(self, identifier: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def invoke(self, identifier: str, body: bytes, headers: Mapping[str, str]) -> Response:
         if identifier in self.loaded:
-            self.asked.set()
+            self.invoked.set()
             self.released.wait()
         return super().invoke(identifier, body, headers)
 
 
 def _as_in_a_terminal() -> None:
-    """A shell has those that it starts in the background ignore SIGINT, and that is inherited."""
+    """Take SIGINT as a shell's foreground does: processes that it starts in the background inherit that it is ignored."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_judge_leaves_nothing(specimens: Specimens, tmp_path: Path, sent: signal.Signals) -> None:
+def test_an_interrupted_command_unloads_and_removes_its_models(
+    specimens: Specimens, tmp_path: Path, sent: signal.Signals
+) -> None:
     server = Busy(specimens)
     with subject(server, tmp_path) as target:
         command = [sys.executable, "-m", "pytest_mme.cli", "conformance", target.client.url, "--models", str(tmp_path)]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=_as_in_a_terminal
         ) as process:
-            assert server.asked.wait(60)
+            assert server.invoked.wait(60)
             process.send_signal(sent)
             assert process.wait(60) == 130
         assert server.loaded == {}
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_teaches() -> None:
+def test_help_shows_an_address_and_the_exit_status() -> None:
     done = conformance("--help")
     for words in ("http://localhost:8080", "--models-at /opt/ml/models", "Exit status"):
         assert words in " ".join(done.output.split())

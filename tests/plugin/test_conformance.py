@@ -6,7 +6,7 @@ import pytest
 
 from pytest_mme.contract.conformance.judge import CLAUSES
 
-TELLS_OF_PING = """
+PING_FAILS = """
 import pytest_mme.contract.client as client
 
 def ping(self):
@@ -23,13 +23,13 @@ def test_one_test_for_each_clause(inner: pytest.Pytester) -> None:
 
 
 def test_a_deviation_fails_with_the_clause_and_what_was_seen(inner: pytest.Pytester) -> None:
-    inner.makepyfile(odd=TELLS_OF_PING)
+    inner.makepyfile(odd=PING_FAILS)
     result = inner.runpytest_subprocess("-rs", "-p", "odd", "--pyargs", "pytest_mme.conformance", "-k", "ping")
     result.assert_outcomes(passed=2, failed=1, skipped=1)
     result.stdout.fnmatch_lines(
         [
-            "answered 503, not 200",
-            "  clause: A ping is answered 200. (D)",
+            "the reply is 503, not 200",
+            "  clause: The reply to a ping is 200. (D)",
             "  seen: 503",
             "*mme server log of judged*",
             "SKIPPED*it builds on ping.200 (deviation)",

@@ -1,4 +1,4 @@
-"""Calls that a judge makes: limited in time and written down; and what their answers must look like."""
+"""Calls that are limited in time and written down, and the shapes that their replies must have."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DeviationError(Exception):
 
 
 class NotJudgedError(Exception):
-    """Nothing can be said about a clause."""
+    """A clause cannot be judged."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,42 +35,45 @@ class Exchange:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LawfulPage:
-    """One page of `GET /models`, as the contract has it."""
+class ListPage:
+    """One page of `GET /models`, in the contract's shape."""
 
     entries: list[Any]
     token: str | None
 
 
-def page_of(reply: Reply) -> LawfulPage:
-    """A page of the list; raises `DeviationError` when it is none."""
+def page_of(reply: Reply) -> ListPage:
+    """Read a page of the list; raises `DeviationError` when *reply* does not have the contract's shape."""
     if reply.status != 200:
-        raise DeviationError(f"GET {routes.MODELS} was answered {reply.status}, not 200")
+        raise DeviationError(f"the reply to GET {routes.MODELS} is {reply.status}, not 200")
     page = object_of(reply)
     if not isinstance(entries := page.get("models"), list):
-        raise DeviationError('`models`, a list, is missing in the answer: expected {"models": […]}')
+        raise DeviationError('the reply has no list `models`: expected {"models": […]}')
     token = page.get("nextPageToken")
     if token is not None and not (isinstance(token, str) and token):
-        raise DeviationError(f"`nextPageToken` is {shown(token)}, not a string with something in it")
-    return LawfulPage(entries=entries, token=token)
+        raise DeviationError(f"`nextPageToken` is {shown(token)}, not a string that is not empty")
+    return ListPage(entries=entries, token=token)
 
 
 def object_of(reply: Reply) -> dict[str, Any]:
-    """The body of a reply, a JSON object; raises `DeviationError` when it is none."""
+    """Read the JSON object in the body of *reply*; raises `DeviationError` when the body is something else."""
     found = json_object(reply)
     if found is None:
-        raise DeviationError("the body is no JSON object")
+        raise DeviationError("the body is not a JSON object")
     return found
 
 
-def answered(call: Callable[[], Reply], limit_s: float) -> Reply:
-    """The answer of *call*, in a thread of its own: an HTTP client's limits hold for each piece of an answer only."""
+def reply_within(limit_s: float, call: Callable[[], Reply]) -> Reply:
+    """Make *call* and return its reply; raises `DeviationError` when the whole reply is not there within *limit_s*.
+
+    The call has a thread of its own, since an HTTP client's limits hold for each piece of a reply only.
+    """
     future: Future[Reply] = Future()
 
     def make() -> None:
         try:
             future.set_result(call())
-        except BaseException as error:  # noqa: BLE001  whoever waits must hear of it
+        except BaseException as error:  # noqa: BLE001  raised where the call is waited for
             future.set_exception(error)
 
     threading.Thread(target=make, name="judged call", daemon=True).start()
@@ -81,20 +84,20 @@ def answered(call: Callable[[], Reply], limit_s: float) -> Reply:
     except NoAnswerError as error:
         if error.timed_out:
             _late(limit_s, error)
-        raise DeviationError(f"no answer: {str(error.cause).rpartition('>: ')[2]}") from error
+        raise DeviationError(f"no reply: {str(error.cause).rpartition('>: ')[2]}") from error
 
 
 def _late(limit_s: float, error: Exception) -> NoReturn:
-    raise DeviationError(f"no whole answer within {limit_s:g} s") from error
+    raise DeviationError(f"no whole reply within {limit_s:g} s") from error
 
 
-def words(body: bytes) -> str:
+def beginning(body: bytes) -> str:
     """The beginning of a body as a terminal can show it."""
-    return plain(body[: _SHOWN + 1].decode(errors="replace").strip())
+    return printable(body[: _SHOWN + 1].decode(errors="replace").strip())
 
 
-def plain(text: str) -> str:
-    """As it is, if a terminal can show it; quoted otherwise. At most so long that it helps."""
+def printable(text: str) -> str:
+    """The text itself if a terminal can show it, quoted otherwise; cut where it is long."""
     if not text.isprintable():
         return shown(text, _SHOWN)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -11,54 +11,54 @@ from pytest_mme.contract.conformance.exchange import DeviationError, Exchange, N
 from pytest_mme.contract.conformance.subject import CONTRACT_LIMITS, Limits, Specimens, Subject
 from pytest_mme.contract.conformance.trial import Trial
 
-__all__ = ["CLAUSES", "Clause", "Exchange", "Limits", "Report", "Result", "Specimens", "Subject", "judge"]
+__all__ = ["CLAUSES", "Clause", "Exchange", "Limits", "Report", "Result", "Specimens", "Subject", "judge_conformance"]
 
-Verdict = Literal["pass", "deviation", "not judged"]
+ClauseVerdict = Literal["pass", "deviation", "not judged"]
 _UNASKED = {
-    "pages": "it was not asked for: it loads 100 models and more",
-    "memory": "nobody measures this server's memory",
+    "pages": "it was not asked for: it loads more than 100 models",
+    "memory": "the memory of this server is not measured",
 }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """What was found about one clause."""
+    """The verdict on one clause, with its reason."""
 
     clause: Clause
-    verdict: Verdict
+    verdict: ClauseVerdict
     reason: str = ""
-    """What deviates, or why nothing can be said; for a ``pass`` a remark, mostly none."""
+    """What deviates, or why the clause was not judged; for a ``pass`` a note, mostly empty."""
     exchanges: tuple[Exchange, ...] = ()
-    """What was sent and seen, in order."""
+    """The calls that were made, in order."""
 
     @property
     def open(self) -> bool:
-        """Whether nothing is known about a clause that every server must keep."""
+        """Whether a clause that every server must keep was not judged."""
         return self.verdict == "not judged" and self.clause.optional is None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was found about a server."""
+    """The verdicts on a server."""
 
     url: str
     results: tuple[Result, ...]
     left: tuple[str, ...] = ()
-    """Ids of models of the judge that the server did not unload."""
+    """Ids of the judge's models that the server did not unload."""
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ClauseVerdict:
         """``deviation`` if there is one; ``not judged`` if a clause is open that every server must keep; or ``pass``."""
         if any(result.verdict == "deviation" for result in self.results):
             return "deviation"
         return "not judged" if any(result.open for result in self.results) else "pass"
 
-    def count(self, verdict: Verdict) -> int:
+    def count(self, verdict: ClauseVerdict) -> int:
         """How many clauses have this verdict."""
         return sum(result.verdict == verdict for result in self.results)
 
 
-def judge(
+def judge_conformance(
     subject: Subject,
     specimens: Specimens,
     *,
@@ -66,11 +66,11 @@ def judge(
     limits: Limits = CONTRACT_LIMITS,
     begin: Callable[[Clause], None] = lambda _: None,
 ) -> Report:
-    """Judge a server by every clause; *begin* hears of each before it is judged.
+    """Judge a server by every clause; *begin* is called with each before it is judged.
 
-    Uses models of its own, at most two at a time (*pages*: more than 100 tiny ones), which are unloaded and removed
-    whatever happens; other models of the server do not matter. Ends in time with servers that do not: a late answer is
-    a deviation. Raises `OSError` where the models cannot be put, and whatever `Subject.place` raises.
+    Loads models of its own, at most two at a time (*pages*: more than 100 tiny ones), which are unloaded and removed
+    whatever happens; other models of the server do not matter. It never hangs with the server: a late reply is a
+    deviation. Raises `OSError` where the models cannot be put, and whatever `Subject.place` raises.
     """
     trial = Trial(subject, specimens, limits)
     try:
@@ -81,8 +81,8 @@ def judge(
 
 
 def _results(trial: Trial, pages: bool, begin: Callable[[Clause], None]) -> Iterator[Result]:
-    verdicts: dict[str, Verdict] = {}
-    silence = _silence(trial)
+    verdicts: dict[str, ClauseVerdict] = {}
+    silence = _why_silent(trial)
     unasked = {"pages"} if not pages else set()
     if trial.subject.used_bytes is None:
         unasked.add("memory")
@@ -96,19 +96,19 @@ def _results(trial: Trial, pages: bool, begin: Callable[[Clause], None]) -> Iter
         yield result
 
 
-def _silence(trial: Trial) -> str:
-    """Why nothing can be judged: nobody is there. A server that answers one of two calls is one."""
+def _why_silent(trial: Trial) -> str:
+    """Why nothing can be judged: no reply to either of two calls; empty for a server that replies to one."""
     try:
         trial.ping()
     except DeviationError as no_ping:
         try:
             trial.page()
         except DeviationError as no_list:
-            return f"the server does not answer: ping, {no_ping}; list, {no_list}"
+            return f"the server does not reply: ping, {no_ping}; list, {no_list}"
     return ""
 
 
-def _obstacle(clause: Clause, unasked: set[str], verdicts: dict[str, Verdict]) -> str:
+def _obstacle(clause: Clause, unasked: set[str], verdicts: dict[str, ClauseVerdict]) -> str:
     if clause.optional in unasked:
         return _UNASKED[str(clause.optional)]
     missing = [f"{name} ({verdicts[name]})" for name in clause.needs if verdicts[name] != "pass"]
@@ -118,18 +118,14 @@ def _obstacle(clause: Clause, unasked: set[str], verdicts: dict[str, Verdict]) -
 def _result(clause: Clause, trial: Trial) -> Result:
     trial.exchanges.clear()
     trial.remark = ""
+    verdict: ClauseVerdict = "pass"
     try:
-        verdict, reason = _judged(clause, trial)
+        clause.judge(trial)
+        reason = trial.remark
+    except DeviationError as error:
+        verdict, reason = "deviation", str(error)
+    except NotJudgedError as error:
+        verdict, reason = "not judged", str(error)
     finally:
         trial.clear()
     return Result(clause=clause, verdict=verdict, reason=reason, exchanges=tuple(trial.exchanges))
-
-
-def _judged(clause: Clause, trial: Trial) -> tuple[Verdict, str]:
-    try:
-        clause.judge(trial)
-    except DeviationError as error:
-        return "deviation", str(error)
-    except NotJudgedError as error:
-        return "not judged", str(error)
-    return "pass", trial.remark

@@ -1,4 +1,4 @@
-"""What was found about a server's conformance, for people and for programs."""
+"""The verdicts on a server, for people and for programs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from pytest_mme.contract.conformance.judge import Report, Result, Verdict
+from pytest_mme.contract.conformance.judge import ClauseVerdict, Report, Result
 
-_STYLES: dict[Verdict, str] = {"pass": "green", "deviation": "bold red", "not judged": "yellow"}
+_STYLES: dict[ClauseVerdict, str] = {"pass": "green", "deviation": "bold red", "not judged": "yellow"}
 
 
 def table(report: Report) -> Table:
-    """A row for each clause."""
+    """A table with a row for each clause."""
     found = Table("clause", "verdict", "why", box=box.SIMPLE)
     for result in report.results:
         verdict = Text(result.verdict, _STYLES[result.verdict], no_wrap=True)
@@ -22,14 +22,14 @@ def table(report: Report) -> Table:
     return found
 
 
-def told(result: Result) -> str:
-    """A deviation in words: what it is, the clause, and what was sent and seen last."""
-    spoken = [f"  sent: {last.sent}\n  seen: {last.seen}" for last in result.exchanges[-1:]]
-    return "\n".join([result.reason, f"  clause: {result.clause.says} ({result.clause.source})", *spoken])
+def explanation(result: Result) -> str:
+    """A deviation in words: what it is, the clause, and the last call."""
+    last_call = [f"  sent: {last.sent}\n  seen: {last.seen}" for last in result.exchanges[-1:]]
+    return "\n".join([result.reason, f"  clause: {result.clause.says} ({result.clause.source})", *last_call])
 
 
 def summary(report: Report) -> str:
-    """The verdicts, counted."""
+    """How many clauses have which verdict, and which models are left."""
     counts = (
         f"{report.count('pass')} pass, {report.count('deviation')} deviate, {report.count('not judged')} not judged"
     )
@@ -38,7 +38,7 @@ def summary(report: Report) -> str:
 
 
 def document(report: Report) -> dict[str, Any]:
-    """All of it, for JSON: times in seconds."""
+    """The whole report for JSON; times in seconds."""
     return {
         "url": report.url,
         "verdict": report.verdict,

@@ -1,4 +1,4 @@
-"""What a judge does to a server: calls that are limited in time and written down, and models that go again."""
+"""The calls that a judge makes to a server, and the models that it loads there and removes again."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pytest_mme.contract.client import Reply
 from pytest_mme.contract.conformance.exchange import (
     DeviationError,
     Exchange,
-    LawfulPage,
+    ListPage,
     NotJudgedError,
-    answered,
+    beginning,
     page_of,
-    plain,
-    words,
+    printable,
+    reply_within,
 )
 from pytest_mme.contract.conformance.subject import CONTRACT_LIMITS, Limits, Specimens, Subject, opaque
 from pytest_mme.errors import shown
@@ -38,38 +38,38 @@ class Placed:
 
     identifier: str
     url: str
-    """How the server calls the folder."""
+    """The folder's path as the server sees it."""
     model: Model
 
 
 class Trial:
-    """One judging of one server. A call that is not answered within its limit is a `DeviationError`."""
+    """A judge's session with one server. A call without a reply within its limit raises `DeviationError`."""
 
     def __init__(self, subject: Subject, specimens: Specimens, limits: Limits = CONTRACT_LIMITS) -> None:
         self.subject, self.specimens, self._limits = subject, specimens, limits
         self.exchanges: list[Exchange] = []
-        """What was said since somebody emptied it."""
+        """The calls since the list was last cleared, in order."""
         self.remark = ""
-        """What there is to say of a clause that is kept."""
+        """A note on a clause that is kept."""
         self.left: list[str] = []
-        """Ids that the server may still hold although it was told to unload them."""
+        """Ids of models that the server may still have although their unload was requested."""
         self._folders: dict[str, Path] = {}
         self._perhaps_loaded: set[str] = set()
         self._loading: set[str] = set()
-        self._deaf = False
+        self._hangs = False
 
     def ping(self) -> Reply:
         """`GET /ping`."""
-        return self._say(f"GET {routes.PING}", self.subject.client.ping, self._limits.ping_s)
+        return self._call(f"GET {routes.PING}", self.subject.client.ping, self._limits.ping_s)
 
     def load(self, placed: Placed) -> Reply:
         """`POST /models`."""
         identifier, limit_s = placed.identifier, self._limits.load_s
         self._perhaps_loaded.add(identifier)
         self._loading.add(identifier)
-        order = json.dumps({"model_name": identifier, "url": placed.url})
-        reply = self._say(
-            f"POST {routes.MODELS} {order}",
+        body = json.dumps({"model_name": identifier, "url": placed.url})
+        reply = self._call(
+            f"POST {routes.MODELS} {body}",
             lambda: self.subject.client.load(identifier, placed.url, timeout_s=limit_s),
             limit_s,
         )
@@ -78,19 +78,19 @@ class Trial:
 
     def page(self, token: str | None = None) -> Reply:
         """`GET /models`, one page."""
-        asked = f"?next_page_token={token}" if token else ""
-        return self._say(f"GET {routes.MODELS}{asked}", lambda: self.subject.client.list(token), self._limits.look_s)
+        query = f"?next_page_token={token}" if token else ""
+        return self._call(f"GET {routes.MODELS}{query}", lambda: self.subject.client.list(token), self._limits.look_s)
 
     def get(self, identifier: str) -> Reply:
         """`GET /models/ID`."""
-        return self._say(
+        return self._call(
             f"GET {routes.model(identifier)}", lambda: self.subject.client.get(identifier), self._limits.look_s
         )
 
     def unload(self, identifier: str) -> Reply:
         """`DELETE /models/ID`."""
         limit_s = self._limits.unload_s
-        reply = self._say(
+        reply = self._call(
             f"DELETE {routes.model(identifier)}",
             lambda: self.subject.client.unload(identifier, timeout_s=limit_s),
             limit_s,
@@ -102,9 +102,9 @@ class Trial:
     def invoke(self, identifier: str, body: bytes, headers: Mapping[str, str] | None = None) -> Reply:
         """`POST /models/ID/invoke`."""
         limit_s = self._limits.invoke_s
-        said = "".join(f"{name}: {value}; " for name, value in (headers or {}).items())
-        return self._say(
-            f"POST {routes.invoke(identifier)} {said}{words(body)} ({len(body)} bytes)",
+        sent = "".join(f"{name}: {value}; " for name, value in (headers or {}).items())
+        return self._call(
+            f"POST {routes.invoke(identifier)} {sent}{beginning(body)} ({len(body)} bytes)",
             lambda: self.subject.client.invoke(identifier, body, headers, timeout_s=limit_s),
             limit_s,
         )
@@ -119,48 +119,48 @@ class Trial:
         return self.placed(identifier, model)
 
     def folder(self, identifier: str) -> Path:
-        """Where the model of an id lies on this side; it goes when the trial is cleared."""
+        """The folder of a model on this side, which is removed by `clear`."""
         above = self._folders[identifier] = self.subject.models / identifier
         return above / "model"
 
     def placed(self, identifier: str, model: Model) -> Placed:
-        """Show the server what lies in the folder of *identifier*."""
+        """Make the folder of *identifier* visible to the server, as it is now."""
         return Placed(identifier=identifier, url=self.subject.place(self.folder(identifier)), model=model)
 
     def loaded(self, model: Model | None = None, identifier: str | None = None) -> Placed:
-        """A model that is loaded; where it cannot be, there is nothing to judge."""
+        """Put and load a model; raises `NotJudgedError` when the load fails."""
         placed = self.put(model, identifier)
         try:
             reply = self.load(placed)
         except DeviationError as error:
             raise NotJudgedError(f"a model is needed for this, but its load failed: {error}") from error
         if reply.status != 200:
-            raise NotJudgedError(f"a model is needed for this, but its load was answered {reply.status}")
+            raise NotJudgedError(f"a model is needed for this, but the reply to its load is {reply.status}")
         return placed
 
-    def pages(self) -> Iterator[LawfulPage]:
-        """The pages of `GET /models`, which must look like pages, and come to an end."""
-        token, given = None, set[str]()
-        while len(given) < _MOST_PAGES:
+    def pages(self) -> Iterator[ListPage]:
+        """The pages of `GET /models`; raises `DeviationError` for other shapes and for a list without an end."""
+        token, seen = None, set[str]()
+        while len(seen) < _MOST_PAGES:
             page = page_of(self.page(token))
             yield page
             if page.token is None:
                 return
-            if page.token in given:
+            if page.token in seen:
                 raise DeviationError(f"the token {shown(page.token)} was given out twice: the list has no end")
-            given.add(token := page.token)
+            seen.add(token := page.token)
         raise DeviationError(f"the list has more than {_MOST_PAGES} pages")
 
     def listed(self) -> list[Any]:
-        """What `GET /models` names, on all pages."""
+        """The entries of `GET /models`, of all pages."""
         return [entry for page in self.pages() for entry in page.entries]
 
     def identifiers(self) -> list[Any]:
-        """The ids that `GET /models` names, on all pages."""
+        """The ids in `GET /models`, of all pages."""
         return [entry.get("modelName") for entry in self.listed() if isinstance(entry, dict)]
 
     def clear(self) -> None:
-        """Unload and remove what was put, whatever the server says to it."""
+        """Unload and remove the models that were put, whatever the server's replies."""
         for identifier in list(self._folders):
             if identifier in self._perhaps_loaded and not self._unloaded(identifier):
                 self.left.append(identifier)
@@ -168,27 +168,27 @@ class Trial:
             shutil.rmtree(self._folders.pop(identifier), ignore_errors=True)
 
     def _unloaded(self, identifier: str) -> bool:
-        """Unload; a server that let one such call wait in vain is not asked again: each would take minutes."""
-        if self._deaf:
+        """Unload a model, unless an unload has hung before: each would take minutes."""
+        if self._hangs:
             return False
-        told = len(self.exchanges)
+        before = len(self.exchanges)
         try:
             status = self.unload(identifier).status
         except DeviationError:
-            self._deaf = True
+            self._hangs = True
             return False
         finally:
-            del self.exchanges[told:]
+            del self.exchanges[before:]
         return status == 200 or (status == routes.NOT_LOADED and identifier not in self._loading)
 
-    def _say(self, sent: str, call: Callable[[], Reply], limit_s: float) -> Reply:
+    def _call(self, sent: str, call: Callable[[], Reply], limit_s: float) -> Reply:
         start, seen = time.monotonic(), "cut off"
         try:
-            reply = answered(call, limit_s)
-            seen = f"{reply.status} {words(reply.body)}".strip()
+            reply = reply_within(limit_s, call)
+            seen = f"{reply.status} {beginning(reply.body)}".strip()
         except DeviationError as error:
             seen = str(error)
             raise
         finally:
-            self.exchanges.append(Exchange(sent=plain(sent), seen=seen, seconds=time.monotonic() - start))
+            self.exchanges.append(Exchange(sent=printable(sent), seen=seen, seconds=time.monotonic() - start))
         return reply

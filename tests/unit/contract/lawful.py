@@ -1,4 +1,4 @@
-"""A server that keeps the contract, in a thread of this process; tests change one thing of it."""
+"""A server that keeps the contract, in threads of this process; tests change one thing about it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PAGE = 100
 QUICK = Limits(ping_s=1, load_s=1, unload_s=1, invoke_s=10, look_s=1)
 """For servers that hang on purpose."""
 
-Answer = tuple[int, Any]
-"""The status, and what the body says: bytes, or an iterator of them, as they are, anything else as JSON."""
+Response = tuple[int, Any]
+"""The status and the body: bytes, or an iterator of them, as they are; anything else as JSON."""
 
 
 class Lawful:
-    """The contract, in memory. It knows the models of *specimens* by what is written in their files."""
+    """The contract, in memory. It recognises the models of *specimens* by the content of their files."""
 
     content_type: str | None = "application/json"
 
@@ -32,13 +32,13 @@ class Lawful:
         self.specimens = (specimens.first, specimens.second, specimens.heavy)
         self.loaded: dict[str, tuple[str, Model]] = {}
         self.released = threading.Event()
-        """Set when the test is over: what hangs may go on."""
+        """Set when the test is over: calls that hang may go on."""
         self.lock = threading.Lock()
 
-    def ping(self) -> Answer:
+    def ping(self) -> Response:
         return 200, b""
 
-    def list(self, token: str) -> Answer:
+    def list(self, token: str) -> Response:
         start = int(token or 0)
         found = [self.described(identifier) for identifier in self.loaded]
         following = {"nextPageToken": str(start + PAGE)} if len(found) > start + PAGE else {}
@@ -47,13 +47,13 @@ class Lawful:
     def described(self, identifier: str) -> Any:
         return {"modelName": identifier, "modelUrl": self.loaded[identifier][0]}
 
-    def get(self, identifier: str) -> Answer:
+    def get(self, identifier: str) -> Response:
         return (200, self.described(identifier)) if identifier in self.loaded else self.missing()
 
-    def missing(self) -> Answer:
+    def missing(self) -> Response:
         return 404, {"error": "not loaded"}
 
-    def load(self, identifier: str, url: str) -> Answer:
+    def load(self, identifier: str, url: str) -> Response:
         with self.lock:
             if identifier in self.loaded:
                 return 409, {"error": "already loaded"}
@@ -62,7 +62,7 @@ class Lawful:
             self.loaded[identifier] = url, model
         return 200, {}
 
-    def refused(self, identifier: str, url: str) -> Answer:
+    def refused(self, identifier: str, url: str) -> Response:
         return 500, {"error": "cannot be loaded"}
 
     def model_in(self, url: str) -> Model | None:
@@ -70,11 +70,11 @@ class Lawful:
         content = path.read_bytes() if path.exists() else b""
         return next((model for model in self.specimens if model.answer([1.0]).identity.encode() in content), None)
 
-    def unload(self, identifier: str) -> Answer:
+    def unload(self, identifier: str) -> Response:
         with self.lock:
             return self.missing() if self.loaded.pop(identifier, None) is None else (200, {})
 
-    def invoke(self, identifier: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def invoke(self, identifier: str, body: bytes, headers: Mapping[str, str]) -> Response:
         if identifier not in self.loaded:
             return self.missing()
         try:
@@ -82,18 +82,18 @@ class Lawful:
         except (ValueError, TypeError, KeyError):
             return self.unfit(identifier)
 
-    def predicted(self, identifier: str, x: Any) -> Answer:
-        answer = self.loaded[identifier][1].answer(x)
-        return 200, {"predictions": [{"identity": answer.identity, "y": answer.value}]}
+    def predicted(self, identifier: str, x: Any) -> Response:
+        expected = self.loaded[identifier][1].answer(x)
+        return 200, {"predictions": [{"identity": expected.identity, "y": expected.value}]}
 
-    def unfit(self, identifier: str) -> Answer:
-        return 400, {"error": "cannot be answered"}
+    def unfit(self, identifier: str) -> Response:
+        return 400, {"error": "not what the model takes"}
 
     def used_bytes(self) -> int:
         return sum((10 + model.spec.weights_mib) << 20 for _, model in self.loaded.values() if model.spec)
 
-    def answer(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """What any request is answered."""
+    def respond(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Response:
+        """The response to any request."""
         url = urlsplit(path)
         match (method, *url.path.strip("/").split("/")):
             case ("GET", "ping"):
@@ -101,8 +101,8 @@ class Lawful:
             case ("GET", "models"):
                 return self.list(parse_qs(url.query).get("next_page_token", [""])[0])
             case ("POST", "models"):
-                order = json.loads(body)
-                return self.load(order["model_name"], order["url"])
+                request = json.loads(body)
+                return self.load(request["model_name"], request["url"])
             case ("GET", "models", identifier):
                 return self.get(identifier)
             case ("DELETE", "models", identifier):
@@ -135,10 +135,10 @@ def _handler(server: Lawful) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
         wbufsize = -1  # head and body in one packet: the kernel lets a second one wait for 40 ms
 
-        def answer(self) -> None:
+        def respond(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, said = server.answer(self.command, self.path, body, dict(self.headers))
-            content = said if isinstance(said, bytes | Iterator) else json.dumps(said).encode()
+            status, found = server.respond(self.command, self.path, body, dict(self.headers))
+            content = found if isinstance(found, bytes | Iterator) else json.dumps(found).encode()
             self.send_response(status)
             if isinstance(content, bytes):
                 self.send_header("Content-Length", str(len(content)))
@@ -150,7 +150,7 @@ def _handler(server: Lawful) -> type[BaseHTTPRequestHandler]:
                     self.wfile.write(piece)
                     self.wfile.flush()
 
-        do_GET = do_POST = do_DELETE = answer  # noqa: N815  http.server names them so
+        do_GET = do_POST = do_DELETE = respond  # noqa: N815  http.server names them so
 
         def log_message(self, *_: object) -> None:
             """Not on the tests' output."""

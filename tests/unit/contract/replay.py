@@ -1,4 +1,4 @@
-"""Containers that answer as recorded, over HTTP on a free port, and keep in mind what was done to them."""
+"""Containers that reply as recorded, over HTTP on a free port, and remember what was done to them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pytest_mme.contract.dialects import CONTRACT, MULTI_MODEL_SERVER, TENSORFLO
 TRANSCRIPTS = Path(__file__).parents[2] / "transcripts"
 RECORDED = {"A": TENSORFLOW_A, "C": TENSORFLOW_C, "M": MULTI_MODEL_SERVER}
 
-Answer = tuple[int, bytes]
+Response = tuple[int, bytes]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Exchange:
     call: Call
     model: str | None
     reply: Reply | None
-    """None: no answer came within 70 s."""
+    """None when no reply came within 70 s."""
 
 
 @cache
@@ -45,8 +45,8 @@ def transcript(letter: str) -> dict[str, Exchange]:
 
 
 def _exchange(step: dict[str, Any], refused: set[str]) -> Exchange:
-    """*refused*: the models whose load was refused until now; kept up."""
-    model, call = _asked(step)
+    """*refused*: the models whose last load was refused, which is updated."""
+    model, call = _call_of(step)
     reply = Reply(step["status"], step["body"].encode(), step["headers"], step["seconds"]) if "status" in step else None
     again = model in refused
     if call == "load" and model and reply:
@@ -57,15 +57,15 @@ def _exchange(step: dict[str, Any], refused: set[str]) -> Exchange:
     return Exchange(step=step["step"], call=call, model=model, reply=reply)
 
 
-def _asked(step: dict[str, Any]) -> tuple[str | None, Call]:
+def _call_of(step: dict[str, Any]) -> tuple[str | None, Call]:
     match (step["method"], *step["path"].strip("/").split("/")):
         case ("GET", "ping"):
             return None, "ping"
         case ("GET", "models"):
             return None, "list"
         case ("POST", "models"):
-            order = step["request"]
-            return order["model_name"] if isinstance(order, dict) else None, "load"
+            body = step["request"]
+            return body["model_name"] if isinstance(body, dict) else None, "load"
         case ("GET", "models", model):
             return model, "get"
         case ("DELETE", "models", model):
@@ -76,16 +76,16 @@ def _asked(step: dict[str, Any]) -> tuple[str | None, Call]:
 
 
 class Container:
-    """The contract, and how the recorded containers leave it. Models are known by what lies in their folder."""
+    """The contract, with the deviations of a recorded container. Models have their name in a file of their folder."""
 
     def __init__(self, dialect: Dialect = CONTRACT, *, recorded: str = "M", room: int = 1000) -> None:
-        """*room*: how many models fit. *recorded*: the letter of the transcript that it answers from."""
-        self.dialect, self.room, self._recorded = dialect, room, transcript(recorded)
+        """*room*: how many models fit. *recorded*: the letter of the transcript that its replies are from."""
+        self.dialect, self.room, self._transcript = dialect, room, transcript(recorded)
         self.loaded: dict[str, str] = {}
         """The folder of each registered model, by id."""
         self.dead = set[str]()
         """The ids of registered models without a process."""
-        self.said: list[str] = []
+        self.calls: list[str] = []
         """Calls other than lists, gets and pings: `load NAME`, `unload NAME`, `invoke NAME`, with the status."""
         self.corrupt = set[str]()
         """Names of models that never load."""
@@ -95,59 +95,59 @@ class Container:
         """SIGKILL the process of a model."""
         self.dead |= {identifier for identifier, folder in self.loaded.items() if _name(folder) == name}
 
-    def say(self, step: str, identifier: str = "") -> Answer:
-        """What was recorded at *step*, about another model."""
-        exchange = self._recorded[step]
+    def recorded(self, step: str, identifier: str = "") -> Response:
+        """The reply that was recorded at *step*, with the id of this model in it."""
+        exchange = self._transcript[step]
         assert exchange.reply is not None
         body = exchange.reply.body.replace((exchange.model or "none").encode(), identifier.encode())
         return exchange.reply.status, body
 
-    def ping(self) -> Answer:
-        return self.say("ping")
+    def ping(self) -> Response:
+        return self.recorded("ping")
 
-    def list(self, token: str) -> Answer:
-        """Pages of 100; whole pages have one that is empty behind the last."""
+    def list(self, token: str) -> Response:
+        """Pages of 100; when the last one is full, an empty one follows."""
         start = int(token or 0)
         entries = [{"modelName": name, "modelUrl": url} for name, url in self.loaded.items()][start : start + 100]
         following = {"nextPageToken": str(start + 100)} if len(entries) == 100 else {}
         return 200, json.dumps({"models": entries, **following}).encode()
 
-    def get(self, identifier: str) -> Answer:
-        return self.say("get, loaded" if identifier in self.loaded else "get, not loaded", identifier)
+    def get(self, identifier: str) -> Response:
+        return self.recorded("get, loaded" if identifier in self.loaded else "get, not loaded", identifier)
 
-    def load(self, identifier: str, url: str) -> Answer:
+    def load(self, identifier: str, url: str) -> Response:
         if identifier in self.loaded:
-            return self.say("load the same name twice", identifier)
+            return self.recorded("load the same name twice", identifier)
         if _name(url) in self.corrupt or len(self.loaded) >= self.room:
             return self.cannot_load(identifier, url)
         self.loaded[identifier] = url
-        return self.say("load", identifier)
+        return self.recorded("load", identifier)
 
-    def cannot_load(self, identifier: str, url: str) -> Answer:
+    def cannot_load(self, identifier: str, url: str) -> Response:
         """A model that does not fit stays behind without a process."""
         if _name(url) not in self.corrupt:
             self.loaded[identifier] = url
             self.dead.add(identifier)
-            return 507, b'{"code": 507}'  # stood in for: lack of memory is not in the transcripts
-        return self.say("load, saved_model.pb is corrupt", identifier)
+            return 507, b'{"code": 507}'  # made up: lack of memory is not in the transcripts
+        return self.recorded("load, saved_model.pb is corrupt", identifier)
 
-    def unload(self, identifier: str) -> Answer:
+    def unload(self, identifier: str) -> Response:
         if self.loaded.pop(identifier, None) is None:
-            return self.say("unload, not loaded", identifier)
+            return self.recorded("unload, not loaded", identifier)
         self.dead.discard(identifier)
         return 200, b"{}"
 
-    def invoke(self, identifier: str) -> Answer:
+    def invoke(self, identifier: str) -> Response:
         if identifier not in self.loaded:
-            return self.say("invoke, not loaded", identifier)
-        return self.no_process(identifier) if identifier in self.dead else self.say("invoke", identifier)
+            return self.recorded("invoke, not loaded", identifier)
+        return self.no_process(identifier) if identifier in self.dead else self.recorded("invoke", identifier)
 
-    def no_process(self, identifier: str) -> Answer:
+    def no_process(self, identifier: str) -> Response:
         body = {"code": 503, "message": f"No worker is available to serve request: {identifier}"}
-        return 503, json.dumps(body).encode()  # its words are in the source: recorded was that it did not answer
+        return 503, json.dumps(body).encode()  # the words are from the source: in the transcript it did not reply
 
-    def answer(self, method: str, path: str, body: bytes) -> Answer:
-        """What any request is answered, one at a time."""
+    def respond(self, method: str, path: str, body: bytes) -> Response:
+        """The response to any request, one at a time."""
         url = urlsplit(path)
         with self.lock:
             match (method, *url.path.strip("/").split("/")):
@@ -158,23 +158,22 @@ class Container:
                 case ("GET", "models", identifier):
                     return self.get(identifier)
                 case ("POST", "models"):
-                    order = json.loads(body)
-                    name = _name(order["url"])
-                    return self._noted("load", name, self.load(order["model_name"], order["url"]))
+                    load = json.loads(body)
+                    return self._noted("load", _name(load["url"]), self.load(load["model_name"], load["url"]))
                 case ("DELETE", "models", identifier):
-                    name = self._called(identifier)
+                    name = self._name_of(identifier)
                     return self._noted("unload", name, self.unload(identifier))
                 case ("POST", "models", identifier, "invoke"):
-                    name = self._called(identifier)
+                    name = self._name_of(identifier)
                     return self._noted("invoke", name, self.invoke(identifier))
         return 404, b"no such path"
 
-    def _called(self, identifier: str) -> str:
+    def _name_of(self, identifier: str) -> str:
         return _name(self.loaded[identifier]) if identifier in self.loaded else "?"
 
-    def _noted(self, call: str, name: str, answer: Answer) -> Answer:
-        self.said.append(f"{call} {name} {answer[0]}")
-        return answer
+    def _noted(self, call: str, name: str, response: Response) -> Response:
+        self.calls.append(f"{call} {name} {response[0]}")
+        return response
 
 
 class TensorFlow(Container):
@@ -183,16 +182,16 @@ class TensorFlow(Container):
     def __init__(self, dialect: Dialect = TENSORFLOW_B, **fields: Any) -> None:
         super().__init__(dialect, **{"recorded": "A", **fields})
 
-    def list(self, token: str) -> Answer:
+    def list(self, token: str) -> Response:
         if self.dead:
-            return self.say("list after the second load")
+            return self.recorded("list after the second load")
         return 200, json.dumps({identifier: {"model_version_status": []} for identifier in self.loaded}).encode()
 
-    def cannot_load(self, identifier: str, url: str) -> Answer:
+    def cannot_load(self, identifier: str, url: str) -> Response:
         return 408, b"Timed out after 20 seconds"  # of 2.12 to 2.19: read in the source
 
-    def no_process(self, identifier: str) -> Answer:
-        return self.say("invoke after the second load", identifier)
+    def no_process(self, identifier: str) -> Response:
+        return self.recorded("invoke after the second load", identifier)
 
 
 class TensorFlow21(TensorFlow):
@@ -202,41 +201,41 @@ class TensorFlow21(TensorFlow):
         super().__init__(dialect, **fields)
         self.spoiled = set[str]()
 
-    def load(self, identifier: str, url: str) -> Answer:
+    def load(self, identifier: str, url: str) -> Response:
         if identifier not in self.spoiled:
             return super().load(identifier, url)
         self.loaded[identifier] = url
         self.dead.add(identifier)
-        return self.say("load the corrupt one again", identifier)
+        return self.recorded("load the corrupt one again", identifier)
 
-    def cannot_load(self, identifier: str, url: str) -> Answer:
+    def cannot_load(self, identifier: str, url: str) -> Response:
         self.spoiled |= {identifier, *self.loaded}
         self.loaded.clear()
         self.dead.clear()
-        return self.say("load, saved_model.pb is corrupt")
+        return self.recorded("load, saved_model.pb is corrupt")
 
-    def unload(self, identifier: str) -> Answer:
+    def unload(self, identifier: str) -> Response:
         if identifier in self.spoiled:
-            return self.say("unload, not loaded", identifier)
+            return self.recorded("unload, not loaded", identifier)
         return super().unload(identifier)
 
 
 class TensorFlow220(TensorFlow):
-    """2.20: forgets a model whose process is gone when it is asked for it."""
+    """2.20: forgets a model whose process is gone at the next request to it."""
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(TENSORFLOW_C, **{"recorded": "C", **fields})
 
-    def list(self, token: str) -> Answer:
-        return self.say("list after the kill") if self.dead else super().list(token)
+    def list(self, token: str) -> Response:
+        return self.recorded("list after the kill") if self.dead else super().list(token)
 
-    def cannot_load(self, identifier: str, url: str) -> Answer:
-        return self.say("load, saved_model.pb is corrupt", identifier)
+    def cannot_load(self, identifier: str, url: str) -> Response:
+        return self.recorded("load, saved_model.pb is corrupt", identifier)
 
-    def no_process(self, identifier: str) -> Answer:
+    def no_process(self, identifier: str) -> Response:
         del self.loaded[identifier]
         self.dead.discard(identifier)
-        return self.say("invoke right after every model process was killed", identifier)
+        return self.recorded("invoke right after every model process was killed", identifier)
 
 
 class MultiModelServer(Container):
@@ -247,21 +246,21 @@ class MultiModelServer(Container):
 
 
 class LateGhost(MultiModelServer):
-    """multi-model-server that is still taking the failed worker down when it is told to delete the model."""
+    """multi-model-server that is still taking the failed worker down when the model is deleted."""
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(**fields)
         self._coming: dict[str, str] = {}
 
-    def cannot_load(self, identifier: str, url: str) -> Answer:
-        answer = super().cannot_load(identifier, url)
+    def cannot_load(self, identifier: str, url: str) -> Response:
+        response = super().cannot_load(identifier, url)
         self._coming[identifier] = self.loaded.pop(identifier)
-        return answer
+        return response
 
-    def unload(self, identifier: str) -> Answer:
-        answer = super().unload(identifier)
+    def unload(self, identifier: str) -> Response:
+        response = super().unload(identifier)
         self.loaded |= {identifier: self._coming.pop(identifier)} if identifier in self._coming else {}
-        return answer
+        return response
 
 
 def _name(folder: str) -> str:
@@ -289,15 +288,15 @@ def _handler(container: Container) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def answer(self) -> None:
+        def respond(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, content = container.answer(self.command, self.path, body)
+            status, content = container.respond(self.command, self.path, body)
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_DELETE = answer  # noqa: N815  http.server names them so
+        do_GET = do_POST = do_DELETE = respond  # noqa: N815  http.server names them so
 
         def log_message(self, *_: object) -> None:
             """Not on the tests' output."""

@@ -1,4 +1,4 @@
-"""What the client makes of servers that do not answer."""
+"""The client, before servers that do not reply."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_mme.errors import ContractError, NoAnswerError
 
 @pytest.fixture
 def silent() -> Iterator[socket.socket]:
-    """A server that takes connections and says nothing."""
+    """A server that takes connections and never replies."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server
 
@@ -23,13 +23,13 @@ def url(server: socket.socket) -> str:
     return f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_server_that_says_nothing_is_a_time_out(silent: socket.socket) -> None:
+def test_without_a_reply_in_time_the_error_says_timed_out(silent: socket.socket) -> None:
     with pytest.raises(NoAnswerError, match=r"POST http://127.0.0.1:\d+/models/m/invoke got no answer after") as late:
         ContractClient(url(silent)).invoke("m", b"{}", timeout_s=0.1)
     assert late.value.timed_out
 
 
-def test_a_server_that_is_gone_is_not(silent: socket.socket) -> None:
+def test_a_refused_connection_has_not_timed_out(silent: socket.socket) -> None:
     gone = ContractClient(url(silent))
     silent.close()
     with pytest.raises(NoAnswerError, match="Connection refused") as refused:
@@ -37,7 +37,7 @@ def test_a_server_that_is_gone_is_not(silent: socket.socket) -> None:
     assert not refused.value.timed_out
 
 
-def test_a_connection_that_is_cut_is_not(silent: socket.socket) -> None:
+def test_a_connection_that_is_cut_has_not_timed_out(silent: socket.socket) -> None:
     client = ContractClient(url(silent))
     silent.settimeout(10)
 
@@ -53,7 +53,7 @@ def test_a_connection_that_is_cut_is_not(silent: socket.socket) -> None:
     assert not broken.value.timed_out
 
 
-def test_an_answer_other_than_2xx_is_raised_on_demand() -> None:
+def test_expect_raises_for_a_status_other_than_2xx() -> None:
     assert Reply(200, b"", {}, 0.0).expect("load").ok
     with pytest.raises(ContractError, match=r"load answered 507\n  body: full\n  next: no memory left"):
         Reply(507, b"full", {}, 0.0).expect("load")

@@ -11,10 +11,12 @@ import pytest
 
 from pytest_mme import ContractClient, Model, Models
 from pytest_mme.contract.client import Reply
-from pytest_mme.contract.conformance.judge import CLAUSES, Report, Result, Specimens, Subject, judge
+from pytest_mme.contract.conformance.judge import CLAUSES, Report, Result, Specimens, Subject, judge_conformance
 from pytest_mme.errors import UnavailableError
-from tests.unit.contract.lawful import QUICK, Answer, Lawful, subject
-from tests.unit.contract.unlawful import WRONG, HangsOnLoad, HangsOnUnload, IsNotHealthy, NeverUnloads
+from tests.unit.contract.lawful import QUICK, Lawful, Response, subject
+from tests.unit.contract.unlawful import WRONG
+from tests.unit.contract.unlawful.loading import HangsOnLoad, HangsOnUnload, NeverUnloads
+from tests.unit.contract.unlawful.looking import IsNotHealthy
 
 OPTIONAL = {"list.pages", "unload.frees-memory"}
 
@@ -26,7 +28,7 @@ def specimens(mme_models: Models) -> Specimens:
 
 def judged(server: Lawful, models: Path, *, pages: bool = False) -> Report:
     with subject(server, models) as target:
-        return judge(target, _specimens(server), pages=pages, limits=QUICK)
+        return judge_conformance(target, _specimens(server), pages=pages, limits=QUICK)
 
 
 def _specimens(server: Lawful) -> Specimens:
@@ -63,12 +65,12 @@ def test_a_server_that_keeps_the_contract_passes_twice_and_is_left_as_it_was(
         assert list(tmp_path.iterdir()) == []
 
 
-def test_every_clause_can_fail() -> None:
+def test_for_every_clause_there_is_a_server_that_breaks_it() -> None:
     assert set[str]().union(*WRONG.values()) == {clause.id for clause in CLAUSES}
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.__name__)
-def test_a_server_that_is_wrong_in_one_thing_is_told_so(
+def test_a_server_that_breaks_one_thing_deviates_in_those_clauses_alone(
     wrong: type[Lawful], specimens: Specimens, tmp_path: Path
 ) -> None:
     report = judged(wrong(specimens), tmp_path, pages="list.pages" in WRONG[wrong])
@@ -80,44 +82,47 @@ def test_a_server_that_is_wrong_in_one_thing_is_told_so(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_result_says_what_was_sent_and_seen(specimens: Specimens, tmp_path: Path) -> None:
+def test_a_result_has_the_calls_that_were_made(specimens: Specimens, tmp_path: Path) -> None:
     result = result_of(judged(IsNotHealthy(specimens), tmp_path), "ping.200")
-    assert result.reason == "answered 503, not 200"
+    assert result.reason == "the reply is 503, not 200"
     (exchange,) = result.exchanges
     assert (exchange.sent, exchange.seen) == ("GET /ping", "503")
     assert exchange.seconds > 0
 
 
-def test_what_builds_on_a_broken_clause_is_not_judged(specimens: Specimens, tmp_path: Path) -> None:
+def test_a_clause_that_builds_on_a_broken_one_is_not_judged(specimens: Specimens, tmp_path: Path) -> None:
     report = judged(IsNotHealthy(specimens), tmp_path)
     assert result_of(report, "ping.after-failed-load").reason == "it builds on ping.200 (deviation)"
     assert with_verdict(report, "not judged") == {"ping.after-failed-load", "list.pages"}
 
 
-def test_pages_and_memory_are_judged_on_demand_only(specimens: Specimens, tmp_path: Path) -> None:
+def test_pages_and_memory_are_judged_only_on_demand(specimens: Specimens, tmp_path: Path) -> None:
     with subject(Lawful(specimens), tmp_path) as target:
-        report = judge(dataclasses.replace(target, used_bytes=None), specimens)
+        report = judge_conformance(dataclasses.replace(target, used_bytes=None), specimens)
     assert with_verdict(report, "not judged") == OPTIONAL
     assert report.verdict == "pass"
 
 
-def test_memory_that_nobody_sees_is_not_judged(specimens: Specimens, tmp_path: Path) -> None:
+def test_memory_whose_measurement_shows_nothing_is_not_judged(specimens: Specimens, tmp_path: Path) -> None:
     with subject(Lawful(specimens), tmp_path) as target:
-        report = judge(dataclasses.replace(target, used_bytes=lambda: 0), specimens)
-    assert "64 MiB of weights was loaded, and 0.0 MiB were seen" in result_of(report, "unload.frees-memory").reason
+        report = judge_conformance(dataclasses.replace(target, used_bytes=lambda: 0), specimens)
+    assert (
+        "64 MiB of weights was loaded, but only 0.0 MiB were measured"
+        in result_of(report, "unload.frees-memory").reason
+    )
 
 
 def test_memory_that_cannot_be_measured_is_not_judged(specimens: Specimens, tmp_path: Path) -> None:
     def used_bytes() -> int:
-        raise UnavailableError("the memory of the server", "it does not tell", "ask the kernel")
+        raise UnavailableError("the memory of the server", "it has no such call", "ask the kernel")
 
     with subject(Lawful(specimens), tmp_path) as target:
-        report = judge(dataclasses.replace(target, used_bytes=used_bytes), specimens)
+        report = judge_conformance(dataclasses.replace(target, used_bytes=used_bytes), specimens)
     assert report.verdict == "pass"
-    assert "it does not tell" in result_of(report, "unload.frees-memory").reason
+    assert "it has no such call" in result_of(report, "unload.frees-memory").reason
 
 
-def test_models_of_others_do_not_matter_and_stay(specimens: Specimens, tmp_path: Path) -> None:
+def test_other_models_do_not_matter_and_stay_loaded(specimens: Specimens, tmp_path: Path) -> None:
     server = Lawful(specimens)
     others: dict[str, tuple[str, Model]] = {f"other-{n}": ("/elsewhere", specimens.first) for n in range(130)}
     server.loaded.update(others)
@@ -127,9 +132,9 @@ def test_models_of_others_do_not_matter_and_stay(specimens: Specimens, tmp_path:
     assert server.loaded == others
 
 
-def test_a_server_without_memory_is_neither_good_nor_bad(specimens: Specimens, tmp_path: Path) -> None:
+def test_a_server_without_memory_for_a_tiny_model_is_not_judged(specimens: Specimens, tmp_path: Path) -> None:
     class Full(Lawful):
-        def load(self, identifier: str, url: str) -> Answer:
+        def load(self, identifier: str, url: str) -> Response:
             return 507, {}
 
     report = judged(Full(specimens), tmp_path)
@@ -137,9 +142,11 @@ def test_a_server_without_memory_is_neither_good_nor_bad(specimens: Specimens, t
     assert "no memory for a tiny model" in result_of(report, "load.200").reason
 
 
-@pytest.mark.parametrize("deaf", [HangsOnUnload, NeverUnloads])
-def test_models_that_are_not_unloaded_are_named(deaf: type[Lawful], specimens: Specimens, tmp_path: Path) -> None:
-    server = deaf(specimens)
+@pytest.mark.parametrize("server_type", [HangsOnUnload, NeverUnloads])
+def test_models_that_are_not_unloaded_are_named(
+    server_type: type[Lawful], specimens: Specimens, tmp_path: Path
+) -> None:
+    server = server_type(specimens)
     report = judged(server, tmp_path)
     assert set(server.loaded) <= set(report.left)
     assert report.left
@@ -150,50 +157,52 @@ def test_a_model_that_may_still_be_loaded_later_is_named(specimens: Specimens, t
 
 
 class Interrupted(ContractClient):
-    """Somebody presses Ctrl-C as soon as a model has been loaded."""
+    """A client that is interrupted by Ctrl-C as soon as a model has been loaded."""
 
     def load(self, identifier: str, url: str, *, timeout_s: float = 10) -> Reply:
         super().load(identifier, url, timeout_s=timeout_s)
         raise KeyboardInterrupt
 
 
-def test_an_interrupted_judge_cleans_up(specimens: Specimens, tmp_path: Path) -> None:
+def test_an_interrupted_judge_unloads_and_removes_its_models(specimens: Specimens, tmp_path: Path) -> None:
     server = Lawful(specimens)
     with subject(server, tmp_path) as target, pytest.raises(KeyboardInterrupt):
-        judge(dataclasses.replace(target, client=Interrupted(target.client.url)), specimens)
+        judge_conformance(dataclasses.replace(target, client=Interrupted(target.client.url)), specimens)
     assert server.loaded == {}
     assert list(tmp_path.iterdir()) == []
 
 
-def test_models_that_cannot_be_put_are_an_error_and_no_deviation(specimens: Specimens, tmp_path: Path) -> None:
+def test_models_that_cannot_be_put_raise_an_error(specimens: Specimens, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with subject(Lawful(specimens), tmp_path / "file") as target, pytest.raises(OSError, match="file"):
-        judge(target, specimens)
+        judge_conformance(target, specimens)
 
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """A server that takes connections and says nothing."""
+    """A server that takes connections and never replies."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_server_that_says_nothing_is_not_judged(silent: str, specimens: Specimens, tmp_path: Path) -> None:
+def test_a_server_that_never_replies_is_not_judged(silent: str, specimens: Specimens, tmp_path: Path) -> None:
     target = Subject(client=ContractClient(silent), models=tmp_path, place=str)
-    report = judge(target, specimens, limits=QUICK)
+    report = judge_conformance(target, specimens, limits=QUICK)
     assert with_verdict(report, "not judged") == {clause.id for clause in CLAUSES}
     assert report.verdict == "not judged"
-    assert "ping, no whole answer within 1 s; list, no whole answer within 1 s" in report.results[0].reason
+    assert "ping, no whole reply within 1 s; list, no whole reply within 1 s" in report.results[0].reason
 
 
-def test_a_server_that_is_not_there_is_not_judged(silent: str, specimens: Specimens, tmp_path: Path) -> None:
-    nobody = silent.rpartition(":")[0] + ":9"
-    report = judge(Subject(client=ContractClient(nobody), models=tmp_path, place=str), specimens, limits=QUICK)
+def test_a_port_without_a_server_is_not_judged(silent: str, specimens: Specimens, tmp_path: Path) -> None:
+    free = silent.rpartition(":")[0] + ":9"
+    report = judge_conformance(
+        Subject(client=ContractClient(free), models=tmp_path, place=str), specimens, limits=QUICK
+    )
     assert "Connection refused" in report.results[0].reason
 
 
-def test_each_clause_is_announced(specimens: Specimens, tmp_path: Path) -> None:
+def test_each_clause_is_announced_before_it_is_judged(specimens: Specimens, tmp_path: Path) -> None:
     announced: list[str] = []
     with subject(Lawful(specimens), tmp_path) as target:
-        judge(target, specimens, begin=lambda clause: announced.append(clause.id))
+        judge_conformance(target, specimens, begin=lambda clause: announced.append(clause.id))
     assert announced == [clause.id for clause in CLAUSES if clause.id != "list.pages"]

@@ -1,4 +1,4 @@
-"""What each recorded exchange means, step by step, and which container is recognised by its first answers."""
+"""What each recorded exchange means, step by step, and which container is recognised by its first replies."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ READINGS = {
         load: loaded
         list, one loaded: [m1] + list-shape
         get, loaded: m1 at '' + get-error
-        invoke: answered
-        invoke with target model header and custom attributes: answered
+        invoke: predicted
+        invoke with target model header and custom attributes: predicted
         invoke, body is not JSON: refused + invoke-error-200
         invoke, wrong input name: refused + invoke-error-200
         invoke, wrong type: refused + invoke-error-200
@@ -87,8 +87,8 @@ READINGS = {
         load: loaded
         list, one loaded: [m1] + list-shape
         get, loaded: m1 at '' + get-shape
-        invoke: answered
-        invoke with target model header and custom attributes: answered
+        invoke: predicted
+        invoke with target model header and custom attributes: predicted
         invoke, body is not JSON: refused
         invoke, wrong input name: refused
         invoke, wrong type: refused
@@ -107,7 +107,7 @@ READINGS = {
         load the corrupt one again: no memory + load-408
         unload the corrupt one: 404
         load, op is not registered: no memory + load-408
-        invoke the healthy model after that: answered
+        invoke the healthy model after that: predicted
         ping after that: well
         unload: 200
         invoke after unload: lost
@@ -118,7 +118,7 @@ READINGS = {
         ping after the kill: well
         invoke once more: lost
         load it again after the kill: loaded
-        invoke after that: answered
+        invoke after that: predicted
         load the same name twice: already there
         invoke after the second load: lost
         list after the second load: [m8] + list-shape
@@ -132,13 +132,13 @@ READINGS = {
         load: loaded
         list, one loaded: [m1]
         get, loaded: m1 at '/opt/ml/models/half_plus_two' + get-extra-fields
-        invoke: answered
-        invoke with target model header and custom attributes: answered
+        invoke: predicted
+        invoke with target model header and custom attributes: predicted
         invoke, body is not JSON: refused + invoke-error-status
         invoke, wrong input name: refused + invoke-error-status
         invoke, wrong type: refused + invoke-error-status
         invoke, empty body: refused + invoke-error-status
-        invoke, version that is absent: answered
+        invoke, version that is absent: predicted
         load a second model: loaded
         list, two loaded: [m1, m2]
         load, folder absent: refused
@@ -152,20 +152,20 @@ READINGS = {
         load the corrupt one again: refused
         unload the corrupt one: 404
         load, op is not registered: refused
-        invoke the healthy model after that: answered
+        invoke the healthy model after that: predicted
         ping after that: well + ping-body
         unload: 200
         invoke after unload: lost
         list after unload: [m1]
         load again under another name: loaded
-        invoke right after every model process was killed: no answer
+        invoke right after every model process was killed: no reply
         list after the kill: [m1, m8]
         ping after the kill: well + ping-body + ping-unhealthy
-        invoke once more: no answer
+        invoke once more: no reply
         load it again after the kill: already there
-        invoke after that: no answer
+        invoke after that: no reply
         load the same name twice: already there
-        invoke after the second load: no answer
+        invoke after the second load: no reply
         list after the second load: [m1, m8]
     """,
 }
@@ -178,7 +178,7 @@ READ = {
 def reading(dialect: Dialect, exchange: Exchange) -> str:
     """What an exchange means, and the kinds of its deviations."""
     if exchange.reply is None:
-        return "no answer"
+        return "no reply"
     kinds = [deviation.kind for deviation in deviations(dialect, exchange.call, exchange.reply)]
     return " + ".join([meaning(dialect, exchange, exchange.reply), *kinds])
 
@@ -191,14 +191,14 @@ def meaning(dialect: Dialect, exchange: Exchange, reply: Reply) -> str:
             page = dialect.page(reply)
             return f"[{', '.join(entry['modelName'] for entry in page.entries)}]" if page else "nothing"
         case "get":
-            described = dialect.described(str(exchange.model), reply)
+            described = dialect.description(str(exchange.model), reply)
             return f"{described['modelName']} at {described['modelUrl']!r}" if described else "nothing"
         case "load" | "load again":
             return dialect.loading(reply, failed_before=exchange.call == "load again").value
         case "invoke":
             if dialect.lost(reply):
                 return "lost"
-            return "answered" if dialect.answered(reply) else "refused"
+            return "predicted" if dialect.is_prediction(reply) else "refused"
     return str(reply.status)
 
 
@@ -206,17 +206,17 @@ def meaning(dialect: Dialect, exchange: Exchange, reply: Reply) -> str:
     ("letter", "step"),
     [pytest.param(letter, step, id=f"{letter}: {step}") for letter in RECORDED for step in transcript(letter)],
 )
-def test_every_recorded_exchange_is_read(letter: str, step: str) -> None:
+def test_each_recorded_exchange_has_its_meaning(letter: str, step: str) -> None:
     assert reading(RECORDED[letter], transcript(letter)[step]) == READ[letter][step]
 
 
-def test_what_is_written_here_is_what_was_recorded() -> None:
+def test_each_recorded_step_has_a_meaning_here() -> None:
     assert {letter: list(steps) for letter, steps in READ.items()} == {
         letter: list(transcript(letter)) for letter in RECORDED
     }
 
 
-def test_b_reads_whatever_a_says_and_takes_a_408_for_lack_of_memory_besides() -> None:
+def test_b_understands_all_replies_of_a_and_takes_a_408_for_lack_of_memory() -> None:
     for step, exchange in transcript("A").items():
         assert reading(TENSORFLOW_B, exchange) == READ["A"][step], step
     late = reply(408, "Timed out after 20 seconds")
@@ -224,11 +224,11 @@ def test_b_reads_whatever_a_says_and_takes_a_408_for_lack_of_memory_besides() ->
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_507_is_lack_of_memory_everywhere(dialect: Dialect) -> None:
+def test_in_every_dialect_507_is_lack_of_memory(dialect: Dialect) -> None:
     assert dialect.loading(reply(507)) is Loading.NO_MEMORY
 
 
-def test_only_where_models_may_stay_behind_a_ghost_was_recorded() -> None:
+def test_ghosts_were_recorded_only_of_dialects_that_have_ghosts() -> None:
     haunted = {
         letter
         for letter in RECORDED
@@ -240,27 +240,27 @@ def test_only_where_models_may_stay_behind_a_ghost_was_recorded() -> None:
 
 
 def reply(status: int, body: object = "") -> Reply:
-    said = body if isinstance(body, bytes) else body if isinstance(body, str) else json.dumps(body)
-    return Reply(status, said if isinstance(said, bytes) else said.encode(), {}, 0.0)
+    text = body if isinstance(body, bytes | str) else json.dumps(body)
+    return Reply(status, text if isinstance(text, bytes) else text.encode(), {}, 0.0)
 
 
-# What a user's own code says is not taken for the container's word
+# What a user's own code replies is not taken for the container's own reply
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_a_connection_that_the_users_code_was_refused_is_an_error_of_the_model(dialect: Dialect) -> None:
+def test_a_refused_connection_of_the_users_code_is_an_error_of_the_model(dialect: Dialect) -> None:
     elsewhere = "HTTPConnectionPool(host='features.example', port=80): … /v1/models/x … [Errno 111] Connection refused"
     assert not dialect.lost(reply(500, {"error": elsewhere}))
 
 
-def test_a_model_that_answers_with_an_error_among_others_has_answered() -> None:
-    assert TENSORFLOW_A.answered(reply(200, {"predictions": [1.0], "error": "0.5"}))
-    assert TENSORFLOW_A.answered(reply(200, {"error": 0.5}))
-    assert CONTRACT.answered(reply(200, {"error": "as the model has it"}))
+def test_a_prediction_with_a_member_called_error_is_a_prediction() -> None:
+    assert TENSORFLOW_A.is_prediction(reply(200, {"predictions": [1.0], "error": "0.5"}))
+    assert TENSORFLOW_A.is_prediction(reply(200, {"error": 0.5}))
+    assert CONTRACT.is_prediction(reply(200, {"error": "as the model has it"}))
     assert deviations(CONTRACT, "invoke", reply(200, {"error": "as the model has it"})) == ()
 
 
-def test_another_containers_words_mean_nothing_in_the_contract() -> None:
+def test_in_the_contract_the_words_of_other_containers_mean_nothing() -> None:
     (refused,) = [transcript("A")["invoke after that"].reply]
     assert refused
     assert not CONTRACT.lost(refused)
@@ -268,14 +268,14 @@ def test_another_containers_words_mean_nothing_in_the_contract() -> None:
     assert MULTI_MODEL_SERVER.lost(reply(503, {"message": "No worker is available to serve request: m"}))
 
 
-# What is none of the shapes
+# Bodies of no known shape
 
 
 @pytest.mark.parametrize(
     "body",
     [
         "",
-        "no JSON",
+        "not JSON",
         [],
         {"models": [1]},
         {"models": [{"modelName": "m"}]},
@@ -284,22 +284,22 @@ def test_another_containers_words_mean_nothing_in_the_contract() -> None:
         "[" * 9999,
     ],
 )
-def test_what_is_no_list_is_not_read(body: object) -> None:
+def test_a_body_that_is_not_a_list_of_models_has_no_page(body: object) -> None:
     assert CONTRACT.page(reply(200, body)) is None
 
 
-@pytest.mark.parametrize("body", ["", "no JSON", [], {"modelName": "m"}, {"model": "m"}])
-def test_what_is_no_description_is_not_read(body: object) -> None:
-    assert CONTRACT.described("m", reply(200, body)) is None
+@pytest.mark.parametrize("body", ["", "not JSON", [], {"modelName": "m"}, {"model": "m"}])
+def test_a_body_that_is_not_a_description_is_a_deviation(body: object) -> None:
+    assert CONTRACT.description("m", reply(200, body)) is None
     assert [deviation.kind for deviation in deviations(CONTRACT, "get", reply(200, body))] == ["get-shape"]
 
 
-def test_a_get_that_fails_is_a_loaded_model_only_where_that_is_known_of_the_container() -> None:
-    assert CONTRACT.described("m", reply(500)) is None
-    assert TENSORFLOW_C.described("m", reply(500)) is None
+def test_a_get_that_fails_means_a_loaded_model_only_in_dialects_that_say_so() -> None:
+    assert CONTRACT.description("m", reply(500)) is None
+    assert TENSORFLOW_C.description("m", reply(500)) is None
 
 
-def test_pages_go_on_as_long_as_there_is_a_token() -> None:
+def test_a_page_without_a_token_is_the_last() -> None:
     listed = {"models": [{"modelName": "m", "modelUrl": "/m", "more": 1}]}
     page = CONTRACT.page(reply(200, {**listed, "nextPageToken": "100"}))
     assert page is not None
@@ -310,13 +310,13 @@ def test_pages_go_on_as_long_as_there_is_a_token() -> None:
         assert page.token is None
 
 
-def test_an_empty_page_is_a_deviation_only_behind_another() -> None:
+def test_an_empty_page_is_a_deviation_only_after_another_page() -> None:
     empty = reply(200, {"models": []})
     assert deviations(CONTRACT, "list", empty) == ()
     assert [deviation.kind for deviation in deviations(CONTRACT, "next page", empty)] == ["list-empty-page"]
 
 
-def test_a_ghost_is_seen_when_it_is_deleted() -> None:
+def test_the_deletion_of_a_failed_model_that_succeeds_shows_a_ghost() -> None:
     assert [deviation.kind for deviation in deviations(MULTI_MODEL_SERVER, "clean up", reply(200))] == ["ghost"]
     assert deviations(MULTI_MODEL_SERVER, "clean up", reply(404)) == ()
     assert deviations(MULTI_MODEL_SERVER, "unload", reply(200)) == ()
@@ -351,11 +351,11 @@ TYPED = {"code": 404, "type": "ModelNotFoundException", "message": "Model not fo
         pytest.param(reply(200), reply(200, "[]"), reply(404, "[]"), id="lists"),
     ],
 )
-def test_a_server_that_nobody_knows_is_taken_for_the_contract(ping: Reply, models: Reply, unknown: Reply) -> None:
+def test_an_unknown_server_is_taken_to_keep_the_contract(ping: Reply, models: Reply, unknown: Reply) -> None:
     assert recognise(ping, models, unknown) is CONTRACT
 
 
-def test_a_container_is_recognised_whose_list_fails() -> None:
+def test_a_container_whose_list_fails_is_recognised() -> None:
     unknown = transcript("C")["get, not loaded"].reply
     failing = transcript("C")["list after the kill"].reply
     assert unknown

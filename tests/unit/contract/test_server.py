@@ -1,4 +1,4 @@
-"""A test's view of containers that leave the contract: uniform lists and descriptions, and one event for each kind."""
+"""`Server` with containers that deviate from the contract: uniform replies, and one event for each kind of deviation."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 
 from pytest_mme import Event, Model, Server, Timeline
 from pytest_mme.contract.client import ContractClient, Reply
-from pytest_mme.contract.deviations import Witness
+from pytest_mme.contract.deviations import DeviationRecorder
 from pytest_mme.contract.dialects import CONTRACT, Dialect
 from pytest_mme.errors import ContractError
 from tests.unit.contract.replay import (
-    Answer,
     Container,
     MultiModelServer,
+    Response,
     TensorFlow21,
     TensorFlow220,
     serving,
@@ -78,30 +78,32 @@ def kinds(server: Server) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "tells_folder", "deviations"),
+    ("kind", "gives_folder", "deviations"),
     [
         (TensorFlow21, False, ["list-shape", "get-error"]),
         (TensorFlow220, False, ["list-shape", "get-shape"]),
         (MultiModelServer, True, ["get-extra-fields"]),
     ],
 )
-def test_what_is_loaded_looks_alike_on_all(
-    start: Started, model: Model, kind: Callable[[], Container], tells_folder: bool, deviations: list[str]
+def test_a_loaded_model_is_listed_and_described_alike_by_all_containers(
+    start: Started, model: Model, kind: Callable[[], Container], gives_folder: bool, deviations: list[str]
 ) -> None:
     server = start(kind())
     identifier = server.load(model)
     folder = str(server.running.models / identifier / "model")
     for _ in range(2):
-        assert server.list() == [{"modelName": identifier, "modelUrl": folder if tells_folder else ""}]
+        assert server.list() == [{"modelName": identifier, "modelUrl": folder if gives_folder else ""}]
         described = server.get(model)
         assert described.keys() == {"modelName", "modelUrl"}
         assert described["modelName"] == identifier
-        assert (described["modelUrl"] != "") is tells_folder
+        assert (described["modelUrl"] != "") is gives_folder
     assert kinds(server) == deviations
 
 
 @pytest.mark.parametrize("kind", [TensorFlow21, TensorFlow220, MultiModelServer])
-def test_what_is_not_loaded_is_a_404_on_all(start: Started, model: Model, kind: Callable[[], Container]) -> None:
+def test_a_model_that_is_not_loaded_is_404_with_all_containers(
+    start: Started, model: Model, kind: Callable[[], Container]
+) -> None:
     server = start(kind())
     server.load(model)
     server.unload(model)
@@ -109,7 +111,7 @@ def test_what_is_not_loaded_is_a_404_on_all(start: Started, model: Model, kind: 
         server.get(model)
 
 
-def test_a_list_that_fails_is_raised_as_it_is(start: Started, model: Model) -> None:
+def test_a_list_that_fails_raises_the_containers_error(start: Started, model: Model) -> None:
     container = TensorFlow220()
     server = start(container)
     server.load(model)
@@ -119,7 +121,7 @@ def test_a_list_that_fails_is_raised_as_it_is(start: Started, model: Model) -> N
     assert kinds(server) == ["list-error"]
 
 
-def test_a_hundred_models_are_a_hundred_though_an_empty_page_follows(start: Started) -> None:
+def test_a_list_that_ends_with_an_empty_page_is_read_whole(start: Started) -> None:
     container = MultiModelServer()
     container.loaded = {f"m{number}": f"/{number}" for number in range(100)}
     server = start(container)
@@ -128,13 +130,13 @@ def test_a_hundred_models_are_a_hundred_though_an_empty_page_follows(start: Star
 
 
 class Refusing(TensorFlow21):
-    """Models that refuse whatever they are asked."""
+    """Its models refuse every request."""
 
-    def invoke(self, identifier: str) -> Answer:
-        return self.say("invoke, wrong input name")
+    def invoke(self, identifier: str) -> Response:
+        return self.recorded("invoke, wrong input name")
 
 
-def test_an_error_that_is_answered_200_is_an_error(start: Started, model: Model) -> None:
+def test_an_error_in_a_reply_that_says_200_is_raised(start: Started, model: Model) -> None:
     server = start(Refusing())
     server.load(model)
     for _ in range(2):
@@ -144,27 +146,27 @@ def test_an_error_that_is_answered_200_is_an_error(start: Started, model: Model)
     assert kinds(server) == ["invoke-error-200"]
 
 
-def test_a_ping_with_a_body_is_told_once_and_good(start: Started) -> None:
+def test_a_ping_with_a_body_is_good_and_recorded_once(start: Started) -> None:
     server = start(MultiModelServer())
     assert server.ping().ok
     assert server.ping().ok
-    (told,) = server.timeline
-    assert (told.kind, told.source, told.server, told.outcome) == ("deviation", "client", "s", "ping-body")
-    assert told.detail["dialect"] == "multi-model-server"
+    (event,) = server.timeline
+    assert (event.kind, event.source, event.server, event.outcome) == ("deviation", "client", "s", "ping-body")
+    assert event.detail["dialect"] == "multi-model-server"
 
 
-def test_two_who_hear_one_server_tell_a_deviation_once(start: Started, timeline: Timeline) -> None:
+def test_two_recorders_of_one_server_record_a_deviation_once(start: Started, timeline: Timeline) -> None:
     server = start(MultiModelServer())
     server.ping()
-    runtime = Witness(server.running.dialect, timeline, server="s", source="engine")
-    other = Witness(server.running.dialect, timeline, server="another", source="engine")
-    for witness in (runtime, other):
-        witness.hear("ping", server.client.ping())
+    runtime = DeviationRecorder(server.running.dialect, timeline, server="s", source="engine")
+    other = DeviationRecorder(server.running.dialect, timeline, server="another", source="engine")
+    for recorder in (runtime, other):
+        recorder.record("ping", server.client.ping())
     assert [(event.server, event.outcome) for event in timeline] == [("s", "ping-body"), ("another", "ping-body")]
 
 
 class Slow(Timeline):
-    """While somebody looks into it, another thread does *meanwhile*, once."""
+    """While it is read, another thread does *meanwhile*, once."""
 
     meanwhile: Callable[[], object] | None = None
 
@@ -178,9 +180,21 @@ class Slow(Timeline):
         return found
 
 
-def test_two_threads_that_hear_the_same_at_once_tell_it_once() -> None:
+def test_two_threads_with_the_same_reply_at_once_record_it_once() -> None:
     timeline, ill = Slow(), Reply(200, b"{}", {}, 0.0)
-    witness = Witness(CONTRACT, timeline, server="s", source="client")
-    timeline.meanwhile = lambda: witness.hear("ping", ill)
-    witness.hear("ping", ill)
+    recorder = DeviationRecorder(CONTRACT, timeline, server="s", source="client")
+    timeline.meanwhile = lambda: recorder.record("ping", ill)
+    recorder.record("ping", ill)
     assert [event.outcome for event in timeline] == ["ping-body"]
+
+
+def test_models_holds_every_model_that_was_to_be_loaded(start: Started, model: Model) -> None:
+    server = start(MultiModelServer(room=0))
+    with pytest.raises(ContractError, match="load of m answered 507"):
+        server.load(model)
+    assert server.models == {"m": model}
+
+
+def test_a_server_that_has_models_already_knows_their_ids(start: Started, model: Model, timeline: Timeline) -> None:
+    server = Server(start(Container()).running, timeline, loaded={"its id": model})
+    assert (server.identifier(model), server.models) == ("its id", {"m": model})

@@ -1,4 +1,4 @@
-"""The platform's side with a container that answers when the test says so."""
+"""An instance with a container that replies when the test lets it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from pytest_mme.aws import wire
 from pytest_mme.contract.client import Reply
 from pytest_mme.contract.dialects import CONTRACT
+from pytest_mme.errors import NoAnswerError
 from pytest_mme.hosting.disk import Fetched
 from pytest_mme.hosting.eviction import least_recently_used
 from pytest_mme.hosting.instance import Instance
@@ -23,8 +24,8 @@ from pytest_mme.waiting import wait_for
 OK = Reply(200, b"{}", {}, 0.0)
 
 
-class StoryClient:
-    """A container in few words."""
+class FakeClient:
+    """A client whose container replies as the test says."""
 
     def __init__(self) -> None:
         self.load_status, self.invoke_statuses = 200, list[int]()
@@ -35,7 +36,7 @@ class StoryClient:
     def load(self, identifier: str, url: str) -> Reply:
         assert self.may_load.wait(20)
         self.calls.append("load")
-        return Reply(self.load_status, b"told", {}, 0.0)
+        return Reply(self.load_status, b"body", {}, 0.0)
 
     def unload(self, identifier: str) -> Reply:
         self.calls.append("unload")
@@ -46,13 +47,13 @@ class StoryClient:
         return Reply(self.invoke_statuses.pop(0) if self.invoke_statuses else 200, b"{}", {}, 0.0)
 
 
-class StoryServer:
-    """Where it runs: nowhere."""
+class FakeServer:
+    """A server that does not run."""
 
     dialect = CONTRACT
 
     def __init__(self, models: Path) -> None:
-        self.client, self.models = StoryClient(), models
+        self.client, self.models = FakeClient(), models
 
     def place(self, folder: Path) -> str:
         return str(folder)
@@ -68,11 +69,11 @@ class FakeDisk:
         return Fetched(bytes=1, checksum=target)
 
 
-class Story:
-    """An instance of that container."""
+class Hosted:
+    """An instance of that server."""
 
     def __init__(self, folder: Path, **fields: Any) -> None:
-        self.server, self.timeline = StoryServer(folder), Timeline()
+        self.server, self.timeline = FakeServer(folder), Timeline()
         self.client = self.server.client
         self.instance = Instance(
             "e",
@@ -82,8 +83,10 @@ class Story:
             **{"policy": least_recently_used, "ready_s": 20.0, **fields},
         )
 
-    def ask(self) -> Reply:
-        return self.instance.invoke(wire.WireRequest("e", "m", b"{}", {}, "id"), "m", timeout_s=5)
+    def invoke_model(self) -> Reply:
+        return self.instance.invoke(
+            wire.WireRequest(endpoint="e", target="m", body=b"{}", headers={}, request_id="id"), "m", timeout_s=5
+        )
 
     @property
     def model(self) -> Any:
@@ -91,58 +94,73 @@ class Story:
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Callable[..., Story]:
-    return lambda **fields: Story(tmp_path, **fields)
+def host(tmp_path: Path) -> Callable[..., Hosted]:
+    return lambda **fields: Hosted(tmp_path, **fields)
 
 
 @pytest.mark.parametrize("load_status", [200, 500])
-def test_a_request_that_gave_up_leaves_nothing_in_flight(story: Callable[..., Story], load_status: int) -> None:
-    told = story(ready_s=0.05)
-    told.client.load_status = load_status
-    told.client.may_load.clear()
+def test_a_request_that_is_429_leaves_nothing_in_flight(host: Callable[..., Hosted], load_status: int) -> None:
+    hosted = host(ready_s=0.05)
+    hosted.client.load_status = load_status
+    hosted.client.may_load.clear()
     with pytest.raises(wire.WireError, match="ModelNotReadyException"):
-        told.ask()
-    told.client.may_load.set()
-    wait_for(lambda: told.model.phase is not Phase.LOADING or None, what="the load", timeout_s=20)
-    assert told.model.in_flight == 0
+        hosted.invoke_model()
+    hosted.client.may_load.set()
+    wait_for(lambda: hosted.model.phase is not Phase.LOADING or None, what="the load", timeout_s=20)
+    assert hosted.model.in_flight == 0
 
 
-def test_a_409_after_a_failed_load_is_a_ghost_but_after_a_good_one_it_is_the_model(
-    story: Callable[..., Story],
-) -> None:
-    told = story()
-    for status in (500, 409):  # a ghost: its load had failed
-        told.client.load_status = status
+def test_a_409_is_a_ghost_after_a_failed_load_and_the_model_after_a_good_one(host: Callable[..., Hosted]) -> None:
+    hosted = host()
+    for status in (500, 409):  # the 409 is a ghost: its load had failed
+        hosted.client.load_status = status
         with pytest.raises(wire.WireError, match="ModelError"):
-            _raise_for(told)
-    told.client.load_status = 200
-    assert told.ask().ok
-    told.client.load_status = 409  # the container has it, though it said 404 once
-    told.client.invoke_statuses = [404]
-    assert told.ask().ok
+            hosted.invoke_model()
+    hosted.client.load_status = 200
+    assert hosted.invoke_model().ok
+    hosted.client.load_status = 409  # the container has it, though it replied 404 once
+    hosted.client.invoke_statuses = [404]
+    assert hosted.invoke_model().ok
 
 
-def _raise_for(told: Story) -> None:
-    told.ask()
+def test_a_second_404_after_a_new_load_is_passed_on(host: Callable[..., Hosted]) -> None:
+    hosted = host()
+    hosted.client.invoke_statuses = [404, 404]
+    assert hosted.invoke_model().status == 404
+    assert hosted.client.calls == ["load", "invoke", "load", "invoke"]
 
 
-def test_a_404_is_passed_on_when_a_new_load_did_not_help(story: Callable[..., Story]) -> None:
-    told = story()
-    told.client.invoke_statuses = [404, 404]
-    assert told.ask().status == 404
-    assert told.client.calls == ["load", "invoke", "load", "invoke"]
-
-
-def test_an_error_of_ours_reaches_the_request(story: Callable[..., Story], monkeypatch: pytest.MonkeyPatch) -> None:
-    told = story()
-    monkeypatch.setattr(told.server, "place", lambda _: 1 / 0)
+def test_an_unexpected_exception_reaches_the_request_and_the_timeline(
+    host: Callable[..., Hosted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosted = host()
+    monkeypatch.setattr(hosted.server, "place", lambda _: 1 / 0)
     with pytest.raises(wire.WireError, match="InternalFailure"):
-        told.ask()
+        hosted.invoke_model()
+    assert [(event.kind, event.outcome) for event in hosted.timeline] == [
+        ("download", "ok"),
+        ("load", "500 InternalFailure"),
+    ]
 
 
-def test_many_requests_at_once_load_once(story: Callable[..., Story]) -> None:
-    told = story()
+def test_a_container_that_does_not_reply_to_a_load_is_gone(
+    host: Callable[..., Hosted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> Reply:
+        raise NoAnswerError("POST /models", 0.1, ConnectionRefusedError(), timed_out=False)
+
+    hosted = host()
+    monkeypatch.setattr(hosted.client, "load", gone)
+    with pytest.raises(wire.WireError, match="could not get a response from the e endpoint"):
+        hosted.invoke_model()
+    load = hosted.timeline[-1]
+    assert (load.kind, load.outcome) == ("load", "no answer")
+    assert "POST /models got no answer" in load.detail["error"]
+
+
+def test_many_requests_at_once_load_once(host: Callable[..., Hosted]) -> None:
+    hosted = host()
     with ThreadPoolExecutor(32) as pool:
-        assert all(reply.ok for reply in pool.map(lambda _: told.ask(), range(200)))
-    assert told.client.calls.count("load") == 1
-    assert told.model.in_flight == 0
+        assert all(reply.ok for reply in pool.map(lambda _: hosted.invoke_model(), range(200)))
+    assert hosted.client.calls.count("load") == 1
+    assert hosted.model.in_flight == 0

@@ -1,4 +1,4 @@
-"""The state machine alone: five hand-written stories, then any order of anything."""
+"""The state machine alone: hand-written sequences, then any order of events."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pytest_mme.hosting import lifecycle
 from pytest_mme.hosting.eviction import Policy
 from pytest_mme.hosting.lifecycle import (
     Admit,
-    Answered,
     Download,
     Downloaded,
     Evict,
     Failure,
+    Finished,
     Lifecycle,
     Load,
     Loaded,
@@ -36,7 +36,7 @@ def resident(machine: Lifecycle, *models: str) -> None:
         machine.step(Wanted(ticket))
         machine.step(Downloaded(model))
         assert machine.step(Loaded(model)) == (Admit(ticket),)
-        machine.step(Answered(ticket))
+        machine.step(Finished(ticket))
 
 
 def test_concurrent_first_requests_share_one_download_and_one_load() -> None:
@@ -48,10 +48,10 @@ def test_concurrent_first_requests_share_one_download_and_one_load() -> None:
     assert machine.step(Loaded("a")) == (Admit(first), Admit(second), Admit(third))
 
 
-def test_the_least_recently_used_makes_room_and_comes_back_without_a_download() -> None:
+def test_the_least_recently_used_model_is_evicted_and_comes_back_without_a_download() -> None:
     machine, c, again = Lifecycle(), Ticket("c"), Ticket("b")
     resident(machine, "a", "b")
-    machine.step(Answered(_used(machine, "a")))
+    machine.step(Finished(_used(machine, "a")))
     machine.step(Wanted(c))
     machine.step(Downloaded("c"))
     assert machine.step(Loaded("c", FULL, no_room=True)) == (Evict("b", room_for="c"),)
@@ -99,7 +99,7 @@ def test_a_model_wanted_while_it_is_evicted_is_loaded_again() -> None:
     assert machine.step(Unloaded("a")) == (Load("b"), Load("a"))
 
 
-def test_a_failed_load_refuses_all_who_wait_and_the_next_request_tries_again() -> None:
+def test_a_failed_load_refuses_all_waiting_requests_and_the_next_one_loads_again() -> None:
     machine, first, second, later = Lifecycle(), Ticket("a"), Ticket("a"), Ticket("a")
     broken = Failure(500, b"broken")
     machine.step(Wanted(first))
@@ -117,24 +117,24 @@ def test_a_failed_download_leaves_nothing_on_disk() -> None:
     assert machine.step(Wanted(later)) == (Download("a"),)
 
 
-def test_a_lost_model_is_loaded_once_for_all_who_lost_it() -> None:
+def test_a_lost_model_is_loaded_once_for_all_requests_that_found_it_lost() -> None:
     machine = Lifecycle()
     resident(machine, "a")
     first, second = _used(machine, "a"), _used(machine, "a")
-    assert machine.step(Answered(first, lost=True)) == (Load("a"),)
-    assert machine.step(Answered(second, lost=True)) == ()
+    assert machine.step(Finished(first, lost=True)) == (Load("a"),)
+    assert machine.step(Finished(second, lost=True)) == ()
     assert machine.step(Loaded("a")) == (Admit(first), Admit(second))
     assert first.retried
     assert second.retried
 
 
-def test_a_late_word_of_a_loss_does_not_unload_what_has_come_back() -> None:
+def test_a_loss_that_is_reported_after_the_new_load_unloads_nothing() -> None:
     machine = Lifecycle()
     resident(machine, "a")
     first, late = _used(machine, "a"), _used(machine, "a")
-    assert machine.step(Answered(first, lost=True)) == (Load("a"),)
+    assert machine.step(Finished(first, lost=True)) == (Load("a"),)
     assert machine.step(Loaded("a")) == (Admit(first),)
-    assert machine.step(Answered(late, lost=True)) == (Admit(late),)
+    assert machine.step(Finished(late, lost=True)) == (Admit(late),)
     assert machine.phase("a") is Phase.RESIDENT
 
 
@@ -143,7 +143,7 @@ def test_a_late_word_of_a_loss_does_not_unload_what_has_come_back() -> None:
     [lambda _: "b", lambda _: "a.zip", lambda candidates: candidates[0], lambda _: 1 / 0],
     ids=["busy", "unknown", "candidate", "raises"],
 )
-def test_a_policy_that_makes_no_sense_fails_the_request_that_needed_it(policy: Policy) -> None:
+def test_a_policy_that_chooses_no_candidate_fails_the_request_that_needed_room(policy: Policy) -> None:
     machine, c = Lifecycle(policy), Ticket("c")
     resident(machine, "a", "b")
     _used(machine, "b")
@@ -156,7 +156,7 @@ def test_a_policy_that_makes_no_sense_fails_the_request_that_needed_it(policy: P
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """A container of limited room, asked by anyone, answering in any order."""
+    """Requests to a container of limited room, and its replies, in any order."""
 
     MODELS = ("a", "b", "c", "d")
 
@@ -219,18 +219,18 @@ class AnyOrder(RuleBasedStateMachine):
 
     @precondition(lambda self: self.admitted)
     @rule(data=st.data(), lost=st.booleans())
-    def answer(self, data: st.DataObject, lost: bool) -> None:
+    def reply(self, data: st.DataObject, lost: bool) -> None:
         ticket = self.admitted.pop(data.draw(st.integers(0, len(self.admitted) - 1)))
         lost = lost and not ticket.retried
         if lost:
             self.loaded.discard(ticket.model)
         else:
             self.settled.add(ticket)
-        self.step(Answered(ticket, lost=lost))
+        self.step(Finished(ticket, lost=lost))
 
     @invariant()
-    def nobody_waits_for_nothing(self) -> None:
-        """When nothing is under way any more, every request has been let through or refused."""
+    def every_request_is_settled(self) -> None:
+        """When nothing is under way any more, every request has been admitted or refused."""
         if hasattr(self, "machine") and not self.pending:
             assert self.tickets == self.settled | set(self.admitted)
 

@@ -1,4 +1,4 @@
-"""What the platform's side may be asked to be like."""
+"""Which values the specification of an endpoint allows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NO_TEXTS: list[Any] = [7, 1.5, True, b"x", [], {}, (), object()]
         ("eviction", [*NO_TEXTS, None, "", "random"], "choose one of lru, fifo, lfu, or give a function"),
     ],
 )
-def test_an_absurd_value_is_named_with_what_to_give(field: str, values: list[Any], advice: str) -> None:
+def test_a_value_that_is_not_allowed_is_named_with_what_to_give(field: str, values: list[Any], advice: str) -> None:
     for value in values:
         with pytest.raises(ValueError, match=rf"^{field}=") as refused:
             EndpointSpec(**{field: value})
@@ -43,5 +43,5 @@ def test_an_absurd_value_is_named_with_what_to_give(field: str, values: list[Any
     [{"prefix": ""}, {"prefix": "modèles/"}, {"prefix": "a" * 512}, {"name": "a" * 63}, {"ready_s": 0.001}],
     ids=str,
 )
-def test_the_ends_of_what_is_allowed_are_allowed(fields: dict[str, Any]) -> None:
+def test_the_largest_and_smallest_values_are_allowed(fields: dict[str, Any]) -> None:
     assert EndpointSpec(**fields)

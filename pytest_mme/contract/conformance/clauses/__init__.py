@@ -1,4 +1,4 @@
-"""The clauses of the container contract, in the order in which they are judged: the cheap and harmless first.
+"""The clauses of the container contract, in the order in which they are judged: cheap and harmless ones first.
 
 Source: AWS, "Custom Containers Contract for Multi-Model Endpoints", where a clause says ``D``.
 """

@@ -1,4 +1,4 @@
-"""What a clause of the contract is, and what its judgements have in common."""
+"""What a clause of the contract is, and the expectations that several clauses share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JSON = {"Content-Type": "application/json", "Accept": "application/json"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clause:
-    """One sentence of the contract, and who judges it."""
+    """One sentence of the contract, and the function that judges it."""
 
     id: str
     says: str
@@ -30,9 +30,9 @@ class Clause:
     judge: Callable[[Trial], None]
     """Returns when the server keeps it; raises `DeviationError` or `NotJudgedError` when not."""
     needs: tuple[str, ...] = ()
-    """The clauses without which nothing can be said about this one."""
+    """The clauses that must be kept for this one to be judged."""
     optional: OnDemand | None = None
-    """Judged only on demand: ``pages`` takes more than 100 models, ``memory`` somebody who measures it."""
+    """Judged only on demand: ``pages`` takes more than 100 models, ``memory`` a measurement of the server."""
 
 
 def clause(
@@ -49,24 +49,24 @@ def expect(kept: bool, otherwise: str) -> None:
 
 
 def expect_status(reply: Reply, *allowed: int) -> Reply:
-    """The reply, which must have one of these statuses."""
-    expect(reply.status in allowed, f"answered {reply.status}, not {' or '.join(map(str, allowed))}")
+    """Return the reply; raise `DeviationError` unless it has one of these statuses."""
+    expect(reply.status in allowed, f"the reply is {reply.status}, not {' or '.join(map(str, allowed))}")
     return reply
 
 
-def expect_answer(
+def expect_prediction(
     trial: Trial, placed: Placed, body: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> Reply:
-    """Ask a loaded model for its example, and hold the answer to the known one."""
+    """Invoke a loaded model with its example; raise `DeviationError` unless it predicts what is expected."""
     model = placed.model
     assert model.spec is not None
     reply = trial.invoke(placed.identifier, body or request(model), headers)
-    expect(reply.status == 200, f"a good request was answered {reply.status}, not 200")
-    known, seen = model.answer(model.spec.example), _prediction(reply)
+    expect(reply.status == 200, f"the reply to a good request is {reply.status}, not 200")
+    expected, seen = model.answer(model.spec.example), _prediction(reply)
     identity = seen.get("identity") if isinstance(seen, dict) else None
-    if identity is not None and identity != known.identity:
-        raise DeviationError(f"{shown(identity)} answered, not {known.identity!r}")
-    expect(known == seen, f"the prediction is {shown(seen)}, not {known!r}")
+    if identity is not None and identity != expected.identity:
+        raise DeviationError(f"the prediction is of {shown(identity)}, not of {expected.identity!r}")
+    expect(expected == seen, f"the prediction is {shown(seen)}, not {expected!r}")
     return reply
 
 
@@ -74,4 +74,4 @@ def _prediction(reply: Reply) -> Any:
     try:
         return json.loads(reply.body)["predictions"][0]
     except (ValueError, TypeError, LookupError, RecursionError):
-        raise DeviationError('the answer holds no prediction: expected {"predictions": […]}') from None
+        raise DeviationError('the reply holds no prediction: expected {"predictions": […]}') from None

@@ -1,6 +1,6 @@
-"""Loads that must fail, and what they may leave behind: nothing.
+"""Loads that must fail, and must leave nothing behind.
 
-Judged last: after one of them, some containers answer 500 to every list (AWS's TensorFlow images up to 2.11).
+Judged last: after one of them, some containers reply 500 to every list (AWS's TensorFlow images up to 2.11).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
-from pytest_mme.contract.conformance.clauses.clause import clause, expect, expect_answer, expect_status
+from pytest_mme.contract.conformance.clauses.clause import clause, expect, expect_prediction, expect_status
 from pytest_mme.contract.conformance.exchange import DeviationError, NotJudgedError
 from pytest_mme.contract.conformance.trial import Placed, Trial
 
@@ -40,7 +40,7 @@ def _load_absent(trial: Trial) -> None:
 
 def _expect_error(reply: Reply) -> None:
     wrong = reply.status < 400 or reply.status in (routes.ALREADY_LOADED, routes.OUT_OF_MEMORY)
-    expect(not wrong, f"a load that cannot succeed was answered {reply.status}")
+    expect(not wrong, f"the reply to a load that cannot succeed is {reply.status}")
 
 
 @clause(
@@ -52,12 +52,12 @@ def _expect_error(reply: Reply) -> None:
 def _failed_not_listed(trial: Trial) -> None:
     for spoil in (_corrupt, _absent):
         identifier = _failed(trial, spoil).identifier
-        expect(identifier not in trial.identifiers(), f"the load of {identifier} has failed, and it is listed")
+        expect(identifier not in trial.identifiers(), f"the load of {identifier} has failed, but it is listed")
 
 
 @clause(
     "load.after-failed",
-    "After a load that failed, the same id is loaded with a good archive, and answers.",
+    "After a load that failed, the same id can be loaded with a good archive, and predicts.",
     source="P",
     needs=("invoke.answer",),
 )
@@ -65,8 +65,8 @@ def _load_after_failed(trial: Trial) -> None:
     for spoil in (_corrupt, _absent):
         placed = trial.put(identifier=_failed(trial, spoil).identifier)
         reply = trial.load(placed)
-        expect(reply.status == 200, f"the load of a good archive after one that failed was answered {reply.status}")
-        expect_answer(trial, placed)
+        expect(reply.status == 200, f"the reply to the load of a good archive after one that failed is {reply.status}")
+        expect_prediction(trial, placed)
 
 
 @clause(
@@ -82,19 +82,19 @@ def _ping_after_failed_load(trial: Trial) -> None:
 
 
 def _failed(trial: Trial, spoil: Callable[[Trial], Placed]) -> Placed:
-    """A load that failed, however it did."""
+    """Send a load that fails; raises `NotJudgedError` when it does not."""
     placed = spoil(trial)
     try:
         reply = trial.load(placed)
     except DeviationError:
         return placed
     if reply.status < 400:
-        raise NotJudgedError(f"a failed load is needed for this, but it was answered {reply.status}")
+        raise NotJudgedError(f"a failed load is needed for this, but the reply is {reply.status}")
     return placed
 
 
 def _corrupt(trial: Trial) -> Placed:
-    """A model of whose files only the names are left."""
+    """Put a model whose files hold garbage."""
     placed = trial.put()
     folder = trial.folder(placed.identifier)
     for path in filter(Path.is_file, folder.rglob("*")):
@@ -103,7 +103,7 @@ def _corrupt(trial: Trial) -> Placed:
 
 
 def _absent(trial: Trial) -> Placed:
-    """A model beside whose folder the order points."""
+    """Put a model, and give the path of a folder that does not exist."""
     placed = trial.put()
     return Placed(identifier=placed.identifier, url=f"{placed.url}-absent", model=placed.model)
 

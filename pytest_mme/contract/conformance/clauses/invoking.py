@@ -1,22 +1,22 @@
-"""Invoke: what models answer."""
+"""Invoke: requests to models."""
 
 from __future__ import annotations
 
 import concurrent.futures
 
 from pytest_mme.contract import routes
-from pytest_mme.contract.conformance.clauses.clause import JSON, clause, expect, expect_answer, expect_status
+from pytest_mme.contract.conformance.clauses.clause import JSON, clause, expect, expect_prediction, expect_status
 from pytest_mme.contract.conformance.subject import opaque, request
 from pytest_mme.contract.conformance.trial import Trial
 
 _IN_TURN = 8  # requests to each of two models
-_UNFIT = b'{"instances": [{"nobody": "takes this"}]}'
+_UNFIT = b'{"instances": [{"no model": "takes this"}]}'
 _ATTRIBUTES = "trace=judged"
 
 
-@clause("invoke.answer", "A loaded model answers, and right.", source="D", needs=("load.200",))
+@clause("invoke.answer", "A loaded model predicts, and correctly.", source="D", needs=("load.200",))
 def _answer(trial: Trial) -> None:
-    expect_answer(trial, trial.loaded())
+    expect_prediction(trial, trial.loaded())
 
 
 @clause("invoke.404", "A request to a model that is not loaded is 404.", source="D")
@@ -26,15 +26,15 @@ def _not_loaded(trial: Trial) -> None:
 
 @clause(
     "invoke.content-type",
-    "A request in JSON that accepts JSON is answered in JSON, and the answer's `Content-Type` says so.",
+    "The reply to a request in JSON that accepts JSON is JSON, and its `Content-Type` says so.",
     source="D",
     needs=("invoke.answer",),
 )
 def _content_type(trial: Trial) -> None:
-    reply = expect_answer(trial, trial.loaded(), headers=JSON)
+    reply = expect_prediction(trial, trial.loaded(), headers=JSON)
     seen = reply.headers.get("Content-Type")
-    expect(seen is not None, "the answer has no `Content-Type`")
-    expect(str(seen).partition(";")[0].strip() == JSON["Accept"], f"the answer's `Content-Type` is {seen!r}")
+    expect(seen is not None, "the reply has no `Content-Type`")
+    expect(str(seen).partition(";")[0].strip() == JSON["Accept"], f"the reply's `Content-Type` is {seen!r}")
 
 
 @clause(
@@ -44,30 +44,30 @@ def _content_type(trial: Trial) -> None:
     needs=("invoke.answer",),
 )
 def _custom_attributes(trial: Trial) -> None:
-    expect_answer(trial, trial.loaded(), headers={**JSON, routes.CUSTOM_ATTRIBUTES: _ATTRIBUTES})
+    expect_prediction(trial, trial.loaded(), headers={**JSON, routes.CUSTOM_ATTRIBUTES: _ATTRIBUTES})
 
 
 @clause(
     "invoke.target-model",
-    f"A request carries `{routes.TARGET_MODEL}`, the path of the archive, which names another thing than the id.",
+    f"A request carries `{routes.TARGET_MODEL}`, the path of the archive, which is not the id.",
     source="D",
     needs=("invoke.answer",),
 )
 def _target_model(trial: Trial) -> None:
     placed = trial.loaded()
-    expect_answer(trial, placed, headers={**JSON, routes.TARGET_MODEL: f"judged/{placed.model.key}"})
+    expect_prediction(trial, placed, headers={**JSON, routes.TARGET_MODEL: f"judged/{placed.model.key}"})
 
 
 @clause(
     "invoke.two-models",
-    "Models that are loaded and asked at the same time each answer for themselves.",
+    "Models that are loaded and invoked at the same time each give their own predictions.",
     source="D",
     needs=("invoke.answer",),
 )
 def _two_models(trial: Trial) -> None:
     both = [trial.loaded(), trial.loaded(trial.specimens.second)]
     with concurrent.futures.ThreadPoolExecutor(len(both)) as pool:
-        list(pool.map(lambda placed: expect_answer(trial, placed), both * _IN_TURN))
+        list(pool.map(lambda placed: expect_prediction(trial, placed), both * _IN_TURN))
 
 
 @clause(
@@ -79,12 +79,12 @@ def _two_models(trial: Trial) -> None:
 def _largest_body(trial: Trial) -> None:
     placed = trial.loaded()
     body = request(placed.model)
-    expect_answer(trial, placed, body.ljust(routes.MAX_BODY_BYTES))
+    expect_prediction(trial, placed, body.ljust(routes.MAX_BODY_BYTES))
 
 
 @clause(
     "invoke.client-error",
-    "A request that the model cannot take is answered 4xx: the platform hands the status on.",
+    "The reply to a request that the model cannot take is 4xx: the platform hands the status on.",
     source="D",
     needs=("invoke.answer",),
 )
@@ -92,19 +92,21 @@ def _client_error(trial: Trial) -> None:
     placed = trial.loaded()
     for body in (_UNFIT, b"no JSON"):
         reply = trial.invoke(placed.identifier, body)
-        expect(400 <= reply.status < 500, f"a request that cannot be answered was answered {reply.status}, not 4xx")
+        expect(
+            400 <= reply.status < 500, f"the reply to a request that the model cannot take is {reply.status}, not 4xx"
+        )
 
 
 @clause(
     "invoke.after-client-error",
-    "After a request that the model cannot take, the next one is answered.",
+    "After a request that the model cannot take, the next one gets its prediction.",
     source="D",
     needs=("invoke.answer",),
 )
 def _after_client_error(trial: Trial) -> None:
     placed = trial.loaded()
     trial.invoke(placed.identifier, _UNFIT)
-    expect_answer(trial, placed)
+    expect_prediction(trial, placed)
 
 
 NOTHING_LOADED = (_not_loaded,)

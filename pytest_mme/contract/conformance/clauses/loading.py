@@ -6,7 +6,7 @@ import uuid
 
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
-from pytest_mme.contract.conformance.clauses.clause import clause, expect, expect_answer, expect_status
+from pytest_mme.contract.conformance.clauses.clause import clause, expect, expect_prediction, expect_status
 from pytest_mme.contract.conformance.exchange import NotJudgedError
 from pytest_mme.contract.conformance.subject import HEAVY_MIB, opaque, request
 from pytest_mme.contract.conformance.trial import Placed, Trial
@@ -16,24 +16,24 @@ _MIB = 1 << 20
 _FREED = 0.8  # of what the model took: the rest is the measure's noise, as other models may be at work
 
 
-@clause("load.200", "A model that can be loaded is: 200.", source="D")
+@clause("load.200", "The load of a model that can be loaded is 200.", source="D")
 def _load_200(trial: Trial) -> None:
     reply = trial.load(trial.put())
     if reply.status == routes.OUT_OF_MEMORY:
-        raise NotJudgedError("the server says that it has no memory for a tiny model: unload others, or give it more")
+        raise NotJudgedError("the server has no memory for a tiny model, it replies: unload others, or give it more")
     expect_status(reply, 200)
 
 
 @clause(
     "load.opaque-id",
-    "An id is 32 hexadecimal digits, whatever they begin with, and is nobody's name.",
+    "An id is 32 hexadecimal digits, whichever comes first, and is not the name of a model.",
     source="O",
     needs=("invoke.answer",),
 )
 def _opaque_id(trial: Trial) -> None:
     placed = trial.put(identifier=f"{uuid.uuid4().int % 10**32:032d}")
     expect(trial.load(placed).status == 200, f"the id {placed.identifier}, all digits, is refused")
-    expect_answer(trial, placed)
+    expect_prediction(trial, placed)
 
 
 @clause("load.twice-409", "A second load of a loaded model is 409.", source="D", needs=("load.200",))
@@ -43,14 +43,14 @@ def _twice_409(trial: Trial) -> None:
 
 @clause(
     "load.twice-changes-nothing",
-    "After a second load the model that was loaded first answers on.",
+    "After a second load the model that was loaded first still predicts.",
     source="D",
     needs=("invoke.answer",),
 )
 def _twice_changes_nothing(trial: Trial) -> None:
     placed = trial.loaded()
     _load_again(trial, placed)
-    expect_answer(trial, placed)
+    expect_prediction(trial, placed)
 
 
 def _load_again(trial: Trial, placed: Placed) -> Reply:
@@ -59,7 +59,7 @@ def _load_again(trial: Trial, placed: Placed) -> Reply:
     return trial.load(Placed(identifier=placed.identifier, url=other.url, model=other.model))
 
 
-@clause("unload.200", "A loaded model is unloaded: 200.", source="D", needs=("load.200",))
+@clause("unload.200", "The unload of a loaded model is 200.", source="D", needs=("load.200",))
 def _unload_200(trial: Trial) -> None:
     _unloaded(trial)
 
@@ -67,10 +67,10 @@ def _unload_200(trial: Trial) -> None:
 @clause("unload.not-listed", "An unloaded model is not in the list.", source="D", needs=("unload.200", "list.models"))
 def _unload_not_listed(trial: Trial) -> None:
     identifier = _unloaded(trial).identifier
-    expect(identifier not in trial.identifiers(), f"{identifier} is unloaded, and still listed")
+    expect(identifier not in trial.identifiers(), f"{identifier} is unloaded, but still listed")
 
 
-@clause("unload.then-404", "An unloaded model is 404 to get, invoke and unload.", source="D", needs=("unload.200",))
+@clause("unload.then-404", "Get, invoke and unload of an unloaded model are 404.", source="D", needs=("unload.200",))
 def _unload_then_404(trial: Trial) -> None:
     placed = _unloaded(trial)
     for call, reply in (
@@ -96,21 +96,21 @@ def _unload_404(trial: Trial) -> None:
 def _unload_frees_memory(trial: Trial) -> None:
     before = _used_bytes(trial)
     placed = trial.loaded(trial.specimens.heavy)
-    expect_answer(trial, placed)
+    expect_prediction(trial, placed)
     taken = _used_bytes(trial) - before
     if taken < HEAVY_MIB * _MIB / 2:
         raise NotJudgedError(
-            f"a model with {HEAVY_MIB} MiB of weights was loaded, and {taken / _MIB:.1f} MiB were seen"
+            f"a model with {HEAVY_MIB} MiB of weights was loaded, but only {taken / _MIB:.1f} MiB were measured"
         )
     expect_status(trial.unload(placed.identifier), 200)
     kept = _used_bytes(trial) - before
     trial.remark = f"{kept / _MIB:.1f} of {taken / _MIB:.1f} MiB are left"
-    expect(kept <= (1 - _FREED) * taken, f"the unload has returned, and {trial.remark}")
+    expect(kept <= (1 - _FREED) * taken, f"the unload has returned, but {trial.remark}")
 
 
 def _used_bytes(trial: Trial) -> int:
     used_bytes = trial.subject.used_bytes
-    assert used_bytes is not None  # the clause is optional: it is judged where somebody measures
+    assert used_bytes is not None  # the clause is optional: it is judged where memory is measured
     try:
         return used_bytes()
     except UnavailableError as error:
@@ -118,6 +118,7 @@ def _used_bytes(trial: Trial) -> int:
 
 
 def _unloaded(trial: Trial) -> Placed:
+    """A model that was loaded and unloaded."""
     placed = trial.loaded()
     expect_status(trial.unload(placed.identifier), 200)
     return placed

@@ -11,21 +11,21 @@ from pytest_mme.contract.conformance.subject import opaque
 from pytest_mme.contract.conformance.trial import Placed, Trial
 from pytest_mme.errors import shown
 
-_PAGE = 100  # multi-model-server's page, and the embedded server's; nobody documents one
+_PAGE = 100  # the size of multi-model-server's pages, and the embedded server's; AWS documents none
 _LOADERS = 4
 
 
-@clause("ping.in-time", "A ping is answered within 2 s.", source="D")
+@clause("ping.in-time", "The reply to a ping comes within 2 s.", source="D")
 def _ping_in_time(trial: Trial) -> None:
     trial.ping()
 
 
-@clause("ping.200", "A ping is answered 200.", source="D", needs=("ping.in-time",))
+@clause("ping.200", "The reply to a ping is 200.", source="D", needs=("ping.in-time",))
 def _ping_200(trial: Trial) -> None:
     expect_status(trial.ping(), 200)
 
 
-@clause("ping.empty", "The answer to a ping has no body.", source="D", needs=("ping.in-time",))
+@clause("ping.empty", "The reply to a ping has no body.", source="D", needs=("ping.in-time",))
 def _ping_empty(trial: Trial) -> None:
     body = trial.ping().body
     expect(not body, f"the body has {len(body)} bytes")
@@ -33,7 +33,7 @@ def _ping_empty(trial: Trial) -> None:
 
 @clause(
     "list.200",
-    "The list is answered 200, also with nothing loaded: the platform asks for it from the start, and a 404 fails the "
+    "The reply to a list is 200, also with nothing loaded: the platform calls it from the start, and a 404 fails the "
     "endpoint.",
     source="O",
 )
@@ -49,7 +49,7 @@ def _list_200(trial: Trial) -> None:
 )
 def _list_empty(trial: Trial) -> None:
     entries = page_of(trial.page()).entries
-    trial.remark = f"{len(entries)} models of others are listed" if entries else ""
+    trial.remark = f"{len(entries)} other models are listed" if entries else ""
 
 
 @clause(
@@ -61,7 +61,7 @@ def _list_empty(trial: Trial) -> None:
 def _list_fields(trial: Trial) -> None:
     trial.loaded()
     entries = trial.listed()
-    expect(bool(entries), "a model is loaded, and the list is empty")
+    expect(bool(entries), "a model is loaded, but the list is empty")
     for entry in entries:
         fields = entry if isinstance(entry, dict) else {}
         strings = all(isinstance(fields.get(name), str) for name in ("modelName", "modelUrl"))
@@ -82,9 +82,9 @@ def _list_models(trial: Trial) -> None:
 def _expect_listed(trial: Trial, placed: Placed) -> None:
     entries = [entry for entry in trial.listed() if isinstance(entry, dict)]
     described = [entry for entry in entries if entry.get("modelName") == placed.identifier]
-    expect(len(described) == 1, f"{placed.identifier} is loaded, and listed {len(described)} times")
+    expect(len(described) == 1, f"{placed.identifier} is loaded, but listed {len(described)} times")
     url = described[0].get("modelUrl")
-    expect(url == placed.url, f"`modelUrl` is {shown(url)}, not the {placed.url!r} of its load")
+    expect(url == placed.url, f"`modelUrl` is {shown(url)}, not {placed.url!r}, which it was loaded from")
 
 
 @clause(
@@ -100,7 +100,7 @@ def _list_last_page(trial: Trial) -> None:
 
 @clause(
     "list.pages",
-    "A list of more models than fit a page is given page by page: each model once, and no page is empty.",
+    "A list of more models than fit a page comes page by page: each model once, and no page is empty.",
     source="D",
     needs=("list.models", "list.last-page"),
     optional="pages",
@@ -118,7 +118,7 @@ def _list_pages(trial: Trial) -> None:
 
 
 def _expect_full_pages(trial: Trial) -> int:
-    """How many pages there are; none that a token led to may be empty."""
+    """Return how many pages there are; raise `DeviationError` when one that a token led to is empty."""
     number = 0
     for number, page in enumerate(trial.pages(), start=1):
         expect(number == 1 or bool(page.entries), f"page {number} of the list is empty")
@@ -138,7 +138,7 @@ def _get_fields(trial: Trial) -> None:
         expect(described.get(name) == known, f"`{name}` is {shown(described.get(name))}, not {known!r}")
 
 
-@clause("get.404", "A model that is not loaded is 404.", source="D")
+@clause("get.404", "Get of a model that is not loaded is 404.", source="D")
 def _get_404(trial: Trial) -> None:
     expect_status(trial.get(opaque()), routes.NOT_LOADED)
 
