@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_mme import versions
 from pytest_mme.archives.archive import extract
@@ -34,6 +34,11 @@ from pytest_mme.serving.memory import gpu
 from pytest_mme.settings import Settings
 from pytest_mme.timeline.events import Timeline
 from pytest_mme.traffic.traffic import Traffic
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pytest_mme.factories import EndpointFields, ServerFields
 
 
 class Run:
@@ -130,7 +135,9 @@ class Run:
         return Measurements(self.settings.cache.value / "costs", self.runtime)
 
     @contextlib.contextmanager
-    def server(self, *, name: str | None = None, timeline: Timeline | None = None, **fields: Any) -> Iterator[Server]:
+    def server(
+        self, *, name: str | None = None, timeline: Timeline | None = None, **fields: Unpack[ServerFields]
+    ) -> Iterator[Server]:
         """A server at the level of the container contract; *fields* as in `ServerSpec`."""
         timeline = Timeline() if timeline is None else timeline
         (spec,) = split(fields, ServerSpec)
@@ -146,7 +153,7 @@ class Run:
         *,
         name: str | None = None,
         timeline: Timeline | None = None,
-        **fields: Any,
+        **fields: Unpack[ServerFields],
     ) -> Iterator[Server]:
         """A server whose models the `inference_handler(data, model_name)` of a Python file loads, in one process.
 
@@ -190,7 +197,7 @@ class Run:
         aws: Aws,
         fits: int | None = None,
         timeline: Timeline | None = None,
-        **fields: Any,
+        **fields: Unpack[EndpointFields],
     ) -> Iterator[Endpoint]:
         """An endpoint of *models* that boto3 reaches; *fields* as in `ServerSpec` and `EndpointSpec`.
 
@@ -228,7 +235,7 @@ def _place(models: Sequence[Model], folder: Path) -> list[str]:
     return [model.name for model in models]
 
 
-def split(fields: Mapping[str, Any], *kinds: type[Any]) -> list[Any]:
+def split(fields: Mapping[str, object], *kinds: type[Any]) -> list[Any]:
     """One specification of each of *kinds* from keyword arguments; TypeError for one that none of them knows."""
     names = {kind: {field.name for field in dataclasses.fields(kind)} for kind in kinds}
     if unknown := sorted(set(fields) - set().union(*names.values())):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,13 +19,12 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from pytest_mme.aws.moto import Aws
-    from pytest_mme.faults.faults import Faults
+    from pytest_mme.factories import EndpointFactory, FaultsFactory, HandlerFactory, ServerFactory, TrafficFactory
     from pytest_mme.hosting.endpoint import Endpoint
     from pytest_mme.kit import Run
     from pytest_mme.models.builder import Model, Models
     from pytest_mme.runtimes.server import Server
     from pytest_mme.timeline.events import Timeline
-    from pytest_mme.traffic.traffic import Traffic
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +82,7 @@ def mme_timeline(request: pytest.FixtureRequest) -> Timeline:
 
 
 @pytest.fixture
-def mme_server(_mme_run: Run, mme_tf: str | None, request: pytest.FixtureRequest) -> Iterator[Callable[..., Server]]:
+def mme_server(_mme_run: Run, mme_tf: str | None, request: pytest.FixtureRequest) -> Iterator[ServerFactory]:
     """Starts servers that speak the container contract, without AWS: `mme_server(memory_mib=300)`.
 
     Fields as in `ServerSpec`; defaults for a test by `@pytest.mark.mme(…)`. All end with the test.
@@ -101,7 +100,7 @@ def mme_server(_mme_run: Run, mme_tf: str | None, request: pytest.FixtureRequest
 
 
 @pytest.fixture
-def mme_handler(_mme_run: Run, request: pytest.FixtureRequest) -> Iterator[Callable[..., Server]]:
+def mme_handler(_mme_run: Run, request: pytest.FixtureRequest) -> Iterator[HandlerFactory]:
     """Hosts a file's `inference_handler(data, model_name)` for models: `mme_handler("handler.py", models, memory_mib=900)`.
 
     In one process with TensorFlow's Python package, under the limit; it finds the models below `SM_MODEL_DIR`.
@@ -131,7 +130,7 @@ def mme_aws(_mme_run: Run) -> Iterator[Aws]:
 @pytest.fixture
 def mme_endpoint(
     _mme_run: Run, mme_aws: Aws, mme_tf: str | None, request: pytest.FixtureRequest
-) -> Iterator[Callable[..., Endpoint]]:
+) -> Iterator[EndpointFactory]:
     """Starts endpoints of models: `mme_endpoint(models, name="ranking", fits=2)`.
 
     Fields as in `ServerSpec` and `EndpointSpec`; defaults for a test by `@pytest.mark.mme(…)`. All end with the test.
@@ -151,7 +150,7 @@ def mme_endpoint(
 
 
 @pytest.fixture
-def mme_traffic(_mme_run: Run) -> Callable[[Server | Endpoint], Traffic]:
+def mme_traffic(_mme_run: Run) -> TrafficFactory:
     """Loads on a server or an endpoint: `mme_traffic(endpoint).closed(zipf(models), clients=8, requests=200)`.
 
     Mixes are `round_robin`, `uniform`, `zipf` and `trace`, the stages of `open` loads `hold`, `ramp` and `burst`.
@@ -160,7 +159,7 @@ def mme_traffic(_mme_run: Run) -> Callable[[Server | Endpoint], Traffic]:
 
 
 @pytest.fixture
-def mme_faults(_mme_run: Run) -> Callable[[Server | Endpoint], Faults]:
+def mme_faults(_mme_run: Run) -> FaultsFactory:
     """Breaks a server or an endpoint on purpose: `with mme_faults(endpoint).paused(model):`; always undone.
 
     Processes, memory, the network, S3, the disk, chaos: as `Faults` describes them.

@@ -7,16 +7,13 @@ from typing import Any, Literal
 import pytest
 
 from pytest_mme import versions
+from pytest_mme.factories import EndpointFields, ServerFields
 
-SERVER_FIELDS = frozenset(
-    {
-        *("admission", "code", "cpus", "device", "drain_s", "gpu", "gpu_memory_fraction", "grace_s"),
-        *("env", "handler_requests", "image", "memory_mib", "oom", "op_libraries", "share", "start_s"),
-    }
-)
-ENDPOINT_FIELDS = frozenset({"eviction", "fits", "invoke_s", "prefix", "ready_s"})
 VERSIONS = "tf"
 """A list: the test runs once on each of these TensorFlow versions, whatever `--mme-tf` says."""
+SERVER_FIELDS = frozenset(ServerFields.__annotations__) - {VERSIONS}
+ENDPOINT_FIELDS = (frozenset(EndpointFields.__annotations__) - set(ServerFields.__annotations__) - {"name"}) | {"fits"}
+"""Without the name, which two endpoints of one test cannot share."""
 KNOWN = SERVER_FIELDS | ENDPOINT_FIELDS | {VERSIONS}
 
 DESCRIPTION = f"mme(**fields): defaults for the mme_… factories of this test; fields: {', '.join(sorted(KNOWN))}"

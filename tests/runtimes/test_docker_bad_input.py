@@ -278,7 +278,7 @@ def test_an_environment_that_the_server_cannot_use(
 
 
 @pytest.mark.parametrize("environment", [{"A=B": "1"}, {"": "1"}, {"A": "\0"}, {"A": 1}, "A=1"])
-def test_what_is_no_environment(docker_run: Run, environment: object) -> None:
+def test_a_wrong_environment_is_refused(docker_run: Run, environment: Any) -> None:
     with pytest.raises(ValueError, match="give names and values, both text"), docker_run.server(env=environment):
         pass
 
