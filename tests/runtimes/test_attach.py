@@ -160,7 +160,7 @@ def website() -> Iterator[str]:
 def test_what_is_no_multi_model_server_is_refused(website: str) -> None:
     with (
         attached(website) as run,
-        pytest.raises(ServerStartError, match="is no multi-model server: GET /models answered 200: <html>"),
+        pytest.raises(ServerStartError, match="is not a multi-model server: GET /models answered 200: <html>"),
         run.server(),
     ):
         pass

@@ -244,7 +244,7 @@ def lasts_s(server_image: str, tmp_path_factory: pytest.TempPathFactory) -> Mapp
     return lasts_s
 
 
-def test_what_belongs_to_a_run_that_lives_is_left_alone(
+def test_what_belongs_to_a_run_that_lives_is_abandoned_alone(
     docker_run: Run, engine: docker.DockerClient, server_image: str
 ) -> None:
     with docker_run.server() as server:
@@ -270,7 +270,7 @@ def stray(engine: docker.DockerClient, server_image: str) -> Iterator[Callable[.
 
 
 @pytest.mark.parametrize("owner", ["somebody@elsewhere/1", None, "another view of the files"])
-def test_what_belongs_to_somebody_else_is_left_alone(
+def test_what_belongs_to_somebody_else_is_abandoned_alone(
     stray: Callable[..., Container], folder: Path, owner: str | None
 ) -> None:
     """Their locks cannot be looked at here."""
@@ -281,7 +281,7 @@ def test_what_belongs_to_somebody_else_is_left_alone(
     container.reload()
 
 
-def test_what_has_no_label_is_left_alone(stray: Callable[..., Container]) -> None:
+def test_what_has_no_label_is_abandoned_alone(stray: Callable[..., Container]) -> None:
     container = stray({"pytest-mme": "yes"})
     assert str(container.name) not in sweep()
     container.reload()
@@ -292,7 +292,7 @@ def test_what_belongs_to_somebody_else_is_swept_a_day_later(hours: int, is_left:
     created = datetime.now(timezone.utc) - timedelta(hours=hours)
     labels = {RUN: "/gone", "pytest-mme.owner": "somebody@elsewhere/1"}
     container: Any = SimpleNamespace(labels=labels, attrs={"Created": f"{created:%Y-%m-%dT%H:%M:%S}.123456789Z"})
-    assert container_leases._is_left(container, lambda _: True) == is_left
+    assert container_leases._is_abandoned(container, lambda _: True) == is_left
 
 
 def test_those_who_remove_the_same_do_not_mind(stray: Callable[..., Container], engine: docker.DockerClient) -> None:

@@ -1,4 +1,4 @@
-"""What the platform's side may be asked to be like."""
+"""Which values an endpoint's specification takes."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import Any
 import pytest
 
 from pytest_mme.hosting.spec import EndpointSpec
-from tests.unit.runtimes.test_spec import NO_NUMBERS
+from tests.unit.runtimes.test_spec import NOT_NUMBERS
 
-NO_TEXTS: list[Any] = [7, 1.5, True, b"x", [], {}, (), object()]
+NOT_TEXTS: list[Any] = [7, 1.5, True, b"x", [], {}, (), object()]
 
 
 @pytest.mark.parametrize(
     ("field", "values", "advice"),
     [
-        ("ready_s", [*NO_NUMBERS, None, 0, 361], "give seconds, more than 0, at most 360"),
-        ("invoke_s", [*NO_NUMBERS, None, 0, 361], "give seconds, more than 0, at most 360"),
+        ("ready_s", [*NOT_NUMBERS, None, 0, 361], "give seconds, more than 0, at most 360"),
+        ("invoke_s", [*NOT_NUMBERS, None, 0, 361], "give seconds, more than 0, at most 360"),
         (
             "name",
-            [*NO_TEXTS, "", "..", "a/b", "-a", "a-", "a\n", "a\0", "ü", "a" * 64, "a" * 100_000],
+            [*NOT_TEXTS, "", "..", "a/b", "-a", "a-", "a\n", "a\0", "ü", "a" * 64, "a" * 100_000],
             "SageMaker allows 1 to 63 letters, digits and inner dashes",
         ),
         (
             "prefix",
-            [*NO_TEXTS, "/", "/models", "a\n", "a\0b", "\udcff", "a" * 513, "ü" * 300, "a" * 100_000],
+            [*NOT_TEXTS, "/", "/models", "a\n", "a\0b", "\udcff", "a" * 513, "ü" * 300, "a" * 100_000],
             "give a folder of the bucket, such as 'models/'",
         ),
-        ("eviction", [*NO_TEXTS, None, "", "random"], "choose one of lru, fifo, lfu, or give a function"),
+        ("eviction", [*NOT_TEXTS, None, "", "random"], "choose one of lru, fifo, lfu, or give a function"),
     ],
 )
-def test_an_absurd_value_is_named_with_what_to_give(field: str, values: list[Any], advice: str) -> None:
+def test_a_wrong_value_is_refused_with_what_to_give(field: str, values: list[Any], advice: str) -> None:
     for value in values:
         with pytest.raises(ValueError, match=rf"^{field}=") as refused:
             EndpointSpec(**{field: value})
@@ -43,5 +43,5 @@ def test_an_absurd_value_is_named_with_what_to_give(field: str, values: list[Any
     [{"prefix": ""}, {"prefix": "modèles/"}, {"prefix": "a" * 512}, {"name": "a" * 63}, {"ready_s": 0.001}],
     ids=str,
 )
-def test_the_ends_of_what_is_allowed_are_allowed(fields: dict[str, Any]) -> None:
+def test_the_least_and_the_greatest_value_are_allowed(fields: dict[str, Any]) -> None:
     assert EndpointSpec(**fields)
