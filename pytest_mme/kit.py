@@ -1,4 +1,4 @@
-"""One run of the kit: what its servers and endpoints share. With pytest the fixtures hold it; without, `with Run()`."""
+"""A run of the kit: what its servers and endpoints share. The fixtures hold one; without pytest use `with Run()`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Run:
     """A context manager; everything made with it ends with it."""
 
     def __init__(self, settings: Settings | None = None, *, directory: Path | None = None) -> None:
-        """*directory*: of a run that another process owns, which an xdist worker joins; None: a run of its own."""
+        """*directory*: that of the run of another process, which an xdist worker joins; None: a run of its own."""
         self.settings = settings or Settings.resolve(environment=os.environ)
         self._given_directory = directory
         self._undo = contextlib.ExitStack()
@@ -58,7 +58,7 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        """End everything that was made with it. Closing twice is fine."""
+        """End everything that was made with this run. Closing twice is fine."""
         self._undo.close()
 
     @cached_property
@@ -73,13 +73,13 @@ class Run:
 
     @cached_property
     def models(self) -> Models:
-        """Builds models."""
+        """Builds models, and keeps them in the cache."""
         store = Store(self.settings.cache.value / "models", cap_mib=self.settings.cache_mib.value)
         return self._undo.enter_context(Models(store, self.directory))
 
     @cached_property
     def runtime(self) -> Runtime:
-        """Starts servers."""
+        """Starts servers, where the settings say."""
         keep = self.settings.keep.value != "never"
         if self.settings.runtime.value == "docker":
             return self._docker_runtime(keep)
@@ -100,13 +100,13 @@ class Run:
         return Toolchain(self.settings.cache.value / "tensorflow", cap_mib=self.settings.tf_cache_mib.value)
 
     def tensorflow(self, asked: str | None) -> str | None:
-        """The exact version that is *asked* for, or else the installed; None where a container has its own."""
+        """The exact TensorFlow version for *asked*, or else the installed one; None where a container has its own."""
         if asked is not None:
             return self.toolchain.resolve(asked)
         return versions.installed() if self.settings.runtime.value == "local" else None
 
     def _image(self, tf: str | None) -> str:
-        """What a container runs that names no image."""
+        """The image of a container whose specification has none, for the TensorFlow version *tf*."""
         from pytest_mme.images.build import default_image, tag
 
         chosen = self.settings.image.value
@@ -175,7 +175,7 @@ class Run:
             yield Server(running, timeline, known={model.name: model.name for model in models})
 
     def faults(self, victim: Server | Endpoint) -> Faults:
-        """What can be done to a server or an endpoint on purpose."""
+        """The faults of a server or an endpoint."""
         return Faults(victim, seed=self.settings.seed.value)
 
     @staticmethod
@@ -185,7 +185,7 @@ class Run:
 
     @contextlib.contextmanager
     def aws(self) -> Iterator[Aws]:
-        """AWS as moto plays it, and SageMaker Runtime as the kit does."""
+        """AWS, simulated by moto, and SageMaker Runtime, simulated by the kit."""
         with play_aws() as aws:
             yield aws
 
@@ -209,7 +209,7 @@ class Run:
         known: Mapping[str, int] = {}
         if fits is not None:
             if server_spec.memory_mib is not None:
-                raise ValueError("give fits= or memory_mib=, not both: fits measures the memory that the other says")
+                raise ValueError("give fits= or memory_mib=, not both: fits= measures the memory that memory_mib= sets")
             fit = self._measurements.fit(fits, models, server_spec)
             server_spec, known = dataclasses.replace(server_spec, memory_mib=fit.memory_mib), fit.known_bytes
         name = endpoint_spec.name or f"endpoint-{uuid.uuid4().hex[:8]}"
@@ -221,15 +221,15 @@ class Run:
 
 
 def _file_of(module: Path | str | ModuleType) -> Path:
-    """Of a handler; ValueError where there is none."""
+    """The file of a handler; raises ValueError when it does not exist."""
     file = Path(str(module.__file__)) if isinstance(module, ModuleType) else Path(module)
     if not file.is_file():
-        raise ValueError(f"{module} is no Python file: give one that defines inference_handler(data, model_name)")
+        raise ValueError(f"{module} is not a Python file: give one that defines inference_handler(data, model_name)")
     return file.absolute()
 
 
 def _place(models: Sequence[Model], folder: Path) -> list[str]:
-    """Each in a folder of its name."""
+    """Unpack each model into a folder of its name, and return the names."""
     for model in models:
         extract(model.archive, folder / model.name)
     return [model.name for model in models]

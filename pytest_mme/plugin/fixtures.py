@@ -38,9 +38,9 @@ def mme_settings(pytestconfig: pytest.Config) -> Settings:
 
 @pytest.fixture(scope="session")
 def _mme_run(pytestconfig: pytest.Config) -> Run:
-    """The run, on a system that can do it."""
+    """The run; the test is skipped on a system without what servers need."""
     if missing := _missing():
-        pytest.skip(f"pytest-mme's servers need {missing}, which {sys.platform} does not have; Linux is what is tested")
+        pytest.skip(f"pytest-mme's servers need {missing}, which {sys.platform} does not have; it is tested on Linux")
     return run_of(pytestconfig)
 
 
@@ -56,9 +56,9 @@ def _missing() -> str | None:
 
 @pytest.fixture(scope="session")
 def mme_models(_mme_run: Run) -> Models:
-    """Builds tiny models with known answers: `.linear()`, `.fleet(3, weights_mib=100)`, `.counter()`, `.archive(path)`.
+    """Builds tiny models with known predictions: `.linear()`, `.fleet(3, weights_mib=100)`, `.counter()`, `.archive(path)`.
 
-    Built once and kept in the cache (`--mme-cache`), shared by xdist workers and runs.
+    Each is built once and kept in the cache (`--mme-cache`), which xdist workers and runs share.
     """
     return _mme_run.models
 
@@ -67,7 +67,7 @@ def mme_models(_mme_run: Run) -> Models:
 def mme_tf(_mme_run: Run, request: pytest.FixtureRequest) -> str | None:
     """The TensorFlow version that this run of the test serves with, as in `2.15.1`: `--mme-tf`, or the mark's `tf=[…]`.
 
-    Without them the installed one; None where a container or an attached server has its own.
+    Without either it is the installed one; None where a container or an attached server has its own.
     """
     return _mme_run.tensorflow(getattr(request, "param", None))
 
@@ -83,9 +83,10 @@ def mme_timeline(request: pytest.FixtureRequest) -> Timeline:
 
 @pytest.fixture
 def mme_server(_mme_run: Run, mme_tf: str | None, request: pytest.FixtureRequest) -> Iterator[ServerFactory]:
-    """Starts servers that speak the container contract, without AWS: `mme_server(memory_mib=300)`.
+    """Starts servers that implement the container contract, without AWS: `mme_server(memory_mib=300)`.
 
-    Fields as in `ServerSpec`; defaults for a test by `@pytest.mark.mme(…)`. All end with the test.
+    Its type is `ServerFactory`. Fields as in `ServerSpec` (docs/reference.md); `@pytest.mark.mme(…)` sets defaults for
+    a test. All servers end with the test.
     """
     evidence = evidence_of(request.node)
     with contextlib.ExitStack() as stack:
@@ -103,7 +104,8 @@ def mme_server(_mme_run: Run, mme_tf: str | None, request: pytest.FixtureRequest
 def mme_handler(_mme_run: Run, request: pytest.FixtureRequest) -> Iterator[HandlerFactory]:
     """Hosts a file's `inference_handler(data, model_name)` for models: `mme_handler("handler.py", models, memory_mib=900)`.
 
-    In one process with TensorFlow's Python package, under the limit; it finds the models below `SM_MODEL_DIR`.
+    Its type is `HandlerFactory`. One process with TensorFlow's Python package, under the limit, runs it; it finds the
+    models below `SM_MODEL_DIR`.
     """
     evidence = evidence_of(request.node)
     with contextlib.ExitStack() as stack:
@@ -121,7 +123,7 @@ def mme_handler(_mme_run: Run, request: pytest.FixtureRequest) -> Iterator[Handl
 def mme_aws(_mme_run: Run) -> Iterator[Aws]:
     """AWS for unchanged boto3 clients: `.s3 .sagemaker .runtime .cloudwatch`, `.bucket`, `.url` for other processes.
 
-    S3 and SageMaker are moto's, SageMaker Runtime is the kit's; credentials are dummies and restored afterwards.
+    Moto simulates S3 and SageMaker, the kit SageMaker Runtime; credentials are dummies, and restored afterwards.
     """
     with _mme_run.aws() as aws:
         yield aws
@@ -133,7 +135,8 @@ def mme_endpoint(
 ) -> Iterator[EndpointFactory]:
     """Starts endpoints of models: `mme_endpoint(models, name="ranking", fits=2)`.
 
-    Fields as in `ServerSpec` and `EndpointSpec`; defaults for a test by `@pytest.mark.mme(…)`. All end with the test.
+    Its type is `EndpointFactory`. Fields as in `ServerSpec` and `EndpointSpec` (docs/reference.md); `@pytest.mark.mme(…)`
+    sets defaults for a test. All endpoints end with the test.
     """
     evidence = evidence_of(request.node)
     with contextlib.ExitStack() as stack:
@@ -151,7 +154,7 @@ def mme_endpoint(
 
 @pytest.fixture
 def mme_traffic(_mme_run: Run) -> TrafficFactory:
-    """Loads on a server or an endpoint: `mme_traffic(endpoint).closed(zipf(models), clients=8, requests=200)`.
+    """Sends loads to a server or an endpoint: `mme_traffic(endpoint).closed(zipf(models), clients=8, requests=200)`.
 
     Mixes are `round_robin`, `uniform`, `zipf` and `trace`, the stages of `open` loads `hold`, `ramp` and `burst`.
     """
@@ -162,6 +165,6 @@ def mme_traffic(_mme_run: Run) -> TrafficFactory:
 def mme_faults(_mme_run: Run) -> FaultsFactory:
     """Breaks a server or an endpoint on purpose: `with mme_faults(endpoint).paused(model):`; always undone.
 
-    Processes, memory, the network, S3, the disk, chaos: as `Faults` describes them.
+    Processes, memory, the network, S3, the disk, chaos: `Faults` describes them.
     """
     return _mme_run.faults

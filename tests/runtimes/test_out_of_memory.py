@@ -49,7 +49,7 @@ def kills_of_one_model(run: Run) -> list[str | None]:
     return told
 
 
-def test_every_kernel_kill_is_told_with_its_model_and_the_others_come_back(image_run: Run) -> None:
+def test_every_kernel_kill_is_recorded_with_its_model_and_other_models_answer(image_run: Run) -> None:
     """While the victim dies, others may ask for a page: the kernel has been seen to kill a second model 13 ms later."""
     calm, greedy = image_run.models.linear("calm"), image_run.models.linear("greedy", allocate_mib=1500)
     with image_run.server(memory_mib=1000) as server:
@@ -113,7 +113,7 @@ def test_a_squeezed_container_runs_out_of_memory_at_the_next_allocation(image_ru
         assert server.ping().ok
 
 
-def test_what_does_not_fit_is_answered_507_and_fits_again_after_an_unload(image_run: Run) -> None:
+def test_a_model_that_does_not_fit_gets_507_and_loads_after_an_unload(image_run: Run) -> None:
     models = image_run.models.fleet(8, weights_mib=100)
     with image_run.server(memory_mib=700) as server:
         last = next(model for model in models if refused(server, model))
