@@ -79,7 +79,7 @@ class Run:
 
     @cached_property
     def runtime(self) -> Runtime:
-        """Starts servers, where the settings say."""
+        """Starts servers: locally, in containers, or by attaching to one, as the settings say."""
         keep = self.settings.keep.value != "never"
         if self.settings.runtime.value == "docker":
             return self._docker_runtime(keep)

@@ -12,7 +12,7 @@ from pytest_mme.runtimes.server import Server
 _LOADS = 5
 _WARM_UP = 20
 _REQUESTS = 200
-_TRY = "see what pytest-mme doctor says of it"
+_TRY = "examine it with pytest-mme doctor"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -310,7 +310,7 @@ def test_a_folder_of_code_that_others_may_not_read(docker_run: Run, engine: dock
 
 
 def test_code_that_is_not_python(docker_run: Run, engine: docker.DockerClient, tmp_path: Path) -> None:
-    (tmp_path / "inference.py").write_text("this is no Python")
+    (tmp_path / "inference.py").write_text("this is not Python")
     assert "SyntaxError" in refused(ServerStartError, docker_run, engine, code=tmp_path)
 
 

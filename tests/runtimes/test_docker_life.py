@@ -100,13 +100,13 @@ def test_the_image_holds_no_compiler(container: Container) -> None:
 
 
 def test_the_servers_events_are_on_the_timeline(server: Server, run: Run) -> None:
-    model = run.models.linear("told")
+    model = run.models.linear("recorded")
     server.load(model)
     server.invoke(model, [1.0])
     server.unload(model)
-    told = [(event.kind, event.outcome) for event in server.timeline if event.model == "told"]
+    seen = [(event.kind, event.outcome) for event in server.timeline if event.model == "recorded"]
     for kind in ("load", "invoke", "unload"):
-        assert told.count((kind, "ok")) == 2  # as the client saw it, and as the server did
+        assert seen.count((kind, "ok")) == 2  # as the client saw it, and as the server did
 
 
 def test_the_health_check_can_be_run_by_hand(engine: docker.DockerClient, server_image: str) -> None:

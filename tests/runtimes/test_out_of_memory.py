@@ -44,9 +44,9 @@ def kills_of_one_model(run: Run) -> list[str | None]:
         before = kernel_kills(server)
         with pytest.raises(ContractError, match="SIGKILL"):
             server.invoke(greedy, [1.0])
-        told = [event.model for event in of_kind(server, "oom")]
-        assert len(told) == kernel_kills(server) - before
-    return told
+        victims = [event.model for event in of_kind(server, "oom")]
+        assert len(victims) == kernel_kills(server) - before
+    return victims
 
 
 def test_every_kernel_kill_is_recorded_with_its_model_and_other_models_answer(image_run: Run) -> None:
@@ -59,12 +59,12 @@ def test_every_kernel_kill_is_recorded_with_its_model_and_other_models_answer(im
         with pytest.raises(ContractError) as killed:
             server.invoke(greedy, [1.0])
         assert killed.value.status == 500
-        told = [event.model for event in of_kind(server, "oom")]
-        assert len(told) == kernel_kills(server) - before
-        assert "greedy" in told
-        assert set(told) <= {"greedy", "calm"}
+        victims = [event.model for event in of_kind(server, "oom")]
+        assert len(victims) == kernel_kills(server) - before
+        assert "greedy" in victims
+        assert set(victims) <= {"greedy", "calm"}
         assert server.ping().ok
-        if "calm" in told and server.running.dialect is CONTRACT:
+        if "calm" in victims and server.running.dialect is CONTRACT:
             server.load(calm)
         assert wait_for(lambda: answer(server, calm), what="the other model", timeout_s=60) == calm.answer([1.0])
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 RUN = "pytest-mme.run"
-"""The label with the run's directory, whose lock says whether the owner lives."""
+"""The label with the run's directory: its lock shows whether the owner lives."""
 _OWNER, _WORKER, _TEST = "pytest-mme.owner", "pytest-mme.worker", "pytest-mme.test"
 RECORD = "containers"
 """The file in a run's directory that names every container made for it."""

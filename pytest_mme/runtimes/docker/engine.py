@@ -57,8 +57,8 @@ def _advice(seen: str) -> str:
 
 def first_line(error: Exception) -> str:
     """The message of an engine's error, on one line."""
-    said = getattr(error, "explanation", None) or str(error) or type(error).__name__
-    return str(said).splitlines()[0][:500]
+    message = getattr(error, "explanation", None) or str(error) or type(error).__name__  # APIError has the former
+    return str(message).splitlines()[0][:500]
 
 
 def remote_host(engine: docker.DockerClient) -> str | None:
