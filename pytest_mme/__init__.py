@@ -1,7 +1,7 @@
 """Test SageMaker multi-model endpoints of TensorFlow SavedModels, on your machine, in seconds.
 
-The names below are for annotations and for use without pytest; fixtures come from the plugin and are never imported.
-They are resolved when they are first used: importing this package loads nothing heavy.
+The names below are for annotations, for `except` and for use without pytest; fixtures come from the plugin and are
+never imported. Each is resolved when it is first used: importing this package loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -14,13 +14,37 @@ if TYPE_CHECKING:
     from pytest_mme.aws.clients import Aws as Aws
     from pytest_mme.contract.client import ContractClient as ContractClient
     from pytest_mme.contract.client import Reply as Reply
+    from pytest_mme.errors import ArchiveError as ArchiveError
+    from pytest_mme.errors import BuildError as BuildError
+    from pytest_mme.errors import ContractError as ContractError
+    from pytest_mme.errors import FitsError as FitsError
+    from pytest_mme.errors import ImageBuildError as ImageBuildError
+    from pytest_mme.errors import MMEError as MMEError
+    from pytest_mme.errors import NoAnswerError as NoAnswerError
+    from pytest_mme.errors import NotReadyError as NotReadyError
+    from pytest_mme.errors import OpLibraryError as OpLibraryError
+    from pytest_mme.errors import OutdatedImageWarning as OutdatedImageWarning
+    from pytest_mme.errors import ServerStartError as ServerStartError
+    from pytest_mme.errors import SettingError as SettingError
+    from pytest_mme.errors import TensorFlowError as TensorFlowError
+    from pytest_mme.errors import TensorFlowMissingError as TensorFlowMissingError
+    from pytest_mme.errors import UnavailableError as UnavailableError
+    from pytest_mme.errors import UnknownAnswerError as UnknownAnswerError
+    from pytest_mme.factories import EndpointFactory as EndpointFactory
+    from pytest_mme.factories import FaultsFactory as FaultsFactory
+    from pytest_mme.factories import HandlerFactory as HandlerFactory
+    from pytest_mme.factories import ServerFactory as ServerFactory
+    from pytest_mme.factories import TrafficFactory as TrafficFactory
     from pytest_mme.faults.faults import Faults as Faults
     from pytest_mme.hosting.endpoint import Endpoint as Endpoint
+    from pytest_mme.hosting.spec import EndpointSpec as EndpointSpec
     from pytest_mme.kit import Run as Run
     from pytest_mme.models.builder import Model as Model
     from pytest_mme.models.builder import Models as Models
+    from pytest_mme.models.spec import CustomOp as CustomOp
     from pytest_mme.models.spec import ModelSpec as ModelSpec
     from pytest_mme.runtimes.server import Server as Server
+    from pytest_mme.runtimes.spec import ServerSpec as ServerSpec
     from pytest_mme.settings import Settings as Settings
     from pytest_mme.timeline.events import Event as Event
     from pytest_mme.timeline.events import Timeline as Timeline
@@ -36,33 +60,45 @@ if TYPE_CHECKING:
     from pytest_mme.traffic.mixes import zipf as zipf
     from pytest_mme.traffic.traffic import Traffic as Traffic
 
-_HOMES = {
-    "Answer": "answers",
-    "Aws": "aws.clients",
-    "ContractClient": "contract.client",
-    "Endpoint": "hosting.endpoint",
-    "Event": "timeline.events",
-    "Faults": "faults.faults",
-    "Load": "traffic.load",
-    "Mix": "traffic.mixes",
-    "Model": "models.builder",
-    "ModelSpec": "models.spec",
-    "Models": "models.builder",
-    "Reply": "contract.client",
-    "Run": "kit",
-    "Server": "runtimes.server",
-    "Settings": "settings",
-    "Stage": "traffic.arrivals",
-    "Timeline": "timeline.events",
-    "Traffic": "traffic.traffic",
-    "burst": "traffic.arrivals",
-    "hold": "traffic.arrivals",
-    "ramp": "traffic.arrivals",
-    "round_robin": "traffic.mixes",
-    "trace": "traffic.mixes",
-    "uniform": "traffic.mixes",
-    "zipf": "traffic.mixes",
+_NAMES = {
+    "answers": ("Answer",),
+    "aws.clients": ("Aws",),
+    "contract.client": ("ContractClient", "Reply"),
+    "errors": (
+        "ArchiveError",
+        "BuildError",
+        "ContractError",
+        "FitsError",
+        "ImageBuildError",
+        "MMEError",
+        "NoAnswerError",
+        "NotReadyError",
+        "OpLibraryError",
+        "OutdatedImageWarning",
+        "ServerStartError",
+        "SettingError",
+        "TensorFlowError",
+        "TensorFlowMissingError",
+        "UnavailableError",
+        "UnknownAnswerError",
+    ),
+    "factories": ("EndpointFactory", "FaultsFactory", "HandlerFactory", "ServerFactory", "TrafficFactory"),
+    "faults.faults": ("Faults",),
+    "hosting.endpoint": ("Endpoint",),
+    "hosting.spec": ("EndpointSpec",),
+    "kit": ("Run",),
+    "models.builder": ("Model", "Models"),
+    "models.spec": ("CustomOp", "ModelSpec"),
+    "runtimes.server": ("Server",),
+    "runtimes.spec": ("ServerSpec",),
+    "settings": ("Settings",),
+    "timeline.events": ("Event", "Timeline"),
+    "traffic.arrivals": ("Stage", "burst", "hold", "ramp"),
+    "traffic.load": ("Load",),
+    "traffic.mixes": ("Mix", "round_robin", "trace", "uniform", "zipf"),
+    "traffic.traffic": ("Traffic",),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605, RUF100
 

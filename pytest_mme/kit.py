@@ -1,4 +1,4 @@
-"""One run of the kit: what its servers and endpoints share. With pytest the fixtures hold it; without, `with Run()`."""
+"""A run of the kit: what its servers and endpoints share. The fixtures hold one; without pytest use `with Run()`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_mme.archives.archive import extract
 from pytest_mme.archives.store import Store
@@ -34,12 +34,17 @@ from pytest_mme.settings import Settings
 from pytest_mme.timeline.events import Timeline
 from pytest_mme.traffic.traffic import Traffic
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pytest_mme.factories import EndpointFields, ServerFields
+
 
 class Run:
     """A context manager; everything made with it ends with it."""
 
     def __init__(self, settings: Settings | None = None, *, directory: Path | None = None) -> None:
-        """*directory*: of a run that another process owns, which an xdist worker joins; None: a run of its own."""
+        """*directory*: that of the run of another process, which an xdist worker joins; None: a run of its own."""
         self.settings = settings or Settings.resolve(environment=os.environ)
         self._given_directory = directory
         self._undo = contextlib.ExitStack()
@@ -52,7 +57,7 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        """End everything that was made with it. Closing twice is fine."""
+        """End everything that was made with this run. Closing twice is fine."""
         self._undo.close()
 
     @cached_property
@@ -67,13 +72,13 @@ class Run:
 
     @cached_property
     def models(self) -> Models:
-        """Builds models."""
+        """Builds models, and keeps them in the cache."""
         store = Store(self.settings.cache.value / "models", cap_mib=self.settings.cache_mib.value)
         return self._undo.enter_context(Models(store, self.directory))
 
     @cached_property
     def runtime(self) -> Runtime:
-        """Starts servers."""
+        """Starts servers: locally, in containers, or by attaching to one, as the settings say."""
         keep = self.settings.keep.value != "never"
         if self.settings.runtime.value == "docker":
             return self._docker_runtime(keep)
@@ -100,7 +105,7 @@ class Run:
         return self.toolchain.resolve(asked)
 
     def _image(self, tf: str | None) -> str:
-        """What a container runs that names no image."""
+        """The image of a container whose specification has none, for the TensorFlow version *tf*."""
         from pytest_mme.images.build import default_image, tag
 
         chosen = self.settings.image.value
@@ -129,7 +134,9 @@ class Run:
         return Measurements(self.settings.cache.value / "costs", self.runtime)
 
     @contextlib.contextmanager
-    def server(self, *, name: str | None = None, timeline: Timeline | None = None, **fields: Any) -> Iterator[Server]:
+    def server(
+        self, *, name: str | None = None, timeline: Timeline | None = None, **fields: Unpack[ServerFields]
+    ) -> Iterator[Server]:
         """A server at the level of the container contract; *fields* as in `ServerSpec`."""
         timeline = Timeline() if timeline is None else timeline
         (spec,) = split(fields, ServerSpec)
@@ -145,7 +152,7 @@ class Run:
         *,
         name: str | None = None,
         timeline: Timeline | None = None,
-        **fields: Any,
+        **fields: Unpack[ServerFields],
     ) -> Iterator[Server]:
         """A server whose models the `inference_handler(data, model_name)` of a Python file loads, in one process.
 
@@ -167,7 +174,7 @@ class Run:
             yield Server(running, timeline, loaded={model.name: model for model in models})
 
     def faults(self, victim: Server | Endpoint) -> Faults:
-        """What can be done to a server or an endpoint on purpose."""
+        """The faults of a server or an endpoint."""
         return Faults(victim, seed=self.settings.seed.value)
 
     @staticmethod
@@ -189,7 +196,7 @@ class Run:
         aws: Aws,
         fits: int | None = None,
         timeline: Timeline | None = None,
-        **fields: Any,
+        **fields: Unpack[EndpointFields],
     ) -> Iterator[Endpoint]:
         """An endpoint of *models* that boto3 reaches; *fields* as in `ServerSpec` and `EndpointSpec`.
 
@@ -201,7 +208,7 @@ class Run:
         known: Mapping[str, int] = {}
         if fits is not None:
             if server_spec.memory_mib is not None:
-                raise ValueError("give fits= or memory_mib=, not both: fits measures the memory that the other says")
+                raise ValueError("give fits= or memory_mib=, not both: fits= measures the memory that memory_mib= sets")
             fit = self._measurements.fit(fits, models, server_spec)
             server_spec, known = dataclasses.replace(server_spec, memory_mib=fit.memory_mib), fit.known_bytes
         name = endpoint_spec.name or f"endpoint-{uuid.uuid4().hex[:8]}"
@@ -213,21 +220,21 @@ class Run:
 
 
 def _file_of(module: Path | str | ModuleType) -> Path:
-    """Of a handler; ValueError where there is none."""
+    """The file of a handler; raises ValueError when it does not exist."""
     file = Path(str(module.__file__)) if isinstance(module, ModuleType) else Path(module)
     if not file.is_file():
-        raise ValueError(f"{module} is no Python file: give one that defines inference_handler(data, model_name)")
+        raise ValueError(f"{module} is not a Python file: give one that defines inference_handler(data, model_name)")
     return file.absolute()
 
 
 def _place(models: Sequence[Model], folder: Path) -> list[str]:
-    """Each in a folder of its name."""
+    """Unpack each model into a folder of its name, and return the names."""
     for model in models:
         extract(model.archive, folder / model.name)
     return [model.name for model in models]
 
 
-def split(fields: Mapping[str, Any], *kinds: type[Any]) -> list[Any]:
+def split(fields: Mapping[str, object], *kinds: type[Any]) -> list[Any]:
     """One specification of each of *kinds* from keyword arguments; TypeError for one that none of them knows."""
     names = {kind: {field.name for field in dataclasses.fields(kind)} for kind in kinds}
     if unknown := sorted(set(fields) - set().union(*names.values())):

@@ -27,7 +27,7 @@ FLOORS = (
         "images",
     ),
     *("runtimes", "measuring", "aws", "hosting", "faults"),
-    *("report", "kit", "replay", "plugin", "conformance", "cli"),
+    *("report", "factories", "kit", "replay", "plugin", "conformance", "cli"),
     "pytest_mme",  # the package itself names what users import, from everywhere
 )
 SERVING_SIDE = ("contract", "serving", "libtensorflow", "archives", "timeline")

@@ -24,10 +24,10 @@ from pytest_mme.measuring.capacity import (
     Capacity,
     Measured,
     Need,
-    Verdict,
+    WhatFits,
     first_line,
-    judge,
     measured_alone,
+    what_fits,
 )
 from pytest_mme.measuring.sample_request import request_of
 from pytest_mme.models.builder import Models
@@ -47,7 +47,7 @@ class _Found:
     """The others."""
     together: Need | str | None
     """The reason where it was not measured; None: there was nothing to measure."""
-    verdict: Verdict | None
+    verdict: WhatFits | None
 
 
 def fit_archives(
@@ -149,7 +149,7 @@ def _found(
         broken=broken,
         measured=measured,
         together=together,
-        verdict=judge(needs, memory_bytes, most) if needs else None,
+        verdict=what_fits(needs, memory_bytes, most) if needs else None,
     )
 
 
@@ -250,7 +250,7 @@ def _row(need: Need | None) -> list[str]:
     return ["-" if seen is None else _mib(seen) for seen in (need.loaded_bytes, need.asked_bytes, need.busy_bytes)]
 
 
-def _said(verdict: Verdict, which: str) -> Iterator[str]:
+def _said(verdict: WhatFits, which: str) -> Iterator[str]:
     """The judgement, in sentences; *which* of the archives it is on, empty for all."""
     n, memory = f"{verdict.archives}{which}", f"{verdict.memory_bytes / _MIB:g} MiB"
     needed = f"they need {_mib(verdict.needed_bytes)} MiB"
@@ -266,13 +266,13 @@ def _said(verdict: Verdict, which: str) -> Iterator[str]:
         yield f"Predicted, the sum of each alone: {predicted} MiB; measured together: {together} MiB ({verdict.error:+.1%})."
 
 
-def _said_of_any(verdict: Verdict) -> str:
+def _said_of_any(verdict: WhatFits) -> str:
     if verdict.any_of == 0:
         return f"  any 0: the dearest does not fit even alone, it needs {_mib(verdict.dearest_bytes)} MiB"
     return f"  any {verdict.any_of}: so many fit, whichever they are; {_mib(verdict.any_bytes)} MiB if the dearest"
 
 
-def _said_of_some(verdict: Verdict) -> str:
+def _said_of_some(verdict: WhatFits) -> str:
     if verdict.some_of == 0:
         return f"  some 0: not even the cheapest fits alone, it needs {_mib(verdict.cheapest_bytes)} MiB"
     return f"  some {verdict.some_of}: so many fit if they are the cheapest, which need {_mib(verdict.some_bytes)} MiB"

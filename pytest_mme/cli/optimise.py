@@ -17,7 +17,7 @@ from pytest_mme.cli.output import checked, console, explained, show_line
 from pytest_mme.cli.tensorflow import fetching
 from pytest_mme.kit import Run
 from pytest_mme.measuring.capacity import Candidate
-from pytest_mme.measuring.cost import Effect, effect
+from pytest_mme.measuring.cost import ServingCost, serving_cost
 from pytest_mme.measuring.sample_request import request_of
 from pytest_mme.models.builder import Model
 from pytest_mme.settings import Settings
@@ -91,18 +91,18 @@ def _read(path: Path) -> dict[str, Any]:
         return given
 
 
-def _effect(run: Run, model: Model, tf: str | None, given: dict[str, Any] | None) -> Effect:
+def _effect(run: Run, model: Model, tf: str | None, given: dict[str, Any] | None) -> ServingCost:
     request, unasked = request_of(model.archive, given)
     candidate = Candidate(label=model.name, model=model, request=request, unasked=unasked)
     with run.server(name=model.name, tf=tf) as server:
-        return effect(server, candidate, concurrency=_CONCURRENCY)
+        return serving_cost(server, candidate, concurrency=_CONCURRENCY)
 
 
-def _document(one: Effect) -> dict[str, Any]:
+def _document(one: ServingCost) -> dict[str, Any]:
     return {**dataclasses.asdict(one), "most_bytes": one.need.most_bytes}
 
 
-def _show(effects: dict[str, Effect], output: Path | None) -> None:
+def _show(effects: dict[str, ServingCost], output: Path | None) -> None:
     table = Table("", *effects)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -117,7 +117,7 @@ def _show(effects: dict[str, Effect], output: Path | None) -> None:
         show_line(f"the optimised archive is {output}")
 
 
-def _rows(effects: list[Effect]) -> dict[str, list[float | None]]:
+def _rows(effects: list[ServingCost]) -> dict[str, list[float | None]]:
     needs = [one.need for one in effects]
     return {
         "archive, MiB": [one.archive_bytes / _MIB for one in effects],

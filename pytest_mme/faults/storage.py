@@ -1,4 +1,4 @@
-"""Trouble with archives: what boto3's client meets when it downloads one, and the disk that is to hold it."""
+"""Faults of the storage: what boto3's client meets when it downloads an archive, and the disk that is to hold it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REFUSAL = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 class _Raw(io.BytesIO):
-    """The body of an answer, as botocore reads it."""
+    """The body of a reply, as botocore reads it."""
 
     def stream(self, *_: object, **__: object) -> Iterator[bytes]:
         yield self.read()
@@ -29,7 +29,7 @@ class _Raw(io.BytesIO):
 
 @contextlib.contextmanager
 def slow(folder: S3Folder, latency_s: float) -> Iterator[None]:
-    """Each download of *folder* begins that much later."""
+    """Let each download from *folder* begin *latency_s* seconds later."""
     over = threading.Event()
 
     def wait(request: Any, **_: object) -> None:
@@ -45,7 +45,7 @@ def slow(folder: S3Folder, latency_s: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def failing(folder: S3Folder, *, status: int, code: str, times: int | None) -> Iterator[None]:
-    """S3 answers so to the next *times* requests for archives of *folder*, or to all; boto3 tries some again."""
+    """Let S3 refuse the next *times* requests for archives in *folder*, or all; boto3 repeats some of them."""
     from botocore.awsrequest import AWSResponse, HeadersDict
 
     left = iter(itertools.count() if times is None else range(times))
@@ -63,7 +63,7 @@ def failing(folder: S3Folder, *, status: int, code: str, times: int | None) -> I
 
 @contextlib.contextmanager
 def truncated(folder: S3Folder) -> Iterator[None]:
-    """Each download of *folder* ends half-way: the connection is gone before all that was promised has come."""
+    """Let each download from *folder* end half-way: the connection is cut before the announced length has arrived."""
     from botocore.response import StreamingBody
 
     def cut(http_response: Any, parsed: dict[str, Any], **_: object) -> None:
@@ -77,7 +77,7 @@ def truncated(folder: S3Folder) -> Iterator[None]:
 
 @contextlib.contextmanager
 def full(disk: Disk) -> Iterator[None]:
-    """Each download to *disk* is written to a device that is always full."""
+    """Let each download to *disk* be written to a device that is always full."""
     disk.device = Path("/dev/full")
     try:
         yield
@@ -96,7 +96,7 @@ def _hooked(folder: S3Folder, event: str, hook: Callable[..., Any]) -> Iterator[
 
 
 def _concerns(folder: S3Folder, url: str) -> bool:
-    """Whether *url* is that of an object in *folder*: the client is that of all endpoints of a test."""
+    """Whether *url* is that of an object in *folder*: all endpoints of a test share one client."""
     asked = urlsplit(url)
     path = unquote(asked.path)
     key = path if (asked.hostname or "").startswith(f"{folder.bucket}.") else path.removeprefix(f"/{folder.bucket}")

@@ -1,4 +1,4 @@
-"""A TCP relay: stands between the hosting side and a server, and makes the network there as bad as it is told."""
+"""A TCP relay between the hosting side and a server, which slows the network down, or cuts it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[], Awaitable[Connection]]
 
 _CHUNK = 65536
-_PIECES = 1024  # on their way at once
+_PIECES = 1024  # that are delayed at once
 _LINGER_S = 5.0
 
 
 class Relay:
-    """Passes connections on, from a port of its own on loopback; in a thread of its own.
+    """Relays connections from a port of its own on loopback; in a thread of its own.
 
-    *connect*: opens the connection to where they are passed on to. *latency_s*: how much later every piece arrives, in
-    both directions. *refusing*: connections are reset. *silent*: what is sent arrives nowhere, and nobody is told.
-    *cutting*: at the end what is still connected is cut at once; otherwise it has five seconds to end by itself.
+    *connect*: opens the connection to the server. *latency_s*: the delay of every piece, in both directions, in
+    seconds. *refusing*: reset every connection. *silent*: drop what is sent, without an error. *cutting*: cut the
+    remaining connections at the end; otherwise they have five seconds to end by themselves.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Relay:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[int]:
-        """Listen until the end, and then cut what is still connected; gives the port."""
+        """Listen until the end of the block; gives the port."""
         listening: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         work = threading.Thread(target=lambda: asyncio.run(self._serve(listening)), name="relay", daemon=True)
         work.start()
@@ -77,7 +77,7 @@ class Relay:
                 await asyncio.gather(self._pass(reader, towards_writer), self._pass(towards_reader, writer))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass on what is read, each piece when it is due, until there is no more."""
+        """Forward what is read, each piece when it is due, until the end of the stream."""
         pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_PIECES)
         async with contextlib.AsyncExitStack() as undo:
             writing = asyncio.create_task(self._write(pieces, writer))

@@ -1,1 +1,1 @@
-"""What models need: memory, load time, latency, and how many fit."""
+"""What models need: memory, load time, latency, and how many of them fit."""

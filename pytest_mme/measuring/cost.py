@@ -1,4 +1,4 @@
-"""What serving an archive costs: memory, the time of a load and of a request, measured alone on a server."""
+"""What serving an archive costs, measured alone on a server: memory, the time of a load and of a request."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pytest_mme.runtimes.server import Server
 _LOADS = 5
 _WARM_UP = 20
 _REQUESTS = 200
-_TRY = "see what pytest-mme doctor says of it"
+_TRY = "examine it with pytest-mme doctor"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Effect:
+class ServingCost:
     """What one archive costs."""
 
     archive_bytes: int
     need: Need
     load_s: float
-    """The median of 5 loads."""
+    """The median of 5 loads, in seconds."""
     latency_s: float | None
-    """The median of 200 requests, one after the other, after 20 that warm it up; None where none is answered."""
+    """The median of 200 requests, one after the other, after 20 to warm up, in seconds; None when none succeeds."""
     refused: str
-    """Why it was not asked, or not with success; else empty."""
+    """Why a request failed, or none was sent; empty when all succeeded."""
 
 
-def effect(server: Server, candidate: Candidate, *, concurrency: int) -> Effect:
+def serving_cost(server: Server, candidate: Candidate, *, concurrency: int) -> ServingCost:
     """Measure *candidate* on a server that holds nothing else; raises `ArchiveError` when it is not loaded."""
     alone = Capacity(server, concurrency=concurrency).alone(candidate)
     if alone.need is None:
@@ -38,7 +38,7 @@ def effect(server: Server, candidate: Candidate, *, concurrency: int) -> Effect:
     server.load(candidate.model)
     latency_s = None if alone.need.asked_bytes is None else _latency_s(server, candidate)
     server.unload(candidate.model)
-    return Effect(
+    return ServingCost(
         archive_bytes=candidate.model.archive.stat().st_size,
         need=alone.need,
         load_s=statistics.median(loads),

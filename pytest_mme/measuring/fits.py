@@ -27,16 +27,17 @@ _REST_S, _SAMPLED_EVERY_S = 30.0, 0.5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one archive was measured at: loaded, and asked once where the kit knows what to ask.
+    """What one archive needs once it is loaded and has answered one request, where the kit knows what to send.
 
-    An archive that the kit did not build is only loaded: what its first predict allocates is not in it.
+    An archive that the kit did not build is only loaded: what its first prediction allocates is not included.
     """
 
     bytes: int
+    """Its memory, in bytes."""
     idle_bytes: int
-    """What the server itself takes of the limit that its models share."""
+    """What the server itself uses of the limit that its models share."""
     fingerprint: str | None
-    """The server's own name for the archive's content, where it has one."""
+    """The server's fingerprint of the archive's content, where it has one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,16 +46,20 @@ class Fit:
 
     memory_mib: float
     known_bytes: Mapping[str, int]
+    """What each archive needs, by its fingerprint."""
 
 
 class Measurements:
-    """What archives cost on a runtime, kept in *directory* from run to run."""
+    """Measures what archives cost on a runtime, and keeps that in *directory* from run to run."""
 
     def __init__(self, directory: Path, runtime: Runtime) -> None:
         self._directory, self._runtime = directory, runtime
 
     def fit(self, n: int, models: Sequence[Model], spec: ServerSpec) -> Fit:
-        """Half-way between what the n dearest need together and what the n + 1 cheapest do; raises `FitsError`."""
+        """The memory half-way between what the *n* largest archives need and what the *n* + 1 smallest need.
+
+        Raises `FitsError` when the latter need no more, ValueError when *n* is not a number of archives.
+        """
         if not isinstance(n, int) or not 1 <= n <= len(models):
             raise ValueError(f"fits={n!r}: give a number from 1 to {len(models)}, the number of archives")
         costs = self._costs(models, spec)
@@ -68,7 +73,7 @@ class Measurements:
         return Fit(memory_mib=(lower + upper) / 2 / _MIB, known_bytes=known)
 
     def _costs(self, models: Sequence[Model], spec: ServerSpec) -> list[Cost]:
-        """The cost of each, measured on one unlimited server where it is not known yet; runs at once wait."""
+        """The cost of each, measured on one server without a limit where it is not known yet; only one run measures."""
         self._directory.mkdir(parents=True, exist_ok=True)
         paths = [self._path(model, spec) for model in models]
         with filelock.FileLock(self._directory / "measuring.lock"):
@@ -109,7 +114,7 @@ def _at_rest(server: Running) -> int:
 
 
 def _measure(server: Running, model: Model, spec: ServerSpec, timeline: Timeline) -> Cost:
-    """Load it into the empty server, ask it once, and see what that took."""
+    """Load it into the empty server, send it one request, and measure what that needs."""
     identifier = uuid.uuid4().hex
     folder = server.models / identifier
     extract(model.archive, folder)
@@ -118,7 +123,7 @@ def _measure(server: Running, model: Model, spec: ServerSpec, timeline: Timeline
     if model.spec is not None:
         body = json.dumps({"instances": [model.spec.example]}).encode()
         reply = server.client.invoke(identifier, body)
-        if not model.spec.code and spec.code is None:  # user code may take anything but this
+        if not model.spec.code and spec.code is None:  # user code may refuse this instance
             reply.expect(f"invoke of {model.name}")
     used = server.used_bytes()
     server.client.unload(identifier).expect(f"unload of {model.name}")

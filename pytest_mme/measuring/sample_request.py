@@ -1,4 +1,4 @@
-"""A request for a model that nobody has described: zeros of the types and shapes that its signature names."""
+"""A request for a model that the kit did not build: zeros of the types and shapes in its signature."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _LEAST_BYTES = 2  # of a number in JSON: a digit and a comma
 
 
 class NoRequestError(Exception):
-    """There is no such request for this model; says why."""
+    """There is no such request for a model; the message says why."""
 
 
 def request_of(path: Path, inputs: Mapping[str, Any] | None = None) -> tuple[bytes | None, str]:
-    """The request with these *inputs*, or else of zeros; None where there is none, and why."""
+    """The body of a request with these *inputs*, or else of zeros; None when there is none, and the reason."""
     if inputs is not None:
         return json.dumps({"inputs": inputs}).encode(), ""
     try:
         return zero_request(path), ""
     except NoRequestError as error:
-        return None, f"nothing to ask it: {error}"
+        return None, f"no request: {error}"
 
 
 def zero_request(path: Path) -> bytes:
     """The request in TensorFlow Serving's column format for the highest version in the archive at *path*.
 
-    Raises `NoRequestError`, and `ArchiveError` for what is no archive.
+    Raises `NoRequestError`, and `ArchiveError` for a file that is not an archive.
     """
     with inspected(path) as archive:
         versions = archive.versions
@@ -58,7 +58,7 @@ def request_for(inputs: Mapping[str, TensorSpec]) -> bytes:
 
 
 def _zeros(name: str, spec: TensorSpec) -> Any:
-    """Of its shape, where what is unknown, also the rank, is 1."""
+    """Zeros of the tensor's shape; an unknown size counts as 1, an unknown rank as one dimension."""
     shape = (1,) if spec.shape is None else tuple(1 if size is None else size for size in spec.shape)
     if math.prod(shape) * _LEAST_BYTES > MAX_BODY_BYTES:
         raise NoRequestError(f"its input {name} of shape {shape} is more than a request can hold")
@@ -71,7 +71,7 @@ def _zeros(name: str, spec: TensorSpec) -> Any:
 def _zero(name: str, spec: TensorSpec) -> Any:
     dtype = protos.data_type_name(spec.data_type)
     if not spec.name:
-        raise NoRequestError(f"its input {name} is no plain tensor")
+        raise NoRequestError(f"its input {name} is not a plain tensor")
     if dtype == "DT_STRING":
         return {"b64": ""} if name.endswith("_bytes") else ""
     if dtype == "DT_BOOL":

@@ -1,4 +1,4 @@
-"""What a model of the kit must look like, who it says it is, and what it must answer. Imports nothing heavy."""
+"""What a model of the kit must look like, its identity, and the predictions it must make. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class ModelSpec:
     custom_op: CustomOp | None = None
     """What a linear model does to its input first, by an op that TensorFlow only has once its library is loaded."""
     saved_by: str | None = field(default=None, metadata=tensorflow_version())
-    """The TensorFlow whose Python package really saves it, from 2.8 on, in an environment of its own.
+    """The TensorFlow version whose Python package really saves it, from 2.8 on, in an environment of its own.
 
     A version such as ``2.12.1``, or ``2.15``, ``latest`` or ``installed``, which mean the version that `--mme-tf` takes
     them for. By default linear, counter and text models are written without that package, and Keras models saved by the
@@ -165,7 +165,7 @@ class ModelSpec:
 
     @property
     def code(self) -> Files:
-        """`handler`, as the files that it is."""
+        """The files of `handler`."""
         assert isinstance(self.handler, tuple)
         return self.handler
 
@@ -176,7 +176,7 @@ class ModelSpec:
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=bytes.hex).encode()).hexdigest()
 
     def identity(self, version: int, signature: str = DEFAULT_SIGNATURE) -> str:
-        """Who answers: ``"<name>/<version>#<digest>"``, with ``":<signature>"`` before the digest unless it is the default."""
+        """Names what answers: ``"<name>/<version>#<digest>"``, with ``":<signature>"`` before the digest unless default."""
         part = "" if signature == DEFAULT_SIGNATURE else f":{signature}"
         return f"{self.name}/{version}{part}#{self.digest[:8]}"
 
@@ -229,7 +229,7 @@ def _float32(value: float) -> float:
 
 
 def _instance(kind: Kind, x: Any) -> Any:
-    """*x* as plain Python, or a ValueError that says what an instance of this kind is."""
+    """*x* as plain Python; raises ValueError when it is not an instance of this kind."""
     x = x.tolist() if hasattr(x, "tolist") else x
     if kind == "text":
         if isinstance(x, str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from pytest_mme.aws.clients import Aws
-    from pytest_mme.faults.faults import Faults
+    from pytest_mme.factories import EndpointFactory, FaultsFactory, HandlerFactory, ServerFactory, TrafficFactory
     from pytest_mme.hosting.endpoint import Endpoint
     from pytest_mme.kit import Run
     from pytest_mme.models.builder import Model, Models
     from pytest_mme.runtimes.server import Server
     from pytest_mme.timeline.events import Timeline
-    from pytest_mme.traffic.traffic import Traffic
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +40,9 @@ def mme_settings(pytestconfig: pytest.Config) -> Settings:
 
 @pytest.fixture(scope="session")
 def _mme_run(pytestconfig: pytest.Config) -> Run:
-    """The run, on a system that can do it."""
+    """The run; the test is skipped on a system without what servers need."""
     if missing := _missing():
-        pytest.skip(f"pytest-mme's servers need {missing}, which {sys.platform} does not have; Linux is what is tested")
+        pytest.skip(f"pytest-mme's servers need {missing}, which {sys.platform} does not have; it is tested on Linux")
     return run_of(pytestconfig)
 
 
@@ -59,9 +58,9 @@ def _missing() -> str | None:
 
 @pytest.fixture(scope="session")
 def mme_models(_mme_run: Run) -> Models:
-    """Builds tiny models with known answers: `.linear()`, `.fleet(3, weights_mib=100)`, `.counter()`, `.archive(path)`.
+    """Builds tiny models with known predictions: `.linear()`, `.fleet(3, weights_mib=100)`, `.counter()`, `.archive(path)`.
 
-    Built once and kept in the cache (`--mme-cache`), shared by xdist workers and runs.
+    Each is built once and kept in the cache (`--mme-cache`), which xdist workers and runs share.
     """
     return _mme_run.models
 
@@ -70,7 +69,7 @@ def mme_models(_mme_run: Run) -> Models:
 def mme_tf(_mme_run: Run, request: pytest.FixtureRequest) -> str | None:
     """The TensorFlow version that this run of the test serves with, as in `2.15.1`: `--mme-tf`, or the mark's `tf=[…]`.
 
-    Without them the installed one; None where a container or an attached server has its own.
+    Without either it is the installed one; None where a container or an attached server has its own.
     """
     return _mme_run.tensorflow(getattr(request, "param", None))
 
@@ -85,10 +84,11 @@ def mme_timeline(request: pytest.FixtureRequest) -> Timeline:
 
 
 @pytest.fixture
-def mme_server(_mme_run: Run, mme_tf: str | None, request: pytest.FixtureRequest) -> Iterator[Callable[..., Server]]:
-    """Starts servers that speak the container contract, without AWS: `mme_server(memory_mib=300)`.
+def mme_server(_mme_run: Run, mme_tf: str | None, request: pytest.FixtureRequest) -> Iterator[ServerFactory]:
+    """Starts servers that implement the container contract, without AWS: `mme_server(memory_mib=300)`.
 
-    Fields as in `ServerSpec`; defaults for a test by `@pytest.mark.mme(…)`. All end with the test.
+    Its type is `ServerFactory`. Fields as in `ServerSpec` (docs/reference.md); `@pytest.mark.mme(…)` sets defaults for
+    a test. All servers end with the test.
     """
     evidence = evidence_of(request.node)
     with contextlib.ExitStack() as stack:
@@ -103,10 +103,11 @@ def mme_server(_mme_run: Run, mme_tf: str | None, request: pytest.FixtureRequest
 
 
 @pytest.fixture
-def mme_handler(_mme_run: Run, request: pytest.FixtureRequest) -> Iterator[Callable[..., Server]]:
+def mme_handler(_mme_run: Run, request: pytest.FixtureRequest) -> Iterator[HandlerFactory]:
     """Hosts a file's `inference_handler(data, model_name)` for models: `mme_handler("handler.py", models, memory_mib=900)`.
 
-    In one process with TensorFlow's Python package, under the limit; it finds the models below `SM_MODEL_DIR`.
+    Its type is `HandlerFactory`. One process with TensorFlow's Python package, under the limit, runs it; it finds the
+    models below `SM_MODEL_DIR`.
     """
     evidence = evidence_of(request.node)
     with contextlib.ExitStack() as stack:
@@ -124,7 +125,7 @@ def mme_handler(_mme_run: Run, request: pytest.FixtureRequest) -> Iterator[Calla
 def mme_aws(_mme_run: Run) -> Iterator[Aws]:
     """AWS for unchanged boto3 clients: `.s3 .sagemaker .runtime .cloudwatch`, `.bucket`, `.url` for other processes.
 
-    S3 and SageMaker are moto's, SageMaker Runtime is the kit's; credentials are dummies and restored afterwards.
+    Moto simulates S3 and SageMaker, the kit SageMaker Runtime; credentials are dummies, and restored afterwards.
     """
     with _mme_run.aws() as aws:
         yield aws
@@ -133,10 +134,11 @@ def mme_aws(_mme_run: Run) -> Iterator[Aws]:
 @pytest.fixture
 def mme_endpoint(
     _mme_run: Run, mme_aws: Aws, mme_tf: str | None, request: pytest.FixtureRequest
-) -> Iterator[Callable[..., Endpoint]]:
+) -> Iterator[EndpointFactory]:
     """Starts endpoints of models: `mme_endpoint(models, name="ranking", fits=2)`.
 
-    Fields as in `ServerSpec` and `EndpointSpec`; defaults for a test by `@pytest.mark.mme(…)`. All end with the test.
+    Its type is `EndpointFactory`. Fields as in `ServerSpec` and `EndpointSpec` (docs/reference.md); `@pytest.mark.mme(…)`
+    sets defaults for a test. All endpoints end with the test.
     """
     evidence = evidence_of(request.node)
     with contextlib.ExitStack() as stack:
@@ -153,8 +155,8 @@ def mme_endpoint(
 
 
 @pytest.fixture
-def mme_traffic(_mme_run: Run) -> Callable[[Server | Endpoint], Traffic]:
-    """Loads on a server or an endpoint: `mme_traffic(endpoint).closed(zipf(models), clients=8, requests=200)`.
+def mme_traffic(_mme_run: Run) -> TrafficFactory:
+    """Sends loads to a server or an endpoint: `mme_traffic(endpoint).closed(zipf(models), clients=8, requests=200)`.
 
     Mixes are `round_robin`, `uniform`, `zipf` and `trace`, the stages of `open` loads `hold`, `ramp` and `burst`.
     """
@@ -162,9 +164,9 @@ def mme_traffic(_mme_run: Run) -> Callable[[Server | Endpoint], Traffic]:
 
 
 @pytest.fixture
-def mme_faults(_mme_run: Run) -> Callable[[Server | Endpoint], Faults]:
+def mme_faults(_mme_run: Run) -> FaultsFactory:
     """Breaks a server or an endpoint on purpose: `with mme_faults(endpoint).paused(model):`; always undone.
 
-    Processes, memory, the network, S3, the disk, chaos: as `Faults` describes them.
+    Processes, memory, the network, S3, the disk, chaos: `Faults` describes them.
     """
     return _mme_run.faults

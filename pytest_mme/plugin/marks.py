@@ -7,16 +7,13 @@ from typing import Any, Literal
 import pytest
 
 from pytest_mme import versions
+from pytest_mme.factories import EndpointFields, ServerFields
 
-SERVER_FIELDS = frozenset(
-    {
-        *("admission", "code", "cpus", "device", "drain_s", "gpu", "gpu_memory_fraction", "grace_s"),
-        *("env", "handler_requests", "image", "memory_mib", "oom", "op_libraries", "share", "start_s"),
-    }
-)
-ENDPOINT_FIELDS = frozenset({"eviction", "fits", "invoke_s", "prefix", "ready_s"})
 VERSIONS = "tf"
 """A list: the test runs once on each of these TensorFlow versions, whatever `--mme-tf` says."""
+SERVER_FIELDS = frozenset(ServerFields.__annotations__) - {VERSIONS}
+ENDPOINT_FIELDS = (frozenset(EndpointFields.__annotations__) - set(ServerFields.__annotations__) - {"name"}) | {"fits"}
+"""Without the name, which two endpoints of one test cannot share."""
 KNOWN = SERVER_FIELDS | ENDPOINT_FIELDS | {VERSIONS}
 
 DESCRIPTION = f"mme(**fields): defaults for the mme_… factories of this test; fields: {', '.join(sorted(KNOWN))}"
@@ -37,23 +34,23 @@ def complaint(item: pytest.Item) -> str | None:
 
 
 def asked_versions(item: pytest.Item) -> tuple[str, ...]:
-    """The TensorFlow versions that the nearest mark with some asks for; ValueError for what is no list of them."""
+    """The TensorFlow versions of the nearest mark with `tf=`; raises ValueError when that is not a list of versions."""
     for mark in item.iter_markers("mme"):
         if VERSIONS in mark.kwargs:
             asked = mark.kwargs[VERSIONS]
             if isinstance(asked, str) or not asked:
-                raise ValueError(f"seen {asked!r}; give a list of versions, as in ['2.15.1', 'installed']")
+                raise ValueError(f"{asked!r}: give a list of versions, as in ['2.15.1', 'installed']")
             return tuple(versions.check(one) for one in asked)
     return ()
 
 
 def defaults(item: pytest.Item, factory: Literal["server", "endpoint"]) -> dict[str, Any]:
-    """What the marks of a test say for a factory; the mark nearest to the test wins."""
+    """The defaults that the marks of a test set for a factory; the mark nearest to the test wins."""
     allowed = SERVER_FIELDS if factory == "server" else SERVER_FIELDS | ENDPOINT_FIELDS
-    said: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for mark in item.iter_markers("mme"):  # nearest first
-        said = {name: value for name, value in mark.kwargs.items() if name in allowed} | said
-    return said
+        found = {name: value for name, value in mark.kwargs.items() if name in allowed} | found
+    return found
 
 
 _COMPLAINT = pytest.StashKey[str]()

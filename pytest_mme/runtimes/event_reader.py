@@ -1,4 +1,4 @@
-"""Hears the events of an embedded server, line by line, wherever it runs."""
+"""Reads the events of an embedded server, line by line, wherever it runs."""
 
 from __future__ import annotations
 
@@ -15,68 +15,65 @@ from pytest_mme.timeline.events import Event, Timeline, ahead_of
 from pytest_mme.waiting import wait_for
 
 _CATCH_UP_S = 10.0
-_ARRIVES_S = 2.0  # the event of a load, after its answer
-_SPEAKS_S = 10.0
+_ARRIVES_S = 2.0  # the event of a load may come so long after its reply
+_FACTS_S = 10.0
 _ENDS = ("unload", "crash", "oom")  # of a model's process
-FIRST_WORDS = "waiting for the server's first line, which says what it is"
+FACTS = "waiting for the server's first line, which says what it is"
 
 
-class Listener:
-    """Puts a server's events on the timeline. One thread calls `hear`, any may ask."""
+class EventReader:
+    """Puts a server's events on the timeline. One thread calls `read`; any thread may call the other methods."""
 
-    def __init__(self, timeline: Timeline, server: str, *, mine: Callable[[str], bool] = lambda _: True) -> None:
-        """*server*: what the timeline calls it. *mine*: whether a model's id is one of those that are told of here."""
-        self._timeline, self._server, self._mine = timeline, server, mine
+    def __init__(self, timeline: Timeline, server: str, *, is_mine: Callable[[str], bool] = lambda _: True) -> None:
+        """*server*: its name on the timeline. *is_mine*: whether the events of a model, by its id, are recorded here."""
+        self._timeline, self._server, self._is_mine = timeline, server, is_mine
         self._marks: dict[str, threading.Event] = {}
-        self._begun, self._ended = threading.Event(), threading.Event()
+        self._started, self._ended = threading.Event(), threading.Event()
         self.facts: Mapping[str, Any] = {}
-        """What the server said of itself in its first line."""
+        """What the server reported about itself in its first line."""
         self.ahead_s = 0.0
-        """How far this machine's clock is ahead of the server's, which may be another machine's."""
+        """How far this machine's clock is ahead of the server's, in seconds: that may be another machine's."""
         self._pids: dict[str, int] = {}
         self._loaded = threading.Condition()
 
-    def hear(self, line: bytes) -> bool:
-        """Take a line; False when it is none of the server's own, but something that somebody has printed."""
+    def read(self, line: bytes) -> bool:
+        """Read a line; False when it is not one of the server's own, but something that other code has printed."""
         try:
             fields = json.loads(line)
             if "ready" in fields:
-                self._begin(fields["ready"])
+                self._start(fields["ready"])
                 return True
             self._add(Event(**fields))
-        except (TypeError, ValueError, KeyError, RecursionError):  # whoever printed it, it is none of ours
+        except (TypeError, ValueError, KeyError, RecursionError):
             return False
         return True
 
-    def _begin(self, facts: Mapping[str, Any]) -> None:
+    def _start(self, facts: Mapping[str, Any]) -> None:
         self.facts, self.ahead_s = dict(facts), ahead_of(facts["clock"])
         with self._loaded:
             self._pids.clear()
         self._ended.clear()
-        self._begun.set()
+        self._started.set()
 
     @property
-    def has_begun(self) -> bool:
-        """Whether the server has said what it is, and not ended since."""
-        return self._begun.is_set()
+    def has_started(self) -> bool:
+        """Whether the server has reported what it is, and not ended since."""
+        return self._started.is_set()
 
-    def first_words(self, *, gone: Callable[[], str | None]) -> Mapping[str, Any]:
-        """What a server that answers said of itself; raises `NotReadyError` when it says nothing, or *gone* why."""
-        return wait_for(
-            lambda: self.facts if self.has_begun else None, what=FIRST_WORDS, timeout_s=_SPEAKS_S, gone=gone
-        )
+    def await_facts(self, *, gone: Callable[[], str | None]) -> Mapping[str, Any]:
+        """What the server reports about itself; raises `NotReadyError` when that does not come, or *gone* says why."""
+        return wait_for(lambda: self.facts if self.has_started else None, what=FACTS, timeout_s=_FACTS_S, gone=gone)
 
     def _add(self, event: Event) -> None:
-        if event.kind == "mark":  # maybe of another who shares the server
+        if event.kind == "mark":  # perhaps of another test that uses the server, too
             if mark := self._marks.pop(event.detail["token"], None):
                 mark.set()
-        elif event.model is None or self._mine(event.model):
-            self._follow(event)
+        elif event.model is None or self._is_mine(event.model):
+            self._follow_process(event)
             at_s = event.at_s + self.ahead_s - self._timeline.began_monotonic_s
             self._timeline.add(dataclasses.replace(event, server=self._server, at_s=at_s))
 
-    def _follow(self, event: Event) -> None:
-        """Which process each model has."""
+    def _follow_process(self, event: Event) -> None:
         with self._loaded:
             if event.kind == "load" and event.model and "pid" in event.detail:
                 self._pids[event.model] = event.detail["pid"]
@@ -85,21 +82,21 @@ class Listener:
                 self._pids.pop(event.model or "", None)
 
     def pid(self, identifier: str, client: ContractClient) -> int | None:
-        """The process of a model that is loaded, in the server's own pid namespace; None when it has none."""
+        """The process of a loaded model, in the server's own pid namespace; None when it has none."""
         self.catch_up(client)
         with self._loaded:
             self._loaded.wait_for(lambda: identifier in self._pids, timeout=_ARRIVES_S)
             return self._pids.get(identifier)
 
     def end(self) -> None:
-        """There will be no more lines."""
-        self._begun.clear()
+        """There are no more lines: release everyone who waits for one."""
+        self._started.clear()
         self._ended.set()
         for mark in list(self._marks.values()):
             mark.set()
 
     def catch_up(self, client: ContractClient) -> None:
-        """Return when all that the server has seen until now is on the timeline, or it has ended."""
+        """Return when everything that the server has seen until now is on the timeline, or when it has ended."""
         token, mark = uuid.uuid4().hex, threading.Event()
         self._marks[token] = mark
         try:

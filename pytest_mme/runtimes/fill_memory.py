@@ -1,6 +1,6 @@
-"""Uses up what a memory limit leaves, until the kernel has killed one process for it; run where that process lives.
+"""Uses the memory that a limit leaves, until the kernel has killed one process for it; run where that process lives.
 
-`python3 fill_memory.py PID MOST_MIB [PROCS]`. It imports nothing but the standard library: a container has no more of ours.
+`python3 fill_memory.py PID MOST_MIB [PROCS]`. It imports the standard library only: a container has nothing else.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from pathlib import Path
 
 _STEP_BYTES = 2**20
 _FIRST, _SECOND, _THIRD = 1000, 900, 500
-"""Of `oom_score_adj`, in thousandths of the limit: whom the kernel takes before all others, and whom then.
+"""Values of `oom_score_adj`, in thousandths of the limit: which process the kernel kills first, second and third.
 
-Memory is free only some time after a process was killed: until then the one that takes it is the next. Models'
-processes that come before all others of their own choice have to be the third. Source: Linux,
-proc_pid_oom_score_adj(5).
+A killed process frees its memory only some time later: until then the process that uses it up is the next to be
+killed. Models' processes that already have a high value must come third. Source: Linux, proc_pid_oom_score_adj(5).
 """
 _SIGKILL = 1 << 8
-"""In the sets of pending signals. Source: Linux, proc_pid_status(5)."""
+"""SIGKILL's bit in the sets of pending signals. Source: Linux, proc_pid_status(5)."""
 _ENDING = 0x4 | 0x400
-"""`PF_EXITING`, `PF_SIGNALED`: of the flags in `stat`. Source: Linux, include/linux/sched.h."""
+"""`PF_EXITING` and `PF_SIGNALED`, among the flags in `stat`. Source: Linux, include/linux/sched.h."""
 
 
 def main(pid: str, most_mib: str, procs: str = "") -> None:
@@ -42,7 +41,7 @@ def main(pid: str, most_mib: str, procs: str = "") -> None:
 
 
 def _processes(procs: str) -> list[Path]:
-    """Those that share the limit; in a container all that are to be seen."""
+    """The processes that share the limit; in a container all that are visible."""
     named = Path(procs).read_text().split() if procs else [one.name for one in Path("/proc").glob("[0-9]*")]
     return [Path("/proc", name) for name in named]
 
@@ -61,7 +60,9 @@ def _choose(scores: dict[Path, int]) -> None:
 
 
 def _exhaust(victim: Path, most_mib: int) -> None:
-    held = os.memfd_create("exhaust")  # charged to the cgroup, and not counted as ours when the kernel chooses
+    held = os.memfd_create(
+        "exhaust"
+    )  # charged to the cgroup, but not to this process when the kernel chooses one to kill
     for _ in range(most_mib):
         if not lives(victim):
             return
@@ -70,7 +71,7 @@ def _exhaust(victim: Path, most_mib: int) -> None:
 
 
 def lives(process: Path) -> bool:
-    """Neither gone nor about to go: a process that is killed has memory until it comes to run once more."""
+    """Whether a process is neither gone nor about to end: a killed one keeps its memory until it is scheduled again."""
     try:
         status, stat = ((process / name).read_text() for name in ("status", "stat"))
     except OSError:

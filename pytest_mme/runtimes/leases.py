@@ -1,6 +1,6 @@
 """The run's directory: owned by one process, swept by the next run when its owner died without cleaning up.
 
-A lock says whether the owner lives: the kernel drops it with the process, so no counter can be wrong.
+A lock shows whether the owner lives: the kernel releases it with the process, so it cannot be wrong as a counter can.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class RunDirectory:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = parent / uuid.uuid4().hex[:12]
         self._lock = filelock.FileLock(_lock_of(self.path))
-        self._lock.acquire()  # before the directory is there: whoever sees it finds it owned
+        self._lock.acquire()  # before the directory exists: nobody ever sees it without an owner
         self.path.mkdir(mode=0o700)
 
     def release(self) -> None:
-        """Give it up."""
+        """Remove or keep the directory, and release its lock."""
         if self.keep:
-            container_leases.remove_recorded(self.path, whose=_SHARED)
+            container_leases.remove_recorded(self.path, reason=_SHARED)
             removed = _remove_cgroups(self.path)
             self.path.rename(self.path.with_name(f"kept-{self.path.name}"))
         else:
@@ -69,7 +69,7 @@ class RunDirectory:
 
 
 def sweep(parent: Path | None = None) -> list[str]:
-    """Remove what runs left behind whose owners are dead; what was removed, in words."""
+    """Remove what runs left behind whose owners are dead, and return what was removed, in words."""
     swept = []
     for lock_path in sorted((parent or base()).glob("*.lock")):
         directory = lock_path.with_suffix("")
@@ -83,7 +83,7 @@ def sweep(parent: Path | None = None) -> list[str]:
 
 
 def owner_lives(directory: Path) -> bool:
-    """Whether the run of that directory still has its owner."""
+    """Whether the process that owns the run of that directory still lives."""
     lock_path = _lock_of(directory)
     if not lock_path.exists():
         return False
@@ -109,9 +109,9 @@ def _lock_of(directory: Path) -> Path:
     return directory.with_suffix(".lock")
 
 
-def _remove(directory: Path, whose: str) -> bool:
-    """Whether it could be: while a cgroup of its is still in use the directory stays, for the next sweep."""
-    container_leases.remove_recorded(directory, whose=whose)
+def _remove(directory: Path, reason: str) -> bool:
+    """Remove a run's directory; False while one of its cgroups is in use: it stays for the next sweep then."""
+    container_leases.remove_recorded(directory, reason=reason)
     if not _remove_cgroups(directory):
         return False
     shutil.rmtree(directory, ignore_errors=True)
@@ -119,7 +119,7 @@ def _remove(directory: Path, whose: str) -> bool:
 
 
 def _remove_cgroups(directory: Path) -> bool:
-    """Processes whose lifeline has closed take a moment to end; until then the kernel keeps their cgroup."""
+    """Remove a run's cgroups, once their processes, whose lifeline has closed, have ended; False where some remain."""
     return all(list(map(_removed_in_time, _recorded_cgroups(directory))))
 
 

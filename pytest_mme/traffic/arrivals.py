@@ -1,4 +1,4 @@
-"""When the requests of an open load are due: they come whether or not earlier ones have been answered."""
+"""When the requests of an open load are due: they are sent whether or not earlier ones have been answered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A time in which the rate goes from one to another, in requests per second; of 0 seconds: *burst* at once."""
+    """A part of a load: its rate, in requests per second, changes evenly; with 0 seconds *burst* requests at once."""
 
     seconds: float
     start_rate: float = 0.0
@@ -21,13 +21,13 @@ class Stage:
             raise ValueError(f"{self}: give no negative numbers")
 
     def due_by(self, seconds: float) -> float:
-        """How many requests are due that many seconds after its beginning."""
+        """How many requests are due so many *seconds* after its beginning."""
         if not self.seconds:
             return self.burst
         return self.start_rate * seconds + (self.end_rate - self.start_rate) * seconds**2 / (2 * self.seconds)
 
     def due_at(self, count: float) -> float:
-        """After how many seconds that many are due; the inverse of `due_by`."""
+        """After how many seconds *count* requests are due; the inverse of `due_by`."""
         if not self.seconds:
             return 0.0
         slope = (self.end_rate - self.start_rate) / self.seconds
@@ -37,23 +37,23 @@ class Stage:
 
 
 def hold(rate: float, seconds: float) -> Stage:
-    """The same rate all the time."""
+    """A constant rate, in requests per second."""
     return Stage(seconds, rate, rate)
 
 
 def ramp(start_rate: float, end_rate: float, seconds: float) -> Stage:
-    """From one rate to another, evenly."""
+    """A rate, in requests per second, that changes evenly."""
     return Stage(seconds, start_rate, end_rate)
 
 
 def burst(requests: int) -> Stage:
-    """All at once."""
+    """So many requests at once."""
     return Stage(0.0, burst=requests)
 
 
 def due_times(stages: Iterable[Stage]) -> Iterator[float]:
-    """The moment that each request is due at, in seconds from the beginning; in order."""
-    began_s, owed = 0.0, 0.0  # what an earlier stage has begun of a request, a later one ends
+    """When each request is due, in seconds from the beginning, in order."""
+    began_s, owed = 0.0, 0.0  # the fraction of a request that a stage leaves belongs to the next one
     for stage in stages:
         total = stage.due_by(stage.seconds)
         for number in range(1, math.floor(total + owed + 1e-9) + 1):

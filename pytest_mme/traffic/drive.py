@@ -1,4 +1,4 @@
-"""Makes the requests of one load, by threads that begin together."""
+"""Sends the requests of one load, from threads that begin together."""
 
 from __future__ import annotations
 
@@ -15,39 +15,40 @@ from pytest_mme.models.builder import Model
 from pytest_mme.traffic.load import Load, Sent
 
 _LOG = logging.getLogger("pytest_mme")
-_TELL_EVERY_S = 5.0
+_LOG_EVERY_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Ticket:
-    """A request that is to be made."""
+    """A request to be sent."""
 
     model: Model
     due_s: float | None
-    """In seconds from the beginning; None: as soon as a client is free."""
+    """When to send it, in seconds from the beginning; None: as soon as a client is free."""
 
 
 class Drive:
-    """One load, to be run once."""
+    """One load; it can be run once."""
 
     def __init__(
-        self, ask: Callable[[Model], object], tickets: Iterator[Ticket], *, clients: int, longest_s: float, name: str
+        self, invoke: Callable[[Model], object], tickets: Iterator[Ticket], *, clients: int, longest_s: float, name: str
     ) -> None:
-        """*ask* makes a request; *longest_s*: when no more are begun."""
-        self._ask, self._tickets, self._clients, self._longest_s, self._name = ask, tickets, clients, longest_s, name
+        """*invoke* sends a request to a model. *longest_s*: how long requests are sent, in seconds."""
+        self._invoke, self._tickets, self._clients = invoke, tickets, clients
+        self._longest_s, self._name = longest_s, name
         self._taking = threading.Lock()
         self._over = threading.Event()
         self._sent: list[Sent] = []
         self._barrier = threading.Barrier(clients, action=self._begin)
         self.began_s = 0.0
-        """On the monotonic clock."""
-        self._told_s = 0.0
+        """When the clients began, on the monotonic clock."""
+        self._logged_s = 0.0
 
     def _begin(self) -> None:
-        self.began_s = self._told_s = time.monotonic()
+        self.began_s = self._logged_s = time.monotonic()
 
     def run(self) -> Load:
-        """Until the tickets or the time are used up; what *ask* raises and is no answer of a server ends it."""
+        """Send requests until the tickets or the time are used up; an error that is not a server's reply ends it, too."""
         used_s = time.process_time()
         with ThreadPoolExecutor(self._clients, "traffic") as pool:
             try:
@@ -55,7 +56,7 @@ class Drive:
                 for client in clients:
                     client.result()
             except BaseException:
-                self._barrier.abort()  # some may wait for others that never come
+                self._barrier.abort()  # some may wait for others that have not begun
                 raise
             finally:  # Ctrl-C, or what a client could not do
                 self._over.set()
@@ -68,14 +69,14 @@ class Drive:
         self._barrier.wait()
         try:
             while ticket := self._next():
-                self._sent.append(self._answered(*ticket))
-                self._tell()
+                self._sent.append(self._send(*ticket))
+                self._log_progress()
         except BaseException:
             self._over.set()  # the others need not go on
             raise
 
     def _next(self) -> tuple[Model, float] | None:
-        """The next request and when it is due, at that time; None when it is over."""
+        """Wait until the next request is due, and return its model and that time; None when the load is over."""
         with self._taking:
             now_s = time.monotonic() - self.began_s
             ticket = None if self._over.is_set() or now_s >= self._longest_s else next(self._tickets, None)
@@ -84,17 +85,17 @@ class Drive:
         due_s = now_s if ticket.due_s is None else ticket.due_s
         return None if self._over.wait(max(0.0, due_s - now_s)) else (ticket.model, due_s)
 
-    def _answered(self, model: Model, due_s: float) -> Sent:
+    def _send(self, model: Model, due_s: float) -> Sent:
         sent_s = time.monotonic() - self.began_s
-        outcome = outcome_of(self._ask, model)
+        outcome = outcome_of(self._invoke, model)
         answered_s = time.monotonic() - self.began_s
         return Sent(model=model.name, due_s=due_s, sent_s=sent_s, answered_s=answered_s, outcome=outcome)
 
-    def _tell(self) -> None:
-        """Say on the log how far a long load is."""
+    def _log_progress(self) -> None:
+        """Log the progress of a long load."""
         now_s = time.monotonic()
-        if now_s - self._told_s >= _TELL_EVERY_S:
-            self._told_s = now_s
+        if now_s - self._logged_s >= _LOG_EVERY_S:
+            self._logged_s = now_s
             answered, seconds = len(self._sent), now_s - self.began_s
             failed = sum(one.outcome != "ok" for one in self._sent)
             _LOG.info(
@@ -103,12 +104,12 @@ class Drive:
             )
 
 
-def outcome_of(ask: Callable[[Model], Any], model: Model) -> str:
-    """Ask; ``ok``, or in a word what came instead."""
+def outcome_of(invoke: Callable[[Model], Any], model: Model) -> str:
+    """Send a request, and return ``ok``, or the status, the code or the class of its error."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        ask(model)
+        invoke(model)
     except ClientError as error:
         return str(error.response["Error"]["Code"])
     except ContractError as error:

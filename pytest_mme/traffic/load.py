@@ -1,4 +1,4 @@
-"""What came of a load: each request, and what they say together."""
+"""The result of a load: each request, and statistics of them."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from hdrh.histogram import HdrHistogram
 _LONGEST_US = 3_600_000_000
 _DIGITS = 3
 LATE_S = 0.01
-"""A request that is sent so much after it was due is late: no client was free, or this machine is too slow."""
+"""In seconds. A request that is sent later than this after it was due is late: no client was free, or this machine is slow."""
 CLIENT_BOUND = 0.9
-"""From this share of one core on it is this process that limits a load: Python computes on one core."""
+"""From this share of one core on, this process limits the load: Python computes on one core."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sent:
-    """One request; moments in seconds of the load."""
+    """One request; its times are in seconds from the load's beginning."""
 
     model: str
     due_s: float
-    """When it was to be sent; of a closed load, when its client was free for it."""
+    """When it was to be sent; in a closed load, when its client became free."""
     sent_s: float
     answered_s: float
     outcome: str
     """``ok``, a status, or an error's code."""
     hit: bool | None = None
-    """Whether it was answered by a model that was in memory when it came; None where no load of models was seen."""
+    """Whether its model was in memory when it was sent; None where no load of a model was recorded."""
 
     @property
     def latency_s(self) -> float:
-        """From when it was due: what waits for a free client waits for the server, too (no coordinated omission)."""
+        """The latency since it was due: waiting for a free client is waiting for the server (no coordinated omission)."""
         return self.answered_s - self.due_s
 
     @property
@@ -50,9 +50,9 @@ class Load(Sequence[Sent]):
     name: str
     sent: Sequence[Sent]
     seconds: float
-    """From when the clients began to the last answer."""
+    """From the clients' beginning to the last reply."""
     client_share: float
-    """The part of one core that this process used meanwhile: the front door of the endpoint is in it."""
+    """The part of one core that this process used meanwhile, for its clients and the endpoint's platform side."""
 
     @overload
     def __getitem__(self, index: int) -> Sent: ...
@@ -68,33 +68,36 @@ class Load(Sequence[Sent]):
         return iter(self.sent)
 
     def of(self, *models: str) -> Load:
-        """The part of it that these models were asked."""
+        """The requests to these models."""
         return dataclasses.replace(self, sent=[one for one in self.sent if one.model in models])
 
     @cached_property
     def histogram(self) -> HdrHistogram:
-        """The latencies of what was answered with success, in microseconds, to three digits."""
+        """The latencies of the successful requests, in microseconds, to three digits."""
         return histogram(one.latency_s for one in self.sent if one.outcome == "ok")
 
     def latency_s(self, percentile: float) -> float:
-        """The latency that so many percent of the successful requests did not exceed; ValueError where there is none."""
+        """The latency, in seconds, that so many percent of the successful requests did not exceed.
+
+        Raises ValueError when no request succeeded.
+        """
         if not self.histogram.get_total_count():
-            raise ValueError(f"no request of {self.name} was answered with success: {dict(self.outcomes)}")
+            raise ValueError(f"no request of {self.name} succeeded: {dict(self.outcomes)}")
         return float(self.histogram.get_value_at_percentile(percentile)) / 1e6
 
     @property
     def outcomes(self) -> Counter[str]:
-        """How often each outcome came."""
+        """How many requests had each outcome."""
         return Counter(one.outcome for one in self.sent)
 
     @property
     def failed(self) -> int:
-        """How many were not answered with success."""
+        """How many requests failed."""
         return len(self.sent) - self.outcomes["ok"]
 
     @property
     def late(self) -> int:
-        """How many were sent late."""
+        """How many requests were sent late."""
         return sum(one.queued_s > LATE_S for one in self.sent)
 
     @property
@@ -104,7 +107,7 @@ class Load(Sequence[Sent]):
 
     @property
     def client_bound(self) -> bool:
-        """Whether it was this process, rather than the server, that was the limit."""
+        """Whether this process was the limit, rather than the server."""
         return self.client_share >= CLIENT_BOUND
 
     def __str__(self) -> str:
@@ -120,7 +123,7 @@ class Load(Sequence[Sent]):
 
 
 def histogram(latencies_s: Iterable[float]) -> HdrHistogram:
-    """Of latencies in seconds one in microseconds, from 1 to an hour."""
+    """A histogram, in microseconds up to an hour, of latencies in seconds."""
     found = HdrHistogram(1, _LONGEST_US, _DIGITS)
     for latency_s in latencies_s:
         found.record_value(min(_LONGEST_US, max(1, round(latency_s * 1e6))))

@@ -1,4 +1,4 @@
-"""Which model each request of a load asks for."""
+"""Which model each request of a load goes to."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from pytest_mme.models.builder import Model
 
 @dataclasses.dataclass(frozen=True)
 class Mix:
-    """An order of models, the same each time that it is started."""
+    """An order of models, which is the same each time that it is started."""
 
     name: str
-    """As it is shown: ``zipf of 3, seed 0``."""
+    """As logs and reports show it: ``zipf of 3, s 1, seed 0``."""
     start: Callable[[], Iterator[Model]]
 
 
 def round_robin(models: Sequence[Model]) -> Mix:
-    """One after the other, again and again."""
+    """The models one after the other, again and again."""
     models = _some(models)
     return Mix(f"round robin of {len(models)}", lambda: itertools.cycle(models))
 
 
 def uniform(models: Sequence[Model], *, seed: int = 0) -> Mix:
-    """Each as often as any other, at random."""
+    """Each model as often as any other, at random."""
     return _weighted(_some(models), [1.0] * len(models), f"uniform of {len(models)}", seed)
 
 
 def zipf(models: Sequence[Model], *, s: float = 1.0, seed: int = 0) -> Mix:
-    """The first most, the *k*-th with the weight ``1 / k ** s``, at random: what many endpoints see."""
+    """The first model most often, the *k*-th with the weight ``1 / k ** s``, at random, as on many endpoints."""
     weights = [1 / rank**s for rank in range(1, len(models) + 1)]
     return _weighted(_some(models), weights, f"zipf of {len(models)}, s {s:g}", seed)
 
 
 def trace(models: Sequence[Model]) -> Mix:
-    """In just this order, once: a recorded one."""
+    """The models in exactly this order, once, such as a recorded one."""
     models = _some(models)
     return Mix(f"trace of {len(models)}", lambda: iter(models))
 

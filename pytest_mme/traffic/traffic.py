@@ -1,4 +1,4 @@
-"""Drives loads against a server or an endpoint."""
+"""Sends loads to a server or an endpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pytest_mme.traffic.load import Load, Sent
 from pytest_mme.traffic.mixes import Mix
 
 Instance = Callable[[Model], Any]
-"""What a model is asked: the one instance of a request."""
+"""Returns the one instance of a request to a model."""
 
 
 class Target(Protocol):
@@ -29,23 +29,23 @@ class Target(Protocol):
 
     @property
     def name(self) -> str:
-        """What events call it."""
+        """Its name on the timeline."""
 
     @property
     def timeline(self) -> Sequence[Event]:
         """What happened to it."""
 
     def invoke(self, model: Model, x: Any) -> Any:
-        """Ask *model* for one instance."""
+        """Send *model* the one instance *x*."""
 
 
 def ones(model: Model) -> Any:
-    """What the kit's models take: a text, or a number."""
+    """An instance that the kit's models take: a text, or a list of one number."""
     return "a text" if model.spec is not None and model.spec.kind == "text" else [1.0]
 
 
 class Traffic:
-    """Loads on one server or endpoint. What is refused is counted, not raised; each load is a mark on the timeline."""
+    """Loads on one server or endpoint. Failed requests are counted, not raised; each load leaves a mark on the timeline."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -60,9 +60,9 @@ class Traffic:
         instance: Instance = ones,
         name: str = "closed load",
     ) -> Load:
-        """*clients* at once, each of which asks again as soon as it is answered: it slows down as the server does.
+        """Send requests from *clients* at once, each of which waits for a reply before it sends the next request.
 
-        It ends after so many *requests*, so many *seconds*, or with the mix. ValueError without a bound that ends it.
+        It ends after so many *requests*, so many *seconds*, or with the mix. Raises ValueError without either bound.
         """
         if requests is None and seconds is None:
             raise ValueError("a closed load needs an end: requests=, seconds=, or both")
@@ -74,9 +74,9 @@ class Traffic:
     def open(
         self, mix: Mix, *stages: Stage, clients: int = 64, instance: Instance = ones, name: str = "open load"
     ) -> Load:
-        """Requests at their own rate, whatever the server does: *stages* by `hold`, `ramp` and `burst`.
+        """Send requests at their own rate, whatever the server does: *stages* by `hold`, `ramp` and `burst`.
 
-        Latencies count from when a request was due; where none of *clients* is free then, it is late.
+        Latencies count from when a request was due; when none of *clients* is free then, it is sent late.
         """
         if not stages:
             raise ValueError(
@@ -87,7 +87,7 @@ class Traffic:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """A time that is marked on the timeline, for what is asked by other means."""
+        """Mark the time of the block on the timeline, for requests that are sent by other means."""
         began = time.monotonic()
         try:
             yield
@@ -115,7 +115,7 @@ class Traffic:
         )
 
     def _with_hits(self, load: Load, began_s: float) -> Load:
-        """With what the timeline, on which the load began then, tells of models that were loaded meanwhile."""
+        """Note for each request whether its model was loaded meanwhile; *began_s*: the load's beginning on the timeline."""
         loads = Loads(self._target.timeline)
         if not loads:
             return load

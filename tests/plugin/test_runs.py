@@ -40,7 +40,7 @@ def test_where_something_is_missing_the_fixtures_say_so_and_pytest_works(
     )
     result = inner.runpytest_subprocess("-rs", "-p", "no:xdist")
     result.assert_outcomes(passed=1, skipped=1)
-    result.stdout.fnmatch_lines([f"SKIPPED*servers need {missing}, which linux does not have; Linux is what is tested"])
+    result.stdout.fnmatch_lines([f"SKIPPED*servers need {missing}, which linux does not have; it is tested on Linux"])
 
 
 def test_the_environment_and_the_default_session_come_back(

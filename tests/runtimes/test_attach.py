@@ -1,4 +1,4 @@
-"""A server that somebody else has started: asked, left as it was, refused when it is no multi-model server."""
+"""A server that somebody else has started: used, left without models, refused when it is of another kind."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def attached(url: str, **more: str) -> Iterator[Run]:
         yield run
 
 
-def test_an_attached_server_answers_and_is_left_as_it_was(theirs: Server) -> None:
+def test_an_attached_server_answers_and_keeps_no_model(theirs: Server) -> None:
     with attached(theirs.client.url) as run:
         model = run.models.linear()
         with run.server() as ours:
@@ -48,7 +48,7 @@ def test_an_attached_server_answers_and_is_left_as_it_was(theirs: Server) -> Non
     assert theirs.ping().ok
 
 
-def test_a_server_of_another_user_reads_what_is_placed_for_it(theirs: Server) -> None:
+def test_another_users_server_can_read_the_models(theirs: Server) -> None:
     if os.geteuid():
         lacking("only root can be another user")
     with attached(theirs.client.url) as run, run.server() as ours:
@@ -81,7 +81,7 @@ BETWEEN: dict[str, Fault] = {
 }
 FAILING = ("cut", "disk", "S3 failing", "S3 truncated")
 """Within these a model that has to be fetched and loaded is refused; within the others it answers."""
-ITS_OWNERS: dict[str, Fault] = {
+OF_ITS_OWNER: dict[str, Fault] = {
     "paused": lambda faults, model: faults.paused(model),
     "squeezed": lambda faults, _: faults.squeezed(),
     "stopped": lambda faults, _: faults.stopped(),
@@ -91,7 +91,7 @@ ITS_OWNERS: dict[str, Fault] = {
 
 
 @pytest.mark.parametrize("name", BETWEEN)
-def test_what_stands_between_can_be_broken(theirs: Server, name: str) -> None:
+def test_faults_between_the_client_and_an_attached_server_work(theirs: Server, name: str) -> None:
     with attached(theirs.client.url) as run, run.aws() as aws:
         a, b = run.models.fleet(2)
         with run.endpoint([a, b], aws=aws) as endpoint:
@@ -104,8 +104,8 @@ def test_what_stands_between_can_be_broken(theirs: Server, name: str) -> None:
             assert [event for event in endpoint.timeline if event.kind == "fault"]
 
 
-@pytest.mark.parametrize("fault", ITS_OWNERS.values(), ids=ITS_OWNERS)
-def test_what_is_its_owners_cannot_be_broken(theirs: Server, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", OF_ITS_OWNER.values(), ids=OF_ITS_OWNER)
+def test_faults_of_an_attached_servers_processes_and_memory_are_unavailable(theirs: Server, fault: Fault) -> None:
     with attached(theirs.client.url) as run, run.server() as server:
         model = run.models.linear()
         server.load(model)
@@ -117,7 +117,7 @@ def test_what_is_its_owners_cannot_be_broken(theirs: Server, fault: Fault) -> No
         assert server.invoke(model, [1.0]) == model.answer([1.0])
 
 
-def test_a_shared_folder_is_called_by_the_servers_name_for_it(theirs: Server, tmp_path: Path) -> None:
+def test_the_server_gets_its_own_path_of_a_shared_folder(theirs: Server, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     there.symlink_to(here)
@@ -128,7 +128,7 @@ def test_a_shared_folder_is_called_by_the_servers_name_for_it(theirs: Server, tm
 
 
 @pytest.mark.parametrize("field", [{"memory_mib": 100}, {"cpus": 1}, {"image": "other"}, {"env": {"A": "1"}}])
-def test_what_its_owner_has_decided_is_refused(theirs: Server, field: dict[str, Any]) -> None:
+def test_a_field_that_was_decided_when_the_server_started_is_refused(theirs: Server, field: dict[str, Any]) -> None:
     with (
         attached(theirs.client.url) as run,
         pytest.raises(UnavailableError, match="runs already"),
@@ -157,16 +157,16 @@ def website() -> Iterator[str]:
         server.shutdown()
 
 
-def test_what_is_no_multi_model_server_is_refused(website: str) -> None:
+def test_another_kind_of_server_is_refused(website: str) -> None:
     with (
         attached(website) as run,
-        pytest.raises(ServerStartError, match="is no multi-model server: GET /models answered 200: <html>"),
+        pytest.raises(ServerStartError, match="is not a multi-model server: GET /models answered 200: <html>"),
         run.server(),
     ):
         pass
 
 
-def test_nobody_there_is_said() -> None:
+def test_an_address_without_a_server_is_refused() -> None:
     with (
         attached("http://127.0.0.1:9") as run,
         pytest.raises(ServerStartError, match=r"nothing answers at http://127\.0\.0\.1:9"),

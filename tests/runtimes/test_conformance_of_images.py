@@ -1,4 +1,4 @@
-"""What the judge says of the project's own images, in containers that it starts itself."""
+"""The conformance of the project's own images, in containers that the command starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def verdicts(report: dict[str, Any]) -> dict[str, str]:
     return {clause["id"]: clause["verdict"] for clause in report["clauses"]}
 
 
-def test_the_embedded_server_keeps_every_clause_in_a_container_too(server_image: str, tmp_path: Path) -> None:
+def test_the_embedded_server_keeps_every_clause_in_a_container(server_image: str, tmp_path: Path) -> None:
     status, report = judged(server_image, tmp_path / "first.json")
     seen = verdicts(report)
     assert status == 0
@@ -29,7 +29,7 @@ def test_the_embedded_server_keeps_every_clause_in_a_container_too(server_image:
     assert verdicts(judged(server_image, tmp_path / "second.json")[1]) == seen
 
 
-def test_multi_model_server_leaves_the_contract_where_it_is_known_to(mms_image: str, tmp_path: Path) -> None:
+def test_multi_model_server_deviates_from_the_known_clauses_only(mms_image: str, tmp_path: Path) -> None:
     """Column M of what real containers do: a body in the answer to a ping, memory that is not free at once.
 
     That is free half a second later, so on a busy machine it may be before anybody has looked.

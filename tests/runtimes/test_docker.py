@@ -15,7 +15,7 @@ def containers_of(engine: docker.DockerClient, run: Run) -> list[str]:
     ]
 
 
-def test_a_container_loads_answers_and_goes(docker_run: Run, engine: docker.DockerClient) -> None:
+def test_a_container_loads_a_model_answers_and_is_removed(docker_run: Run, engine: docker.DockerClient) -> None:
     model = docker_run.models.linear()
     with docker_run.server() as server:
         assert len(containers_of(engine, docker_run)) == 1

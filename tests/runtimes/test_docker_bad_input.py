@@ -1,4 +1,4 @@
-"""What keeps a container from coming up, or ends it: a clear error in seconds, and no container is left of it."""
+"""What keeps a container from starting, or ends it: a clear error within seconds, and no container is left."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ def closed_port() -> Iterator[int]:
 @pytest.mark.parametrize(
     "host", ["tcp://127.0.0.1:{port}", "unix://{folder}/none.sock", "unix://{folder}", "tcp://", "ftp://127.0.0.1", "!"]
 )
-def test_no_engine(host: str, closed_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_does_not_answer(
+    host: str, closed_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOCKER_HOST", host.format(port=closed_port, folder=tmp_path))
     with run_on("any") as run, pytest.raises(UnavailableError) as missing, run.server():
         pass
@@ -102,7 +104,7 @@ def test_no_engine(host: str, closed_port: int, tmp_path: Path, monkeypatch: pyt
     assert "start Docker, or point DOCKER_HOST at an engine; without one, use --mme-runtime=local" in str(missing.value)
 
 
-def test_certificates_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
     monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
     with pytest.raises(UnavailableError, match="certificate"):
@@ -134,13 +136,13 @@ def test_an_engine_that_this_user_may_not_use(tmp_path: Path, monkeypatch: pytes
     assert "this user may not use the engine: join the group docker" in str(closed.value)
 
 
-def test_an_image_that_is_not_to_be_fetched(engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_image_that_must_not_be_pulled(engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_MME_PULL", "never")
     with run_on("absent:1") as run:
         assert "let --mme-pull=missing do it" in refused(UnavailableError, run, engine)
 
 
-def test_an_image_that_no_registry_gives(docker_run: Run, engine: docker.DockerClient, closed_port: int) -> None:
+def test_an_image_that_cannot_be_pulled(docker_run: Run, engine: docker.DockerClient, closed_port: int) -> None:
     name = f"127.0.0.1:{closed_port}/absent:1"
     said = refused(UnavailableError, docker_run, engine, image=name)
     assert f"the image {name} cannot be had here" in said
@@ -148,18 +150,18 @@ def test_an_image_that_no_registry_gives(docker_run: Run, engine: docker.DockerC
     assert "docker login" in said
 
 
-def test_an_image_of_the_projects_own_is_built_not_fetched(docker_run: Run, engine: docker.DockerClient) -> None:
+def test_a_missing_image_of_the_kit_is_not_pulled(docker_run: Run, engine: docker.DockerClient) -> None:
     said = refused(UnavailableError, docker_run, engine, image="pytest-mme-absent:1")
     assert "build it: pytest-mme image build absent" in said
 
 
 @pytest.mark.parametrize("name", ["UPPER", "no such!!", "-", "a" * 300, "\u202e", "a:b:c", "http://a/b"])
-def test_a_name_that_no_image_has(docker_run: Run, engine: docker.DockerClient, name: str) -> None:
+def test_an_invalid_image_name(docker_run: Run, engine: docker.DockerClient, name: str) -> None:
     assert "check its name" in refused(UnavailableError, docker_run, engine, image=name)
 
 
 @pytest.mark.parametrize("value", ["false", "", "True"])
-def test_an_image_that_is_not_for_many_models(
+def test_an_image_without_the_multi_model_label(
     docker_run: Run, engine: docker.DockerClient, derived: Derive, value: str
 ) -> None:
     label = "com.amazonaws.sagemaker.capabilities.multi-models"
@@ -177,7 +179,7 @@ def test_an_entry_point_that_ends(docker_run: Run, engine: docker.DockerClient, 
     assert "docker run --rm" in said
 
 
-def test_an_entry_point_that_is_not_there(docker_run: Run, engine: docker.DockerClient, derived: Derive) -> None:
+def test_a_missing_entry_point(docker_run: Run, engine: docker.DockerClient, derived: Derive) -> None:
     said = refused(ServerStartError, docker_run, engine, image=derived(entry_point("no-such-program")))
     assert '"no-such-program": executable file not found' in said
 
@@ -211,7 +213,7 @@ def test_a_server_that_does_not_answer(docker_run: Run, engine: docker.DockerCli
     assert "the server has to listen on port 8080" in said
 
 
-def test_a_server_that_says_it_tells_events_and_does_not(
+def test_an_image_labelled_as_embedded_without_events(
     docker_run: Run, engine: docker.DockerClient, derived: Derive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_reader, "_SPEAKS_S", 0.5)
@@ -244,7 +246,7 @@ def test_less_memory_than_the_server_needs(docker_run: Run, engine: docker.Docke
     assert "give the server more, memory_mib=" in said
 
 
-def test_less_memory_than_the_engine_gives(docker_run: Run, engine: docker.DockerClient) -> None:
+def test_less_memory_than_the_engine_allows(docker_run: Run, engine: docker.DockerClient) -> None:
     said = refused(ServerStartError, docker_run, engine, memory_mib=4)
     assert "the engine says: Minimum memory limit allowed is" in said
 
@@ -278,7 +280,7 @@ def test_an_environment_that_the_server_cannot_use(
 
 
 @pytest.mark.parametrize("environment", [{"A=B": "1"}, {"": "1"}, {"A": "\0"}, {"A": 1}, "A=1"])
-def test_what_is_no_environment(docker_run: Run, environment: object) -> None:
+def test_a_wrong_environment_is_refused(docker_run: Run, environment: Any) -> None:
     with pytest.raises(ValueError, match="give names and values, both text"), docker_run.server(env=environment):
         pass
 
@@ -307,8 +309,8 @@ def test_a_folder_of_code_that_others_may_not_read(docker_run: Run, engine: dock
     assert left(engine, docker_run) == []
 
 
-def test_code_that_is_no_python(docker_run: Run, engine: docker.DockerClient, tmp_path: Path) -> None:
-    (tmp_path / "inference.py").write_text("this is no Python")
+def test_code_that_is_not_python(docker_run: Run, engine: docker.DockerClient, tmp_path: Path) -> None:
+    (tmp_path / "inference.py").write_text("this is not Python")
     assert "SyntaxError" in refused(ServerStartError, docker_run, engine, code=tmp_path)
 
 

@@ -60,7 +60,9 @@ def in_it(container: Container, *command: str, user: str = "") -> tuple[int, str
     return code or 0, bytes(said).decode().strip()  # type: ignore[arg-type]  # no stream was asked for
 
 
-def test_labels_say_whose_it_is(container: Container, run: Run, request: pytest.FixtureRequest) -> None:
+def test_labels_name_the_run_the_owner_and_the_test(
+    container: Container, run: Run, request: pytest.FixtureRequest
+) -> None:
     labels = container.labels
     assert labels[container_leases.RUN] == str(run.directory)
     assert labels["pytest-mme.owner"] == container_leases._owner()
@@ -68,7 +70,7 @@ def test_labels_say_whose_it_is(container: Container, run: Run, request: pytest.
     assert labels["pytest-mme.test"].startswith(request.node.nodeid.partition("::")[0])
 
 
-def test_the_models_folder_cannot_be_written_to(container: Container, server: Server) -> None:
+def test_the_models_folder_is_read_only(container: Container, server: Server) -> None:
     for user in ("mme", "root"):
         code, said = in_it(container, "touch", f"{routes.MODELS_FOLDER}/file", user=user)
         assert code
@@ -81,7 +83,7 @@ def test_swap_is_limited_with_memory(container: Container) -> None:
     assert limits["Memory"] == limits["MemorySwap"] == MEMORY_MIB * MIB
 
 
-def test_a_users_environment_wins(container: Container) -> None:
+def test_the_users_environment_wins(container: Container) -> None:
     assert in_it(container, "printenv", "AWS_REGION") == (0, "eu-central-1")
     assert in_it(container, "printenv", "MINE") == (0, "a b\nc")
     assert in_it(container, "printenv", routes.MULTI_MODEL) == (0, "true")
@@ -98,16 +100,16 @@ def test_the_image_holds_no_compiler(container: Container) -> None:
 
 
 def test_the_servers_events_are_on_the_timeline(server: Server, run: Run) -> None:
-    model = run.models.linear("told")
+    model = run.models.linear("recorded")
     server.load(model)
     server.invoke(model, [1.0])
     server.unload(model)
-    told = [(event.kind, event.outcome) for event in server.timeline if event.model == "told"]
+    seen = [(event.kind, event.outcome) for event in server.timeline if event.model == "recorded"]
     for kind in ("load", "invoke", "unload"):
-        assert told.count((kind, "ok")) == 2  # as the client saw it, and as the server did
+        assert seen.count((kind, "ok")) == 2  # as the client saw it, and as the server did
 
 
-def test_its_health_can_be_asked_for_by_hand(engine: docker.DockerClient, server_image: str) -> None:
+def test_the_health_check_can_be_run_by_hand(engine: docker.DockerClient, server_image: str) -> None:
     container = engine.containers.run(server_image, ["serve"], detach=True, healthcheck={"interval": 300 * 10**6})
     try:
 
@@ -120,7 +122,7 @@ def test_its_health_can_be_asked_for_by_hand(engine: docker.DockerClient, server
         container.remove(force=True, v=True)
 
 
-def test_a_server_that_minds_sigterm_ends_at_once(docker_run: Run) -> None:
+def test_a_server_that_handles_sigterm_ends_at_once(docker_run: Run) -> None:
     with docker_run.server() as server:
         seconds = controls_of(server.running).stop()
         assert seconds < 10
@@ -144,7 +146,7 @@ def test_a_server_that_ignores_sigterm_is_killed_after_the_grace(docker_run: Run
         assert [event.kind for event in told_by_the_engine(server)] == ["start", "stop", "restart", "stop"]
 
 
-def test_every_line_arrives_the_last_part_too(docker_run: Run, derived: Derive) -> None:
+def test_every_line_is_logged_also_an_unfinished_last_one(docker_run: Run, derived: Derive) -> None:
     image = derived(
         shell(
             f"echo first line; echo to stderr >&2; {SERVE} & child=$!; trap 'kill $child' TERM; wait $child;"
@@ -157,7 +159,7 @@ def test_every_line_arrives_the_last_part_too(docker_run: Run, derived: Derive) 
         assert server.running.log().splitlines()[-2:] in (["last line", "and a part"], ["and a part", "last line"])
 
 
-def test_a_limit_that_was_put_on_a_container_without_one_is_lifted(docker_run: Run) -> None:
+def test_a_limit_set_on_a_container_without_one_is_removed_again(docker_run: Run) -> None:
     with docker_run.server() as server:
         running: Any = server.running
         with docker_run.faults(server).squeezed(leave_mib=50) as limit_mib:
@@ -165,12 +167,12 @@ def test_a_limit_that_was_put_on_a_container_without_one_is_lifted(docker_run: R
         assert running._life.probe.limit_bytes() is None
 
 
-def test_a_limit_that_the_engine_refuses_is_said(server: Server) -> None:
+def test_a_limit_that_the_engine_refuses_raises(server: Server) -> None:
     with pytest.raises(UnavailableError, match="Minimum memory limit allowed is"):
         controls_of(server.running).limit_memory(MIB)
 
 
-def test_tensorflow_says_that_memory_is_out_and_nobody_is_killed(docker_run: Run, mme_models: Models) -> None:
+def test_tensorflow_reports_exhausted_memory_and_no_process_is_killed(docker_run: Run, mme_models: Models) -> None:
     greedy, modest = mme_models.linear("greedy", allocate_mib=400), mme_models.linear("modest")
     with docker_run.server(memory_mib=200, oom="tensorflow") as server:
         assert server.running.facts["enforcement"] == "allocator budget"
@@ -188,7 +190,7 @@ def test_tensorflow_says_that_memory_is_out_and_nobody_is_killed(docker_run: Run
         assert server.running.gone() is None
 
 
-def test_what_a_server_left_behind_is_not_there_when_it_is_started_again(
+def test_a_restarted_server_does_not_find_the_files_of_the_old_one(
     docker_run: Run, engine: docker.DockerClient
 ) -> None:
     """As on the platform; multi-model-server takes an old file with its pid for a server that runs."""

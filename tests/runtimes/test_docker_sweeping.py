@@ -157,7 +157,7 @@ def cgroups_of(containers: list[Container]) -> list[Path]:
     [("before it is created", 0), ("when it is created", 1), ("while it starts", 1), ("while a test runs", 1)],
 )
 @pytest.mark.parametrize("who", ["the next run", "the command"])
-def test_after_sigkill(
+def test_a_run_that_was_killed_is_swept(
     live: Callable[[str], subprocess.Popen[bytes]],
     engine: docker.DockerClient,
     server_image: str,
@@ -185,7 +185,7 @@ def test_after_sigkill(
     assert f"swept {directory}, left by a run that died" in caplog.text
 
 
-def test_a_container_whose_runs_directory_is_gone_is_swept_by_its_label(
+def test_a_container_without_its_runs_directory_is_swept_by_its_label(
     live: Callable[[str], subprocess.Popen[bytes]], engine: docker.DockerClient, folder: Path
 ) -> None:
     assert live("when it is created").wait(STARTED_S) == -signal.SIGKILL
@@ -197,7 +197,7 @@ def test_a_container_whose_runs_directory_is_gone_is_swept_by_its_label(
 
 @pytest.mark.parametrize("number", MOMENTS)
 @pytest.mark.parametrize("workers", [0, 2])
-def test_after_sigkill_of_pytest_at_any_moment(
+def test_pytest_killed_at_any_moment_is_swept(
     suite: Suite,
     engine: docker.DockerClient,
     server_image: str,
@@ -244,7 +244,7 @@ def lasts_s(server_image: str, tmp_path_factory: pytest.TempPathFactory) -> Mapp
     return lasts_s
 
 
-def test_what_belongs_to_a_run_that_lives_is_left_alone(
+def test_containers_of_a_live_run_are_not_swept(
     docker_run: Run, engine: docker.DockerClient, server_image: str
 ) -> None:
     with docker_run.server() as server:
@@ -270,7 +270,7 @@ def stray(engine: docker.DockerClient, server_image: str) -> Iterator[Callable[.
 
 
 @pytest.mark.parametrize("owner", ["somebody@elsewhere/1", None, "another view of the files"])
-def test_what_belongs_to_somebody_else_is_left_alone(
+def test_containers_of_another_machine_or_user_are_not_swept(
     stray: Callable[..., Container], folder: Path, owner: str | None
 ) -> None:
     """Their locks cannot be looked at here."""
@@ -281,21 +281,23 @@ def test_what_belongs_to_somebody_else_is_left_alone(
     container.reload()
 
 
-def test_what_has_no_label_is_left_alone(stray: Callable[..., Container]) -> None:
+def test_containers_without_a_label_are_not_swept(stray: Callable[..., Container]) -> None:
     container = stray({"pytest-mme": "yes"})
     assert str(container.name) not in sweep()
     container.reload()
 
 
 @pytest.mark.parametrize(("hours", "is_left"), [(1, False), (23, False), (25, True)])
-def test_what_belongs_to_somebody_else_is_swept_a_day_later(hours: int, is_left: bool) -> None:
+def test_containers_of_another_machine_or_user_are_swept_after_a_day(hours: int, is_left: bool) -> None:
     created = datetime.now(timezone.utc) - timedelta(hours=hours)
     labels = {RUN: "/gone", "pytest-mme.owner": "somebody@elsewhere/1"}
     container: Any = SimpleNamespace(labels=labels, attrs={"Created": f"{created:%Y-%m-%dT%H:%M:%S}.123456789Z"})
-    assert container_leases._is_left(container, lambda _: True) == is_left
+    assert container_leases._is_abandoned(container, lambda _: True) == is_left
 
 
-def test_those_who_remove_the_same_do_not_mind(stray: Callable[..., Container], engine: docker.DockerClient) -> None:
+def test_removing_the_same_container_at_the_same_time_is_not_an_error(
+    stray: Callable[..., Container], engine: docker.DockerClient
+) -> None:
     name = str(stray({}).name)
     engine.containers.get(name).start()
     with ThreadPoolExecutor(4) as threads:
@@ -327,7 +329,7 @@ def pytest_command(workers: int) -> list[str]:
     return [sys.executable, "-m", "pytest", f"-n{workers}", "-p", "no:cacheprovider"]
 
 
-def test_two_workers_leave_nothing(
+def test_two_workers_leave_no_container(
     suite: Suite, pytester: pytest.Pytester, engine: docker.DockerClient, folder: Path
 ) -> None:
     with suite(2) as process:
@@ -335,7 +337,7 @@ def test_two_workers_leave_nothing(
     check_that_all_are_gone(engine, pytester.path, folder)
 
 
-def test_two_workers_leave_nothing_after_sigterm(
+def test_two_workers_leave_no_container_after_sigterm(
     suite: Suite, pytester: pytest.Pytester, engine: docker.DockerClient, folder: Path
 ) -> None:
     (pytester.path / "block").touch()

@@ -60,7 +60,7 @@ def test_a_paused_model_answers_later(server: Server, model: Model, faults: Faul
     assert (fault.seconds or 0) >= 0.5
 
 
-def test_a_model_that_died_in_a_pause_is_no_error(server: Server, model: Model, faults: Faults) -> None:
+def test_the_death_of_a_paused_model_is_not_an_error(server: Server, model: Model, faults: Faults) -> None:
     with faults.paused(model):
         faults.kill(model)
     assert [fault.outcome for fault in faults_on(server)] == ["killed", "paused"]
@@ -121,7 +121,7 @@ def test_a_silent_network(server: Server, model: Model, faults: Faults) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["local", "server"])
-def test_what_happens_behind_a_cut_network_is_seen(request: pytest.FixtureRequest, runtime: str) -> None:
+def test_events_behind_a_cut_network_are_recorded(request: pytest.FixtureRequest, runtime: str) -> None:
     image = None if runtime == "local" else request.getfixturevalue("server_image")
     with run_on(image) as run, run.server() as server:
         model, faults = run.models.linear(), run.faults(server)
@@ -174,7 +174,7 @@ def test_one_model_is_slow_and_no_other(any_run: Run, server: Server, model: Mod
     assert (fault.model, fault.outcome, fault.detail) == ("slow", "slowed", {"latency_s": 0.5})
 
 
-def test_no_thread_is_left(server: Server, faults: Faults) -> None:
+def test_faults_leave_no_thread(server: Server, faults: Faults) -> None:
     with faults.slowed(latency_s=0.01):
         server.ping()
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("relay")]

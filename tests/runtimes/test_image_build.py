@@ -58,7 +58,7 @@ def test_each_step_is_shown_and_the_name_at_the_end(build: Build, engine: docker
     assert engine.images.get(images.tag("tiny", version)).labels["tiny"] == version
 
 
-def test_what_is_there_and_the_same_is_left_alone(build: Build, engine: docker.DockerClient, version: str) -> None:
+def test_an_up_to_date_image_is_not_built_again(build: Build, engine: docker.DockerClient, version: str) -> None:
     build("LABEL tiny=1")
     before = engine.images.get(images.tag("tiny", version)).id
     again = build("LABEL tiny=1")
@@ -67,7 +67,7 @@ def test_what_is_there_and_the_same_is_left_alone(build: Build, engine: docker.D
     assert engine.images.get(images.tag("tiny", version)).id != before
 
 
-def test_a_step_that_fails_is_shown_with_what_it_said(build: Build, version: str) -> None:
+def test_a_failing_step_is_shown_with_its_output(build: Build, version: str) -> None:
     done = build("RUN echo these were its words && exit 3")
     assert done.exit_code == 1
     assert f"the image pytest-mme-tiny:{version} could not be built" in done.output
@@ -75,19 +75,19 @@ def test_a_step_that_fails_is_shown_with_what_it_said(build: Build, version: str
     assert "returned a non-zero code: 3" in " ".join(done.output.split())
 
 
-def test_a_base_that_is_nowhere_is_said(build: Build) -> None:
+def test_a_missing_base_image_is_reported(build: Build) -> None:
     done = build(options=("--base", f"mme-test-absent-{uuid.uuid4().hex[:8]}"))
     assert done.exit_code == 1
     assert "no registry can be reached --base" in " ".join(done.output.split())
 
 
-def test_a_name_that_the_engine_refuses_is_said(build: Build) -> None:
+def test_an_invalid_name_is_reported(build: Build) -> None:
     done = build(options=("--base", "NO SUCH!"))
     assert done.exit_code == 1
     assert "could not be built" in done.output
 
 
-def test_without_tensorflow_the_version_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tensorflow_a_version_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(name: str) -> str:
         raise PackageNotFoundError(name)
 
@@ -106,23 +106,25 @@ def test_without_tensorflow_the_version_is_asked_for(monkeypatch: pytest.MonkeyP
         (("image", "build", "server", "--ca-bundle", "absent.pem"), "absent.pem is no file"),
     ],
 )
-def test_bad_arguments_are_said_before_anything_is_built(command: tuple[str, ...], said: str) -> None:
+def test_bad_arguments_are_reported_before_anything_is_built(command: tuple[str, ...], said: str) -> None:
     done = CliRunner().invoke(app, list(command), env={"COLUMNS": "200"})
     assert done.exit_code == 2
     assert said in done.output
 
 
-def test_an_image_with_other_code_than_the_installed_is_warned_of(derived: Callable[..., str]) -> None:
+def test_an_image_with_other_code_than_the_installed_warns(derived: Callable[..., str]) -> None:
     advice = pytest.warns(OutdatedImageWarning, match="pytest-mme image build server")
     with run_on(derived(f"LABEL {images.CODE}=other")) as run, advice, run.server() as server:
         server.ping()
 
 
-def test_the_same_code_is_not(derived: Callable[..., str], recwarn: pytest.WarningsRecorder) -> None:
+def test_an_image_with_the_installed_code_does_not_warn(
+    derived: Callable[..., str], recwarn: pytest.WarningsRecorder
+) -> None:
     with run_on(derived(f"LABEL {images.CODE}={code_digest()}")) as run, run.server() as server:
         server.ping()
     assert not [one for one in recwarn if one.category is OutdatedImageWarning]
 
 
-def test_the_projects_own_images_say_which_code_they_hold(image: str, engine: docker.DockerClient) -> None:
+def test_the_kits_images_are_labelled_with_their_code(image: str, engine: docker.DockerClient) -> None:
     assert len(engine.images.get(image).labels[images.CODE]) == len(code_digest())

@@ -44,12 +44,12 @@ def kills_of_one_model(run: Run) -> list[str | None]:
         before = kernel_kills(server)
         with pytest.raises(ContractError, match="SIGKILL"):
             server.invoke(greedy, [1.0])
-        told = [event.model for event in of_kind(server, "oom")]
-        assert len(told) == kernel_kills(server) - before
-    return told
+        victims = [event.model for event in of_kind(server, "oom")]
+        assert len(victims) == kernel_kills(server) - before
+    return victims
 
 
-def test_every_kernel_kill_is_told_with_its_model_and_the_others_come_back(image_run: Run) -> None:
+def test_every_kernel_kill_is_recorded_with_its_model_and_other_models_answer(image_run: Run) -> None:
     """While the victim dies, others may ask for a page: the kernel has been seen to kill a second model 13 ms later."""
     calm, greedy = image_run.models.linear("calm"), image_run.models.linear("greedy", allocate_mib=1500)
     with image_run.server(memory_mib=1000) as server:
@@ -59,12 +59,12 @@ def test_every_kernel_kill_is_told_with_its_model_and_the_others_come_back(image
         with pytest.raises(ContractError) as killed:
             server.invoke(greedy, [1.0])
         assert killed.value.status == 500
-        told = [event.model for event in of_kind(server, "oom")]
-        assert len(told) == kernel_kills(server) - before
-        assert "greedy" in told
-        assert set(told) <= {"greedy", "calm"}
+        victims = [event.model for event in of_kind(server, "oom")]
+        assert len(victims) == kernel_kills(server) - before
+        assert "greedy" in victims
+        assert set(victims) <= {"greedy", "calm"}
         assert server.ping().ok
-        if "calm" in told and server.running.dialect is CONTRACT:
+        if "calm" in victims and server.running.dialect is CONTRACT:
             server.load(calm)
         assert wait_for(lambda: answer(server, calm), what="the other model", timeout_s=60) == calm.answer([1.0])
 
@@ -113,7 +113,7 @@ def test_a_squeezed_container_runs_out_of_memory_at_the_next_allocation(image_ru
         assert server.ping().ok
 
 
-def test_what_does_not_fit_is_answered_507_and_fits_again_after_an_unload(image_run: Run) -> None:
+def test_a_model_that_does_not_fit_gets_507_and_loads_after_an_unload(image_run: Run) -> None:
     models = image_run.models.fleet(8, weights_mib=100)
     with image_run.server(memory_mib=700) as server:
         last = next(model for model in models if refused(server, model))

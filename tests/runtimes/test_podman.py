@@ -81,7 +81,7 @@ def answering() -> docker.DockerClient:
     return wait_for(look, what="Podman's service", timeout_s=STARTED_S)
 
 
-def test_a_container_lives_and_goes(podman: docker.DockerClient, server_image: str) -> None:
+def test_a_container_on_podman_answers_and_is_removed(podman: docker.DockerClient, server_image: str) -> None:
     with run_on(server_image) as run:
         model = run.models.linear()
         with run.server(memory_mib=600) as server:

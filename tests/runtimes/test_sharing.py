@@ -23,7 +23,7 @@ def test_two_servers_share_a_container_and_not_their_models(docker_run: Run, eng
             assert [event.model for event in loads] == [model.name]
 
 
-def test_what_was_brought_goes_with_who_brought_it(docker_run: Run) -> None:
+def test_a_tests_models_are_unloaded_at_its_end(docker_run: Run) -> None:
     model = docker_run.models.linear()
     with docker_run.server(share="run") as stays:
         with docker_run.server(share="run") as goes:
@@ -32,7 +32,7 @@ def test_what_was_brought_goes_with_who_brought_it(docker_run: Run) -> None:
         assert list(stays.running.models.iterdir()) == []
 
 
-def test_another_specification_is_another_container(docker_run: Run, engine: docker.DockerClient) -> None:
+def test_another_specification_has_another_container(docker_run: Run, engine: docker.DockerClient) -> None:
     with docker_run.server(share="run"), docker_run.server(share="run", memory_mib=500):
         assert len(containers_of(engine, docker_run)) == 2
 
@@ -45,7 +45,7 @@ def test_a_container_that_has_ended_is_replaced(docker_run: Run, engine: docker.
         server.ping()
 
 
-def test_the_run_removes_it_at_its_end(docker_run: Run, engine: docker.DockerClient) -> None:
+def test_the_run_removes_a_shared_container_at_its_end(docker_run: Run, engine: docker.DockerClient) -> None:
     with docker_run.server(share="run"):
         pass
     assert len(containers_of(engine, docker_run)) == 1
@@ -53,7 +53,7 @@ def test_the_run_removes_it_at_its_end(docker_run: Run, engine: docker.DockerCli
     assert containers_of(engine, docker_run) == []
 
 
-def test_it_is_not_for_one_to_stop_or_squeeze(docker_run: Run) -> None:
+def test_a_shared_container_cannot_be_stopped_or_squeezed(docker_run: Run) -> None:
     with docker_run.server(share="run") as server:
         faults = docker_run.faults(server)
         with pytest.raises(UnavailableError, match="others use it"), faults.stopped():
@@ -63,7 +63,9 @@ def test_it_is_not_for_one_to_stop_or_squeeze(docker_run: Run) -> None:
         server.ping()
 
 
-def test_xdist_workers_share_one(pytester: pytest.Pytester, server_image: str, engine: docker.DockerClient) -> None:
+def test_xdist_workers_share_a_container(
+    pytester: pytest.Pytester, server_image: str, engine: docker.DockerClient
+) -> None:
     pytester.makepyfile(
         """
         import pytest

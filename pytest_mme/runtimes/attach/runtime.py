@@ -1,4 +1,4 @@
-"""The attach runtime: a server that somebody else has started, and goes on using afterwards."""
+"""The attach runtime: a server that somebody else has started, and that runs on afterwards."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.settings import SharedFolder
 from pytest_mme.timeline.events import Timeline
 
-_OURS = ("share", "start_s")
-"""All else whoever starts a server decides."""
+_IGNORED = ("share", "start_s")
+"""Fields without a meaning for a server that runs already; all others are decided by whoever started it."""
 
 
 _ELSEWHERE = "run this test with --mme-runtime=local or docker, or deselect it where a server is attached"
 
 
 class AttachRuntime:
-    """Hands out one server again and again. Each test's models have ids of their own, and are unloaded with it."""
+    """Lets every test use the same server. The models of each have ids of their own, and are unloaded at its end."""
 
     name = "attach"
     handler_host = None
 
     def __init__(self, url: str, folder: SharedFolder | None, directory: Path) -> None:
-        """*folder*: what both sides see; None: a folder below *directory*, for a server on this machine."""
+        """*folder*: visible to this process and to the server; None: below *directory*, for a server on this machine."""
         self._url = url
         self._folder = folder or _let_through(directory)
 
     def identity(self, spec: ServerSpec) -> str:
-        """The URL: what is measured there says nothing of any other server."""
+        """The URL: measurements of this server say nothing about another one."""
         del spec
         return f"attach/{self._url}"
 
@@ -45,7 +45,7 @@ class AttachRuntime:
     def run(
         self, spec: ServerSpec, *, name: str, timeline: Timeline, known_bytes: Mapping[str, int] | None = None
     ) -> Iterator[AttachedServer]:
-        """Look whether it is a multi-model server, and hand it over; `Runtime.run`."""
+        """Check that it is a multi-model server, and hand it over; `Runtime.run`."""
         del timeline, known_bytes
         _refuse(spec)
         with contextlib.ExitStack() as undo:
@@ -60,7 +60,7 @@ class AttachRuntime:
 
 
 def _let_through(directory: Path) -> SharedFolder:
-    """The run's directory, through which a server of another user may pass, though it may not look around."""
+    """The run's directory, opened so that a server of another user can reach what is below it, but not list it."""
     for path in (directory.parent, directory):
         path.chmod(0o711)
     return SharedFolder(directory, PurePosixPath(directory))
@@ -68,7 +68,7 @@ def _let_through(directory: Path) -> SharedFolder:
 
 def _refuse(spec: ServerSpec) -> None:
     asked = [name for name, default in dataclasses.asdict(ServerSpec()).items() if getattr(spec, name) != default]
-    asked = [name for name in asked if name not in _OURS]
+    asked = [name for name in asked if name not in _IGNORED]
     if asked:
         raise UnavailableError(
             f"{', '.join(asked)} of a server that runs already",
@@ -78,7 +78,7 @@ def _refuse(spec: ServerSpec) -> None:
 
 
 def _dialect(name: str, client: ContractClient) -> Dialect:
-    """How the server speaks; raises `ServerStartError` for one that does not speak the contract at all."""
+    """The server's dialect; raises `ServerStartError` for one that is not a multi-model server."""
     try:
         replies = {"GET /ping": client.ping(), "GET /models": client.list(timeout_s=routes.LOOK_TIMEOUT_S)}
         dialect = dialect_of(client)
@@ -87,5 +87,5 @@ def _dialect(name: str, client: ContractClient) -> Dialect:
     for call, reply in replies.items():
         if not reply.ok or (call == "GET /models" and dialect.page(reply) is None):
             seen = f"{call} answered {reply.status}: {reply.text}"
-            raise ServerStartError(name, f"{client.url} is no multi-model server: {seen}", "")
+            raise ServerStartError(name, f"{client.url} is not a multi-model server: {seen}", "")
     return dialect

@@ -1,4 +1,4 @@
-"""Whose a container is, and the removal of those whose owners are dead."""
+"""Which run owns a container, and the removal of containers whose owners are dead."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 RUN = "pytest-mme.run"
-"""The label with the run's directory, whose lock says whether the owner lives."""
+"""The label with the run's directory: its lock shows whether the owner lives."""
 _OWNER, _WORKER, _TEST = "pytest-mme.owner", "pytest-mme.worker", "pytest-mme.test"
 RECORD = "containers"
 """The file in a run's directory that names every container made for it."""
 LEFT = "left by a run that died"
 _FORGOTTEN = timedelta(days=1)
-"""A container of another machine, on an engine that both use, is taken for left behind when it is so old."""
+"""A container of another machine, on an engine that both use, counts as abandoned when it is so old."""
 _IS_GOING = 409
 _GOES_WITHIN_S = 30.0
 
@@ -35,13 +35,13 @@ log = logging.getLogger("pytest_mme")
 
 
 def labels(run: Path) -> dict[str, str]:
-    """What says whose a container is: the run, its owner, and the worker and the test that it was started for."""
+    """The labels of a container: its run, the run's owner, and the worker and the test that it was started for."""
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
     return {RUN: str(run), _OWNER: _owner(), _WORKER: os.environ.get("PYTEST_XDIST_WORKER", "main"), _TEST: test}
 
 
 def _owner() -> str:
-    """Of one owner the locks can be looked at: one user's, on one machine, with one view of the file system."""
+    """One user on one machine with one view of the file system: such an owner's locks can be inspected."""
     return f"{_user()}@{socket.gethostname()}/{_file_system()}"
 
 
@@ -61,27 +61,27 @@ def _user() -> str:
 
 
 def promise_container(run: Path, name: str) -> None:
-    """Note, before it is created, that the run has a container: whoever cleans up asks the engine."""
+    """Note, before it is created, that the run has a container, so that it is removed in any case."""
     with (run / RECORD).open("a") as record:
         record.write(f"{name}\n")
 
 
-def remove_recorded(run: Path, *, whose: str) -> list[str]:
-    """Remove the containers that a run has noted; the names of those that were still there. *whose*: for the log."""
+def remove_recorded(run: Path, *, reason: str) -> list[str]:
+    """Remove the containers that a run has noted, and return the names of those that existed. *reason*: for the log."""
     record = run / RECORD
     if not record.exists():
         return []
     try:
         engine = connect()
     except UnavailableError as error:
-        log.warning("containers of %s may be left: %s", run, error)  # their labels tell a later sweep
+        log.warning("containers of %s may be left: %s", run, error)  # a later sweep finds them by their labels
         return []
     with contextlib.closing(engine):
-        return _removed(engine, record.read_text().splitlines(), whose)
+        return _removed(engine, record.read_text().splitlines(), reason)
 
 
-def _removed(engine: docker.DockerClient, names: Iterable[str], whose: str) -> list[str]:
-    """Remove those that are there; one that the engine does not remove now is left to a later sweep."""
+def _removed(engine: docker.DockerClient, names: Iterable[str], reason: str) -> list[str]:
+    """Remove those that exist; a container that the engine does not remove now is left to a later sweep."""
     from docker.errors import APIError
 
     removed = []
@@ -89,14 +89,14 @@ def _removed(engine: docker.DockerClient, names: Iterable[str], whose: str) -> l
         try:
             if remove(engine, name):
                 removed.append(name)
-                log.info("removed the container %s, %s", name, whose)
+                log.info("removed the container %s, %s", name, reason)
         except (APIError, NotReadyError) as error:
             log.warning("the container %s could not be removed: %s", name, error)
     return removed
 
 
 def remove(engine: docker.DockerClient, name: str) -> bool:
-    """Remove a container with its volumes; False when it was not there, or somebody else was removing it."""
+    """Remove a container with its volumes; False when it did not exist, or somebody else was removing it."""
     from docker.errors import APIError, NotFound
 
     try:
@@ -122,19 +122,19 @@ def _is_gone(engine: docker.DockerClient, name: str) -> bool:
 
 
 def sweep(engine: docker.DockerClient, owner_lives: Callable[[Path], bool]) -> list[str]:
-    """Remove the containers of runs whose owners are dead; their names. *owner_lives* is told a run's directory."""
+    """Remove the containers of runs whose owners are dead, and return their names. *owner_lives* takes a run's directory."""
     found = engine.containers.list(all=True, filters={"label": RUN}, ignore_removed=True)
-    return _removed(engine, [str(one.name) for one in found if _is_left(one, owner_lives)], LEFT)
+    return _removed(engine, [str(one.name) for one in found if _is_abandoned(one, owner_lives)], LEFT)
 
 
-def _is_left(container: Container, owner_lives: Callable[[Path], bool]) -> bool:
-    """Whose lock can be looked at is judged by it; others, of other machines or users, by their age."""
+def _is_abandoned(container: Container, owner_lives: Callable[[Path], bool]) -> bool:
+    """Whether a container is abandoned: by its run's lock, or by its age if that is another machine's or user's."""
     if container.labels.get(_OWNER) == _owner():
         return not owner_lives(Path(container.labels[RUN]))
     return datetime.now(timezone.utc) - _created(container) > _FORGOTTEN
 
 
 def _created(container: Container) -> datetime:
-    """The engine tells nanoseconds, which Python before 3.11 does not read."""
+    """When a container was created; without its nanoseconds, which Python before 3.11 does not parse."""
     whole = str(container.attrs["Created"])[:19]
     return datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 PORT = 8080
 EVENTS_LABEL = "pytest-mme.events"
-TELLS = "stdout"
-"""The label's value where the server is the embedded one: it tells its events there, and takes the kit's own settings."""
+EVENTS_ON_STDOUT = "stdout"
+"""The label's value for an embedded server, which prints its events there and takes the kit's own settings."""
 
 _CODE_FOLDER = "/opt/ml/code"
 _OPS_FOLDER = "/opt/ml/ops"
 NO_LIMIT = 2**62
-"""Bytes: an engine takes 0 for "leave the limit as it is"."""
+"""In bytes. 0 would mean to leave the limit as it is."""
 _PORTS = "25000-25999"  # what containers of real endpoints see
 _MIB = 1024 * 1024
 _NANO = 10**9
@@ -36,17 +36,17 @@ _UNSEEN_MOUNT = "bind source path does not exist"
 
 
 def environment(
-    spec: ServerSpec, server: str, known_bytes: Mapping[str, int], *, device: str, tells: bool
+    spec: ServerSpec, server: str, known_bytes: Mapping[str, int], *, device: str, is_embedded: bool
 ) -> dict[str, str]:
-    """What the platform sets, what the embedded server is told, and the user's own, which wins."""
+    """What the platform sets, the settings of an embedded server, and the user's own variables, which win."""
     platform = {
         routes.MULTI_MODEL: "true",
         routes.BIND_TO_PORT: str(PORT),
         routes.SAFE_PORT_RANGE: _PORTS,
         "AWS_REGION": "us-east-1",
     }
-    told = {embedded.EVENTS: "stdout", embedded.SETTINGS: json.dumps(_settings(spec, server, known_bytes, device))}
-    return platform | (told if tells else {}) | dict(spec.env)
+    settings = {embedded.EVENTS: "stdout", embedded.SETTINGS: json.dumps(_settings(spec, server, known_bytes, device))}
+    return platform | (settings if is_embedded else {}) | dict(spec.env)
 
 
 def _settings(spec: ServerSpec, server: str, known_bytes: Mapping[str, int], device: str) -> dict[str, Any]:
@@ -58,13 +58,13 @@ def _settings(spec: ServerSpec, server: str, known_bytes: Mapping[str, int], dev
     return {"name": server, "known_bytes": dict(known_bytes), "device": spec.device or device, **fields}
 
 
-def limits(spec: ServerSpec, *, tells: bool) -> dict[str, Any]:
-    """Memory, with swap set to the same, and CPUs.
+def limits(spec: ServerSpec, *, is_embedded: bool) -> dict[str, Any]:
+    """The limits of memory, with swap set to the same, and of CPUs.
 
-    With ``oom="tensorflow"`` it is TensorFlow that has the limit, where the embedded server can see to that.
+    With ``oom="tensorflow"`` an embedded server gives the limit to TensorFlow, and the container has none.
     """
     found: dict[str, Any] = {}
-    if spec.memory_mib is not None and not (tells and spec.oom == "tensorflow"):
+    if spec.memory_mib is not None and not (is_embedded and spec.oom == "tensorflow"):
         limit = int(spec.memory_mib * _MIB)
         found |= {"mem_limit": limit, "memswap_limit": limit}
     if spec.cpus is not None:
@@ -82,7 +82,7 @@ def devices(spec: ServerSpec, device: str) -> dict[str, Any]:
 
 
 def mount(models: Path) -> Mount:
-    """The models' folder as the platform shows it: to be read only."""
+    """The models' folder, mounted where the platform mounts it, read-only."""
     from docker.types import Mount
 
     return Mount(target=routes.MODELS_FOLDER, source=str(models), type="bind", read_only=True)
@@ -91,10 +91,10 @@ def mount(models: Path) -> Mount:
 def create(
     engine: docker.DockerClient, image: Image, spec: ServerSpec, models: Path, **options: Any
 ) -> tuple[Container, bool]:
-    """A container with the folder of *models*, to be read only; False where it could not be mounted.
+    """Create a container; also returns whether the folder of *models* could be mounted, read-only.
 
-    An engine that does not see this machine's files refuses it. The code is sent to every engine: its folder is the
-    user's own, and may be closed to the container's.
+    An engine that does not see this machine's files refuses the mount. The code is copied in any case: its folder is
+    the user's own, and the container's user might not be allowed to read it.
     """
     from docker.errors import APIError
 
@@ -114,7 +114,7 @@ def create(
 
 
 def _op_library(number: int, library: Path | str) -> str:
-    """Where an op library is in the container."""
+    """The path of an op library in the container."""
     return f"{_OPS_FOLDER}/{number}/{Path(library).name}"
 
 
@@ -125,12 +125,13 @@ class Ended:
     code: int | None
     """None: it has been removed."""
     out_of_memory: bool
-    """Whether the kernel killed a process of its for lack of memory: its first, or one that it could not do without."""
-    said: str
+    """Whether the kernel killed one of its processes for lack of memory, whichever and whenever."""
+    error: str
+    """The engine's own message, empty for none."""
 
     @property
     def killed_for_memory(self) -> bool:
-        """Whether it was its first process; `out_of_memory` may tell of one that was killed long before."""
+        """Whether the kernel killed its first process, and with it the container."""
         return self.out_of_memory and self.code == _KILLED
 
     def __str__(self) -> str:
@@ -139,21 +140,21 @@ class Ended:
         if self.killed_for_memory:
             return "the kernel killed the container for lack of memory"
         after = " after the kernel killed a process in it for lack of memory" if self.out_of_memory else ""
-        said = f": {self.said}" if self.said else ""
-        return f"the container ended with code {self.code}{after}{said}"
+        error = f": {self.error}" if self.error else ""
+        return f"the container ended with code {self.code}{after}{error}"
 
 
 def ended(container: Container) -> Ended | None:
-    """How a container has ended, as the engine tells now; None while it runs or has not been started."""
+    """How a container has ended, as the engine reports it now; None while it runs or has not been started."""
     from docker.errors import NotFound
 
     try:
         container.reload()
     except NotFound:
-        return Ended(code=None, out_of_memory=False, said="")
+        return Ended(code=None, out_of_memory=False, error="")
     state = container.attrs["State"]
     if state["Status"] == "removing":
-        return Ended(code=None, out_of_memory=False, said="")
+        return Ended(code=None, out_of_memory=False, error="")
     if state["Status"] not in ("exited", "dead"):
         return None
-    return Ended(code=state["ExitCode"], out_of_memory=bool(state["OOMKilled"]), said=state.get("Error", ""))
+    return Ended(code=state["ExitCode"], out_of_memory=bool(state["OOMKilled"]), error=state.get("Error", ""))

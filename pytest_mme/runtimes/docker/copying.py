@@ -1,4 +1,4 @@
-"""Puts files into a container, where the engine does not see this machine's, or the container's user may not read them."""
+"""Copies files into a container: the engine may not see this machine's, or the container's user may not read them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def send(container: Container, folder: Path, target: str) -> None:
-    """Put what *folder* holds into the container at *target*, for every user to read; its parents need not be there.
+    """Copy the contents of *folder* into the container at *target*, for every user to read; its parents are created.
 
-    Links are sent as what they lead to; what leads nowhere, and what is neither file nor folder, stays behind.
+    A link is copied as what it leads to; a broken link, and what is neither a file nor a folder, is left out.
     """
     container.put_archive("/", _packed(folder, target.lstrip("/")))
 
 
 def send_file(container: Container, file: Path, target: str) -> None:
-    """Put one file into the container at *target*, for every user to read."""
+    """Copy one file into the container at *target*, for every user to read."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         _add(tar, file, target.lstrip("/"))
@@ -50,7 +50,7 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
 
 
 def _inside(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """All files and folders, except for folders that are reached from within themselves."""
+    """All files and folders, except for links to a folder that they are in."""
     above = (*above, folder.resolve())
     for path in sorted(folder.iterdir()):
         if path.is_file():

@@ -1,4 +1,4 @@
-"""The container engine: reached, or said why not; images looked for, and fetched where that is asked for."""
+"""The container engine: a connection to it, or why there is none; its images, pulled where that is asked for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Pull = Literal["never", "missing", "always"]
 
 _ANSWERS_S = 10
-_ASK_S = 120  # an engine that is busy building takes its time to create a container
+_REPLY_S = 120  # an engine that is busy building is slow to create a container
 _OWN = "pytest-mme-"
 
 
@@ -38,7 +38,7 @@ def connect() -> docker.DockerClient:
     try:
         engine = docker.from_env(timeout=_ANSWERS_S)
         engine.ping()
-        engine.api.timeout = _ASK_S
+        engine.api.timeout = _REPLY_S
     except (docker.errors.DockerException, requests.exceptions.RequestException, ValueError) as error:
         _close_sockets(error)
         raise UnavailableError("a container engine", first_line(error), _advice(str(error))) from error
@@ -61,13 +61,13 @@ def _advice(seen: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of the engine says, in one line."""
-    said = getattr(error, "explanation", None) or str(error) or type(error).__name__
-    return str(said).splitlines()[0][:500]
+    """The message of an engine's error, on one line."""
+    message = getattr(error, "explanation", None) or str(error) or type(error).__name__  # APIError has the former
+    return str(message).splitlines()[0][:500]
 
 
 def remote_host(engine: docker.DockerClient) -> str | None:
-    """The host of an engine that is asked over the network; None for one on this machine."""
+    """The host of an engine that is reached over the network; None for one on this machine."""
     address = urlsplit(str(engine.api.base_url))
     if address.hostname == "ssh":  # the SDK's word for a tunnel
         address = urlsplit(os.environ.get("DOCKER_HOST", ""))
@@ -76,19 +76,19 @@ def remote_host(engine: docker.DockerClient) -> str | None:
     return address.hostname
 
 
-def hang_up(stream: CancellableStream[Any]) -> None:
-    """End a stream of the engine's answers and close its connection, which the SDK leaves to the garbage collector."""
+def close_stream(stream: CancellableStream[Any]) -> None:
+    """End a stream of the engine's replies and close its connection, which the SDK leaves to the garbage collector."""
     from docker.errors import DockerException
 
-    with contextlib.suppress(OSError, DockerException):  # the engine has hung up before; over ssh the SDK refuses to
+    with contextlib.suppress(OSError, DockerException):  # the engine has closed it before; over ssh the SDK refuses to
         stream.close()
     stream._response.close()  # type: ignore[attr-defined]  # noqa: SLF001  nothing public closes it
 
 
 def find_image(engine: docker.DockerClient, name: str, pull: Pull) -> Image:
-    """The image called *name*, fetched if *pull* says so; raises `UnavailableError` when it cannot be had or used.
+    """The image called *name*, pulled if *pull* says so; raises `UnavailableError` when it is missing or unusable.
 
-    SageMaker creates multi-model endpoints only of images that have the label of AWS's contract.
+    SageMaker creates multi-model endpoints only with images that have the label of AWS's contract.
     """
     image = _find(engine, name, pull)
     label, value = next(iter(routes.LABELS.items()))

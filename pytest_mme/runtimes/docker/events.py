@@ -1,4 +1,4 @@
-"""Watches a container for what only its engine and the kernel know: its memory, kernel kills, its end."""
+"""Records what only the engine and the kernel know of a container: its memory, kernel kills, its end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_mme.runtimes.docker import containers
-from pytest_mme.runtimes.docker.engine import hang_up
+from pytest_mme.runtimes.docker.engine import close_stream
 from pytest_mme.runtimes.docker.probes import Probe
 from pytest_mme.timeline.events import Timeline
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
-_WORTH_TELLING = 2**20  # bytes: what is less says nothing about a model
-_GOES_WITHIN_S = 2.0  # a killed process is counted first, and leaves the table a moment later
+_LEAST_CHANGE = 2**20  # bytes: less says nothing about a model
+_GOES_WITHIN_S = 2.0  # a kill is counted first, and the process leaves the table a moment later
 _CATCH_UP_S = 10.0
-_TOLD_WITHIN_S = 2.0
+_EVENT_WITHIN_S = 2.0
 
 
 class Sampler:
@@ -30,12 +30,12 @@ class Sampler:
     """
 
     def __init__(self, probe: Probe, timeline: Timeline, server: str, *, shared: bool = False) -> None:
-        """*shared*: others use the container, too, and a kill that hit none of our models is theirs to tell."""
+        """*shared*: others use the container, too, and record the kills that hit none of this test's models."""
         self._probe, self._timeline, self._server, self._shared = probe, timeline, server, shared
         self._processes: Mapping[int, str] = {}
         self._sampled_bytes = 0
         self._kills_seen = probe.kills()
-        self._kills_told = 0
+        self._kills_reported = 0
         self._unexplained: list[float] = []
         self._rounds = 0
         self._changed = threading.Condition()
@@ -43,22 +43,22 @@ class Sampler:
         self._thread = threading.Thread(target=self._run, name=f"samples of {server}", daemon=True)
         self._thread.start()
 
-    def kill_told(self) -> None:
-        """The engine has told of a kernel kill."""
+    def kill_reported(self) -> None:
+        """Note that the engine has reported a kernel kill."""
         with self._changed:
-            self._kills_told += 1
+            self._kills_reported += 1
             self._hurry = True
             self._changed.notify_all()
 
     def catch_up(self) -> None:
-        """Return when what has happened until now is on the timeline."""
+        """Return when everything that has happened until now is on the timeline."""
         with self._changed:
             enough = self._rounds + 2  # the round under way may have looked before now
             self._hurry = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._over or self._told(enough), timeout=_CATCH_UP_S)
+            self._changed.wait_for(lambda: self._over or self._is_current(enough), timeout=_CATCH_UP_S)
 
-    def _told(self, enough: int) -> bool:
+    def _is_current(self, enough: int) -> bool:
         return self._rounds >= enough and not self._unexplained
 
     def close(self) -> None:
@@ -73,8 +73,8 @@ class Sampler:
             while not self._stopping:
                 self._sample()
                 self._pause()
-        while self._unexplained:  # nobody looks any more for whom they have hit
-            self._tell_kill(self._unexplained.pop(0), None)
+        while self._unexplained:  # it cannot be found out any more which models they have hit
+            self._record_kill(self._unexplained.pop(0), None)
         with self._changed:
             self._over = True
             self._changed.notify_all()
@@ -88,43 +88,43 @@ class Sampler:
 
     def _sample(self) -> None:
         before, self._processes = self._processes, self._probe.processes()
-        self._tell_memory()
-        self._tell_kills([line for pid, line in before.items() if line and not self._processes.get(pid)])
+        self._record_memory()
+        self._record_kills([line for pid, line in before.items() if line and not self._processes.get(pid)])
 
-    def _tell_memory(self) -> None:
+    def _record_memory(self) -> None:
         used = self._probe.used_bytes()
-        if abs(used - self._sampled_bytes) >= _WORTH_TELLING:
+        if abs(used - self._sampled_bytes) >= _LEAST_CHANGE:
             self._sampled_bytes = used
             detail = {"used_bytes": used, "limit_bytes": self._probe.limit_bytes()}
             self._timeline.record("sample", source="probe", server=self._server, detail=detail)
 
-    def _tell_kills(self, gone: list[str]) -> None:
-        """Each kill with the model whose process went."""
+    def _record_kills(self, gone: list[str]) -> None:
+        """Record each kill, with the model whose process has gone."""
         self._unexplained += [self._timeline.now_s()] * self._new_kills()
         for model in filter(None, map(self._timeline.named_in, gone)):
             if self._unexplained:
-                self._tell_kill(self._unexplained.pop(0), model)
+                self._record_kill(self._unexplained.pop(0), model)
         while self._unexplained and self._timeline.now_s() - self._unexplained[0] > _GOES_WITHIN_S:
-            self._tell_kill(self._unexplained.pop(0), None)
+            self._record_kill(self._unexplained.pop(0), None)
 
     def _new_kills(self) -> int:
-        """As many as the kernel counts; where that cannot be read, as many as the engine has told of."""
+        """How many kills the kernel has counted since; where that cannot be read, how many the engine has reported."""
         with self._changed:
-            told, self._kills_told = self._kills_told, 0
+            reported, self._kills_reported = self._kills_reported, 0
         counted = self._probe.kills()
         if counted is None or self._kills_seen is None:
-            return told
+            return reported
         new, self._kills_seen = counted - self._kills_seen, counted
         return new
 
-    def _tell_kill(self, at_s: float, model: str | None) -> None:
+    def _record_kill(self, at_s: float, model: str | None) -> None:
         if model is None and self._shared:
             return
         self._timeline.record("oom", source="engine", server=self._server, at_s=at_s, model=model, outcome="SIGKILL")
 
 
 class Watch:
-    """Hears what the engine says of a container, in a thread of its own."""
+    """Follows the engine's events of a container, in a thread of its own."""
 
     def __init__(
         self,
@@ -135,43 +135,43 @@ class Watch:
         *,
         sampler: Sampler | None,
     ) -> None:
-        """*sampler*: of a server that does not itself tell of its models' ends and memory."""
+        """*sampler*: for a server that does not itself report its memory and the ends of its models' processes."""
         self._container, self._timeline, self._server, self._sampler = container, timeline, server, sampler
         self._expected = False
-        self._ended, self._telling = threading.Event(), threading.Lock()
+        self._ended, self._recording = threading.Event(), threading.Lock()
         self._stream: Any = engine.events(filters={"container": container.id}, decode=True)
-        self._thread = threading.Thread(target=self._hear, name=f"engine's events of {server}", daemon=True)
+        self._thread = threading.Thread(target=self._follow, name=f"engine's events of {server}", daemon=True)
         self._thread.start()
 
-    def expect_the_end(self) -> None:
-        """From now on the container's end is no crash."""
+    def expect_end(self) -> None:
+        """Do not record the container's end as a crash from now on."""
         self._expected = True
 
     def catch_up(self) -> None:
-        """Return when what has happened until now is on the timeline."""
+        """Return when everything that has happened until now is on the timeline."""
         if ended := containers.ended(self._container):
-            if not self._ended.wait(timeout=_TOLD_WITHIN_S):  # it ended before the engine's events were heard
-                self._tell_end(ended.code)
+            if not self._ended.wait(timeout=_EVENT_WITHIN_S):  # it ended before the engine's events were followed
+                self._record_end(ended.code)
         elif self._sampler:
             self._sampler.catch_up()
 
     def close(self) -> None:
-        """Stop hearing."""
-        hang_up(self._stream)
+        """Stop following."""
+        close_stream(self._stream)
         self._thread.join(timeout=_CATCH_UP_S)
 
-    def _hear(self) -> None:
+    def _follow(self) -> None:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # the stream was closed while it was read
             for event in self._stream:
                 if event.get("Action") == "oom" and self._sampler:
-                    self._sampler.kill_told()
+                    self._sampler.kill_reported()
                 elif event.get("Action") == "die":
-                    self._tell_end(int(event["Actor"]["Attributes"]["exitCode"]))
+                    self._record_end(int(event["Actor"]["Attributes"]["exitCode"]))
 
-    def _tell_end(self, code: int | None) -> None:
-        """The first process of the container has ended, and all others with it."""
+    def _record_end(self, code: int | None) -> None:
+        """Record that the container's first process has ended, and all others with it."""
         ended = containers.ended(self._container)
-        with self._telling:
+        with self._recording:
             if not (self._expected or self._ended.is_set()):
                 self._timeline.record(
                     "oom" if ended and ended.killed_for_memory else "crash",

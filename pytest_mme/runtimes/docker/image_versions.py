@@ -1,4 +1,4 @@
-"""Which TensorFlow an image serves with: its label says it, or a container of it is asked."""
+"""Which TensorFlow an image serves with: read from its label, or found out in a container."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ for python in python3 python; do
 done
 exit 0
 """
-_SAID = re.compile(r"TensorFlow Library: (\d+\.\d+\.\d+\S*)")
-"""TensorFlow Serving's own words come first, as that is what serves where there is both (tensorflow/serving#1134)."""
+_VERSION = re.compile(r"TensorFlow Library: (\d+\.\d+\.\d+\S*)")
+"""TensorFlow Serving prints it first: that is what serves where there is a Python package, too (tensorflow/serving#1134)."""
 
 
 def tensorflow_in(engine: docker.DockerClient, image: Image) -> str:
-    """The version, as in ``2.19.1``; raises `UnavailableError` where nothing in the image tells it.
+    """The version, as in ``2.19.1``; raises `UnavailableError` where nothing in the image says it.
 
-    A container of it runs for a moment, without a network, and is removed.
+    Without the label a container runs for a moment, without a network, and is removed.
     """
     from docker.errors import APIError, ContainerError
 
@@ -37,12 +37,12 @@ def tensorflow_in(engine: docker.DockerClient, image: Image) -> str:
         return str(label)
     asked = f"the TensorFlow of the image {', '.join(image.tags) or image.id}"
     try:
-        said = engine.containers.run(
+        printed = engine.containers.run(
             image, [_SCRIPT], entrypoint=["sh", "-c"], network_mode="none", remove=True, stderr=True
         )
     except (APIError, ContainerError) as error:
         raise UnavailableError(asked, first_line(error), "say which it is: --tf VERSION") from error
-    if found := _SAID.search(said.decode(errors="replace")):
+    if found := _VERSION.search(printed.decode(errors="replace")):
         return found[1]
     seen = "neither tensorflow_model_server nor a Python package of TensorFlow is in it"
     raise UnavailableError(asked, seen, "say which it is: --tf VERSION")

@@ -1,4 +1,4 @@
-"""What a container uses, and which processes it has: from the kernel's own files where they are here, else the engine.
+"""What a container uses, and which processes it has: read from the kernel's files, or else asked of the engine.
 
 Source: Docker, "Runtime metrics": `docker stats` takes about a second for a sample, the cgroup's files nothing.
 """
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 
-_ENDED = "<defunct>"  # what ps shows of a process that has ended and that nobody has waited for
+_ENDED = "<defunct>"  # as ps marks a process that has ended and that nobody has waited for
 
 
 class Probe(Protocol):
-    """Looks at a container."""
+    """Reads a container's memory and processes."""
 
     every_s: float
-    """How often it may be asked."""
+    """How long to wait between two readings, in seconds."""
 
     def used_bytes(self) -> int:
-        """Memory it is charged, less page cache; OSError when it is gone."""
+        """The memory that is charged to it, less page cache, in bytes; raises OSError when it is gone."""
 
     def limit_bytes(self) -> int | None:
-        """What it may be charged; None: there is no limit, or it cannot be known."""
+        """Its memory limit, in bytes; None where there is none, or where it cannot be known."""
 
     def kills(self) -> int | None:
-        """How many of its processes the kernel has killed for lack of memory; None when that cannot be known."""
+        """How many of its processes the kernel has killed for lack of memory; None where that cannot be known."""
 
     def processes(self) -> Mapping[int, str]:
-        """The command line of each of its processes, by a pid that names it as long as it lives."""
+        """The command line of each of its processes, by a pid that is its own as long as it lives."""
 
 
 class CgroupProbe:
@@ -62,7 +62,7 @@ class CgroupProbe:
         return self.cgroup.kills()
 
     def processes(self) -> Mapping[int, str]:
-        """As `/proc` of this machine shows them."""
+        """The processes that `/proc` of this machine shows."""
         found = {}
         for pid in map(int, (self.cgroup.directory / "cgroup.procs").read_text().split()):
             with contextlib.suppress(psutil.Error):
@@ -88,13 +88,13 @@ class EngineProbe:
         return used - sum(cached)
 
     def limit_bytes(self) -> int | None:
-        """As the container was started, or updated since."""
+        """The limit that the container was created with, or that it was updated to."""
         self._container.reload()
         limit = int(self._container.attrs["HostConfig"]["Memory"])
         return limit if 0 < limit < containers.NO_LIMIT else None
 
     def kills(self) -> int | None:
-        """Not told by the engine, which only says that there was one."""
+        """Return None: the engine reports that there was a kill, not how many."""
         return None
 
     def processes(self) -> Mapping[int, str]:
@@ -105,13 +105,13 @@ class EngineProbe:
 
 
 def probe_of(container: Container) -> Probe:
-    """The best there is for a container that runs."""
+    """The best probe for a container that runs."""
     cgroup = _cgroup_of(container.attrs["State"]["Pid"], str(container.id))
     return EngineProbe(container) if cgroup is None else CgroupProbe(cgroup)
 
 
 def _cgroup_of(pid: int, container_id: str) -> cgroups.MemoryCgroup | None:
-    """The cgroup of the container's first process, if that number is a process of this machine and no other's."""
+    """The cgroup of the container's first process, if that pid is a process of this machine and of this container."""
     proc = Path(f"/proc/{pid}")
     try:
         if not pid or container_id not in (proc / "cgroup").read_text():

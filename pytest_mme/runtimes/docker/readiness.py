@@ -1,4 +1,4 @@
-"""When a container is ready: `/ping` and `GET /models` answer, for the platform asks for both."""
+"""When a container is ready: `/ping` and `GET /models` answer, as the platform uses both."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ready_client(
 
 
 def _answering(urls: list[str]) -> ContractClient:
-    """A client of the first that answers; OSError with what the last of them said."""
+    """A client of the first address that answers; raises OSError with what was seen of the last one."""
     seen = OSError("it has no address yet")
     for url in urls:
         client = ContractClient(url)

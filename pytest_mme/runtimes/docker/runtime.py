@@ -1,4 +1,4 @@
-"""The Docker runtime: any image that speaks the container contract, in a container of its own."""
+"""The Docker runtime: any image that implements the container contract, in a container of its own."""
 
 from __future__ import annotations
 
@@ -43,15 +43,16 @@ class DockerRuntime:
         device: str = "cpu",
         keep: bool = False,
     ) -> None:
-        """*image*: says which is for servers that name none, by the TensorFlow that they ask for. *device*: where models run whose server does not say it.
+        """*image* returns the image for the TensorFlow version that a server without an image asks for.
 
-        *keep*: leave each server's files below *directory*; otherwise they go with the server.
+        *device*: where models run when the server's specification does not say. *keep*: leave each server's files
+        below *directory*; otherwise they are removed with the server.
         """
         self._directory, self._image, self._pull, self._device, self._keep = directory, image, pull, device, keep
         self._images: dict[str, Image] = {}
 
     def close(self) -> None:
-        """Hang up on the engine."""
+        """Close the connection to the engine."""
         if "_engine" in self.__dict__:
             self._engine.close()
 
@@ -62,28 +63,28 @@ class DockerRuntime:
         return engine
 
     def identity(self, spec: ServerSpec) -> str:
-        """The image's own id, and where its models run."""
+        """The image's id, and where its models run."""
         return f"docker/{self._found(spec).id}/{spec.device or self._device}"
 
-    def _lives(self, left: Mapping[str, Any]) -> bool:
+    def _is_running(self, shared: Mapping[str, Any]) -> bool:
         from docker.errors import NotFound
 
         try:
-            return str(self._engine.containers.get(left["container"]).status) == "running"
+            return str(self._engine.containers.get(shared["container"]).status) == "running"
         except NotFound:
             return False
 
     def run(
         self, spec: ServerSpec, *, name: str, timeline: Timeline, known_bytes: Mapping[str, int] | None = None
     ) -> AbstractContextManager[DockerServer]:
-        """Start a container, or with ``share="run"`` use the run's for that *spec*; `Runtime.run`."""
+        """Start a container, or with ``share="run"`` use the one that the run has for *spec*; `Runtime.run`."""
         image, known = self._found(spec), known_bytes or {}
         if spec.share == "run":
             return self._shared(spec, image, known, name=name, timeline=timeline)
         return self._private(spec, image, known, name=name, timeline=timeline)
 
     def _found(self, spec: ServerSpec) -> Image:
-        """The same for the whole run: what is pulled always, is pulled once."""
+        """The image of *spec*; it is looked up, and pulled, once in a run."""
         if spec.image and spec.tf:
             raise ValueError(
                 f"image={spec.image!r} and tf={spec.tf!r}: an image has its own TensorFlow; give one of them"
@@ -112,15 +113,17 @@ class DockerRuntime:
         self, spec: ServerSpec, image: Image, known_bytes: Mapping[str, int], *, name: str, timeline: Timeline
     ) -> Iterator[DockerServer]:
         place = sharing.Place(self._directory, spec, str(image.id), known_bytes)
-        left = place.record(functools.partial(self._leave, place.name, spec, image, known_bytes), lives=self._lives)
-        with closing(DockerServer(name, Path(left["directory"]), timeline, self._engine, image, spec)) as server:
-            server.join(left)
+        shared = place.record(
+            functools.partial(self._start_shared, place.name, spec, image, known_bytes), lives=self._is_running
+        )
+        with closing(DockerServer(name, Path(shared["directory"]), timeline, self._engine, image, spec)) as server:
+            server.use_running(shared)
             yield server
 
-    def _leave(
+    def _start_shared(
         self, name: str, spec: ServerSpec, image: Image, known_bytes: Mapping[str, int], directory: Path
     ) -> Mapping[str, Any]:
-        """Start a container for whoever comes; what they need to join it."""
+        """Start a container for all that share it, and return what they need to use it."""
         with closing(DockerServer(name, directory, Timeline(), self._engine, image, spec)) as server:
             server.start(known_bytes, device=self._device, run=self._directory)
-            return server.leave()
+            return server.leave_running()

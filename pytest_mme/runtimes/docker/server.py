@@ -1,4 +1,4 @@
-"""One container with a multi-model server in it."""
+"""A container with a multi-model server."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pytest_mme.contract.dialects import Dialect
 from pytest_mme.errors import NoAnswerError, UnavailableError
 from pytest_mme.runtimes.base import STOP_S, Interceptable
 from pytest_mme.runtimes.docker import addresses, containers
-from pytest_mme.runtimes.docker.container import Audience, ContainerLife
+from pytest_mme.runtimes.docker.container import ObservedContainer, Recording
 from pytest_mme.runtimes.docker.container_leases import labels, promise_container, remove
 from pytest_mme.runtimes.docker.copying import send
 from pytest_mme.runtimes.docker.engine import first_line
 from pytest_mme.runtimes.docker.signals import exhaust_memory, send_signal
 from pytest_mme.runtimes.docker.start_errors import refused
-from pytest_mme.runtimes.event_reader import Listener
+from pytest_mme.runtimes.event_reader import EventReader
 from pytest_mme.runtimes.permissions import let_others_read
 from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.timeline.events import Timeline
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
     from docker.models.images import Image
 
-_TEAR_DOWN_S = 5.0  # a test is over: what it left in flight is cut off
+_TEAR_DOWN_S = 5.0  # the test is over: requests in flight are cut off
 
 Create = Callable[[], tuple["Container", bool]]
 
 
 class DockerServer(Interceptable):
-    """A container, from before it is created until it is removed; or a part in one that others use, too."""
+    """A container, from before it is created until it is removed; or the use of one that others use, too."""
 
     dialect: Dialect
     stopped = False
@@ -58,8 +58,8 @@ class DockerServer(Interceptable):
         self.facts: Mapping[str, Any] = {}
         self._placed: set[str] = set()
         self._shared = False
-        tells = image.labels.get(containers.EVENTS_LABEL) == containers.TELLS
-        self._listener = Listener(timeline, name, mine=self._is_mine) if tells else None
+        is_embedded = image.labels.get(containers.EVENTS_LABEL) == containers.EVENTS_ON_STDOUT
+        self._events = EventReader(timeline, name, is_mine=self._is_mine) if is_embedded else None
         self._undo = contextlib.ExitStack()
 
     @property
@@ -74,8 +74,8 @@ class DockerServer(Interceptable):
         self.models.chmod(0o755)  # the container's user is another
         self.container_name = f"mme-{run.name}-{self.name}-{uuid.uuid4().hex[:6]}"
         promise_container(run, self.container_name)
-        tells, spec = self._listener is not None, self._spec
-        if spec.op_libraries and not tells:
+        is_embedded, spec = self._events is not None, self._spec
+        if spec.op_libraries and not is_embedded:
             raise UnavailableError(
                 "op_libraries of a server that is not the embedded one",
                 f"the image is {(*self._image.tags, self._image.id)[0]}",
@@ -90,8 +90,8 @@ class DockerServer(Interceptable):
             name=self.container_name,
             labels=labels(run),
             ports={f"{containers.PORT}/tcp": (addresses.published_at(self._engine), None)},
-            environment=containers.environment(spec, self.name, known_bytes, device=device, tells=tells),
-            **containers.limits(spec, tells=tells),
+            environment=containers.environment(spec, self.name, known_bytes, device=device, is_embedded=is_embedded),
+            **containers.limits(spec, is_embedded=is_embedded),
             **containers.devices(spec, device),
         )
         self._live()
@@ -101,40 +101,40 @@ class DockerServer(Interceptable):
         """Create a container, start it and wait until it is ready."""
         from docker.errors import APIError
 
-        self._undo.callback(remove, self._engine, self.container_name)  # also what was created and never answered
+        self._undo.callback(remove, self._engine, self.container_name)  # also a container that never answers
         try:
             self._container, self._mounted = self._create()
         except APIError as error:
             raise refused(self.name, error, "") from error
         self._listen("server.log")
-        self._life.start()
+        self._observed.start()
         self._use()
-        self._life.await_first_words()
-        self.facts = self._listener.facts if self._listener else {}
+        self._observed.await_facts()
+        self.facts = self._events.facts if self._events else {}
 
     def _listen(self, log: str) -> None:
         self._log_path = self._directory / log
         self._log_path.touch()
-        audience = Audience(
+        recording = Recording(
             server=self.name,
             timeline=self._timeline,
             log=self._log_path,
-            listener=self._listener,
+            events=self._events,
             shared=self._shared,
         )
-        self._life = ContainerLife(self._engine, self._container, audience)
-        self._undo.callback(self._life.close)
+        self._observed = ObservedContainer(self._engine, self._container, recording)
+        self._undo.callback(self._observed.close)
 
     def _use(self) -> None:
-        self.direct = self._life.await_ready(within_s=self._spec.start_s)
-        self.dialect = self._life.dialect
+        self.direct = self._observed.await_ready(within_s=self._spec.start_s)
+        self.dialect = self._observed.dialect
         self._undo.callback(self._end)
 
-    def leave(self) -> dict[str, Any]:
-        """Let the container run on without us; what others need to `join` it."""
+    def leave_running(self) -> dict[str, Any]:
+        """Stop observing the container, let it run on, and return what others need for `use_running`."""
         self._undo.pop_all()
-        self._life.close()
-        ahead_s = self._listener.ahead_s if self._listener else 0.0
+        self._observed.close()
+        ahead_s = self._events.ahead_s if self._events else 0.0
         return {
             "container": self.container_name,
             "directory": str(self._directory),
@@ -143,14 +143,14 @@ class DockerServer(Interceptable):
             "ahead_s": ahead_s,
         }
 
-    def join(self, left: Mapping[str, Any]) -> None:
-        """Use a container that was left running, together with others; raises `ServerStartError` when it has ended."""
+    def use_running(self, shared: Mapping[str, Any]) -> None:
+        """Use a container that `leave_running` left, together with others; raises `ServerStartError` when it has ended."""
         from docker.errors import APIError
 
         self._shared = True
-        self.container_name, self.facts, self._mounted = left["container"], left["facts"], left["mounted"]
-        if self._listener:
-            self._listener.ahead_s = left["ahead_s"]
+        self.container_name, self.facts, self._mounted = shared["container"], shared["facts"], shared["mounted"]
+        if self._events:
+            self._events.ahead_s = shared["ahead_s"]
         try:
             self._container = self._engine.containers.get(self.container_name)
         except APIError as error:
@@ -159,11 +159,11 @@ class DockerServer(Interceptable):
         self._use()
 
     def gone(self) -> str | None:
-        """How the container has ended."""
-        return self._life.gone()
+        """How the container has ended; None while it runs."""
+        return self._observed.gone()
 
     def place(self, folder: Path) -> str:
-        """Where the platform puts models; sent to an engine that does not see this machine's files."""
+        """Return the folder's path in the container; send it there where the engine does not see this machine's files."""
         target = str(PurePosixPath(routes.MODELS_FOLDER, folder.relative_to(self.models).as_posix()))
         self._placed.add(folder.relative_to(self.models).parts[0])
         let_others_read(folder, below=self.models)
@@ -176,31 +176,31 @@ class DockerServer(Interceptable):
         return self._log_path.read_text(errors="replace")
 
     def used_bytes(self) -> int:
-        """What the container is charged, less page cache; with ``oom="tensorflow"`` what TensorFlow has allocated."""
-        if self._listener and self._spec.oom == "tensorflow":
+        """The memory that is charged to the container, less page cache; with ``oom="tensorflow"`` TensorFlow's own."""
+        if self._events and self._spec.oom == "tensorflow":
             return int(self.direct.memory().json()["used_bytes"])
-        return self._life.probe.used_bytes()
+        return self._observed.probe.used_bytes()
 
     def catch_up(self) -> None:
-        """Return when what the server, the kernel and the engine have told until now is on the timeline."""
-        if self._listener:
-            self._listener.catch_up(self.direct)
-        self._life.watch.catch_up()
+        """Return when everything that the server, the kernel and the engine have reported until now is on the timeline."""
+        if self._events:
+            self._events.catch_up(self.direct)
+        self._observed.watch.catch_up()
 
     def signal(self, identifier: str, name: str) -> None:
-        """Send a signal to the process of a model, from within the container; `Running.signal`."""
+        """Send a signal to the process of a model, from within the container; `Controls.signal`."""
         send_signal(self._container, identifier, name, process=self._pid(identifier))
 
     def exhaust_memory(self, identifier: str, most_mib: int) -> None:
-        """Use up memory in the container until the kernel has killed a model's process; `Running.exhaust_memory`."""
+        """Use memory in the container until the kernel has killed a model's process; `Controls.exhaust_memory`."""
         exhaust_memory(self._container, identifier, most_mib, process=self._pid(identifier))
 
     def _pid(self, identifier: str) -> int | None:
-        """Of a model's process, where the server tells it."""
-        return self._listener.pid(identifier, self.direct) if self._listener else None
+        """The process of a model, where the server reports it."""
+        return self._events.pid(identifier, self.direct) if self._events else None
 
     def _is_mine(self, identifier: str) -> bool:
-        """Of a shared server each has a part: the models that it has placed there."""
+        """Whether this test placed the model: a shared server has those of others, too."""
         return not self._shared or identifier in self._placed
 
     def _refuse_when_shared(self, what: str) -> None:
@@ -208,7 +208,7 @@ class DockerServer(Interceptable):
             raise UnavailableError(f"{what} of a server with share='run'", "others use it, too", "use share='private'")
 
     def limit_memory(self, limit_bytes: int) -> int:
-        """Change the container's limit, and swap's with it; the one before. 0: none, as the engine says it."""
+        """Change the container's limit, with that of swap, and return the previous one; 0 is no limit, as for the engine."""
         from docker.errors import APIError
 
         self._refuse_when_shared("another memory limit")
@@ -223,13 +223,13 @@ class DockerServer(Interceptable):
         return before
 
     def stop(self, grace_s: float = STOP_S) -> float:
-        """SIGTERM, and after *grace_s* seconds SIGKILL, as the platform does; how many seconds it took."""
+        """Send SIGTERM, and SIGKILL after *grace_s* seconds, as the platform does; return how many seconds it took."""
         from docker.errors import APIError
 
         self._refuse_when_shared("the end")
-        self._life.watch.expect_the_end()
+        self._observed.watch.expect_end()
         began = time.monotonic()
-        with contextlib.closing(self._life):
+        with contextlib.closing(self._observed):
             try:
                 self._container.stop(timeout=math.ceil(grace_s))
             except APIError as error:
@@ -241,9 +241,9 @@ class DockerServer(Interceptable):
         return seconds
 
     def start_again(self) -> None:
-        """Start another container in its place, as the platform does; `direct` is another.
+        """Start a new container in its place, as the platform does; `direct` is another client then.
 
-        In the same, multi-model-server may take what it left behind for a server that runs: a file with its pid.
+        In the old one multi-model-server might take its own pid file for that of a server that runs.
         """
         began = time.monotonic()
         self._undo.close()
@@ -252,17 +252,16 @@ class DockerServer(Interceptable):
         self._timeline.record("restart", source="engine", server=self.name, seconds=time.monotonic() - began)
 
     def close(self) -> None:
-        """End the container and remove it; of a shared one, take away what was brought. Closing twice is fine."""
+        """End the container and remove it; in a shared one unload this test's models. Closing twice is fine."""
         self._undo.close()
 
     def _end(self) -> None:
         if self._shared:
-            self._take_away()
+            self._unload_all()
         elif self.gone() is None:
             self.stop(_TEAR_DOWN_S)
 
-    def _take_away(self) -> None:
-        """Others go on with it, and the run removes it at its end."""
+    def _unload_all(self) -> None:
         with contextlib.suppress(NoAnswerError):  # it has ended
             for placed in self._placed:
                 self.direct.unload(placed)

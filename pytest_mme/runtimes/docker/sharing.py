@@ -1,6 +1,6 @@
-"""One container for all workers of a run: whoever asks first starts it, and the owner of the run removes it.
+"""One container for all workers of a run: the first that needs it starts it, and the owner of the run removes it.
 
-A lock, not a counter: the kernel drops it with its holder, so nobody waits for a worker that was killed.
+A lock guards it, not a counter: the kernel releases the lock of a worker that was killed, so nobody waits for it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pytest_mme.runtimes.spec import ServerSpec
 
 
 class Place:
-    """Where a run keeps the server that all who want the same share."""
+    """Where a run notes the server that all tests with the same specification share."""
 
     def __init__(self, run: Path, spec: ServerSpec, image: str, known_bytes: Mapping[str, int]) -> None:
         wanted = json.dumps([dataclasses.asdict(spec), image, dict(known_bytes)], sort_keys=True, default=str)
@@ -32,9 +32,9 @@ class Place:
     def record(
         self, start: Callable[[Path], Mapping[str, Any]], *, lives: Callable[[Mapping[str, Any]], bool]
     ) -> Mapping[str, Any]:
-        """What is known of the server, which *start* starts in a directory if there is none that *lives*.
+        """The note about the server; where it is missing, or does not fulfil *lives*, *start* makes another.
 
-        The directory of one that has ended stays: tests that used it show their logs.
+        *start* takes the server's directory. That of a server that has ended stays: tests that used it show its log.
         """
         self._folder.mkdir(exist_ok=True)
         with filelock.FileLock(self._record.with_suffix(".lock")):

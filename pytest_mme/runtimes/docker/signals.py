@@ -1,4 +1,4 @@
-"""Does something to the process of one model, from within its container: no other number for a process holds there."""
+"""Acts on the process of one model, from within its container: only there its pid is valid."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ _EXHAUST = 'exec python3 -c "$EXHAUST" $PROCESS "$MOST_MIB"'
 
 
 def send_signal(container: Container, identifier: str, name: str, *, process: int | None) -> None:
-    """*process*: the model's, where the server has told it; raises `UnavailableError` where there is none."""
+    """Send the signal *name* to the process of a model, or raise `UnavailableError` where there is none.
+
+    *process*: its pid, where the server has reported it.
+    """
     _do(container, identifier, _KILL, process, {"SIGNAL": name})
 
 
@@ -40,13 +43,13 @@ def exhaust_memory(container: Container, identifier: str, most_mib: int, *, proc
     _do(container, identifier, _EXHAUST, process, {"EXHAUST": source, "MOST_MIB": str(most_mib)})
 
 
-def _do(container: Container, identifier: str, what: str, process: int | None, said: dict[str, str]) -> None:
+def _do(container: Container, identifier: str, script: str, process: int | None, parameters: dict[str, str]) -> None:
     from docker.errors import APIError
 
     asked = f"the process of model {identifier}"
-    environment = {"MODEL": identifier, **said, **({"PROCESS": str(process)} if process else {})}
+    environment = {"MODEL": identifier, **parameters, **({"PROCESS": str(process)} if process else {})}
     try:
-        code, output = container.exec_run(["sh", "-c", _FIND + what], environment=environment)
+        code, output = container.exec_run(["sh", "-c", _FIND + script], environment=environment)
     except APIError as error:
         raise UnavailableError(asked, first_line(error), "do it while the container runs") from error
     if code:

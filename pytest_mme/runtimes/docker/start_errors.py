@@ -1,4 +1,4 @@
-"""Why a container does not come up, as an error that says what to try."""
+"""Why a container does not start, as an error that says what to try."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _HANGS = "a server that is ready answers GET /models and GET /models/ID at once;
 _MISSING = {
     readiness.PINGED: f"the server has to listen on port {PORT}, on all addresses; if it needs longer, give start_s=",
     readiness.LISTED: "a multi-model server answers GET /models, too",
-    event_reader.FIRST_WORDS: f"an image whose server is not the embedded one says so: LABEL {EVENTS_LABEL}=none",
+    event_reader.FACTS: f"an image whose server is not the embedded one says so: LABEL {EVENTS_LABEL}=none",
 }
 
 
 def refused(server: str, error: APIError, log: str) -> MMEError:
-    """What the engine would not do: `UnavailableError` for a GPU that it cannot give, else `ServerStartError`."""
-    said = first_line(error)
-    if _NO_GPU_DRIVER in said:
+    """The error for what the engine refuses: `UnavailableError` for a GPU that it does not have, else `ServerStartError`."""
+    seen = first_line(error)
+    if _NO_GPU_DRIVER in seen:
         advice = "install NVIDIA's container toolkit for the engine, or use device='cpu'"
-        return UnavailableError("a GPU in a container", said, advice)
+        return UnavailableError("a GPU in a container", seen, advice)
     return ServerStartError(
-        server, f"the engine says: {said}\n  next:    change what it names, or read the engine's own log", log
+        server, f"the engine says: {seen}\n  next:    change what it names, or read the engine's own log", log
     )
 
 
 def not_ready(server: str, container: Container, error: Exception, log: str) -> ServerStartError:
-    """A container that was started, and did not become ready."""
+    """The error for a container that was started, and did not become ready."""
     return ServerStartError(server, f"{error}\n  next:    {_advice(container, error)}", log)
 
 

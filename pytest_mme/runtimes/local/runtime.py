@@ -34,9 +34,9 @@ class LocalRuntime:
         device: str = "cpu",
         keep: bool = False,
     ) -> None:
-        """*toolchain*: has the TensorFlow versions. *device*: where models run whose server does not say it.
+        """*toolchain*: provides the TensorFlow versions. *device*: where models run when the specification does not say.
 
-        *keep*: leave each server's files below *directory*; otherwise they go with the server.
+        *keep*: leave each server's files below *directory*; otherwise they are removed with the server.
         """
         self._directory, self._toolchain = directory, toolchain
         self._enforcement, self._device, self._keep = enforcement, device, keep
@@ -47,7 +47,7 @@ class LocalRuntime:
         return self
 
     def identity(self, spec: ServerSpec) -> str:
-        """Which TensorFlow, how its memory is limited, and where it runs."""
+        """The TensorFlow version, how its memory is limited, and where it runs."""
         tensorflow = self._toolchain.resolve(spec.tf)
         return f"local/tensorflow-{tensorflow}/{self._enforcement}/{spec.device or self._device}"
 

@@ -21,7 +21,7 @@ from pytest_mme.contract.dialects import CONTRACT
 from pytest_mme.errors import ServerStartError, UnavailableError
 from pytest_mme.runtimes import fill_memory
 from pytest_mme.runtimes.base import STOP_S, Interceptable
-from pytest_mme.runtimes.event_reader import Listener
+from pytest_mme.runtimes.event_reader import EventReader
 from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.logs import readable
 from pytest_mme.serving.memory import cgroups
@@ -38,14 +38,14 @@ def _no_process(identifier: str) -> UnavailableError:
 
 
 class LocalServer(Interceptable):
-    """One embedded server's process."""
+    """The process of an embedded server."""
 
     dialect = CONTRACT
     stopped = False
 
     def __init__(self, name: str, directory: Path, timeline: Timeline) -> None:
         self.name, self._directory, self._timeline = name, directory, timeline
-        self._listener = Listener(timeline, name)
+        self._events = EventReader(timeline, name)
         self.models = directory / "models"
         self.models.mkdir()
         self.facts: Mapping[str, Any] = {}
@@ -84,12 +84,12 @@ class LocalServer(Interceptable):
         events = self._undo.enter_context(os.fdopen(reading, "rb"))
         self._undo.callback(self._stop)
         self._await_first_line(events, self._start_s)
-        self.facts = self._listener.facts
+        self.facts = self._events.facts
         self.direct = ContractClient(routes.origin("127.0.0.1", self.facts["port"]))
         self._undo.callback(self.direct.close)
-        self._reader = threading.Thread(target=self._read, args=(events,), name=f"events of {self.name}", daemon=True)
-        self._reader.start()
-        self._undo.callback(self._hear_out)
+        self._reading = threading.Thread(target=self._read, args=(events,), name=f"events of {self.name}", daemon=True)
+        self._reading.start()
+        self._undo.callback(self._read_to_end)
 
     def _await_first_line(self, events: IO[bytes], start_s: float) -> None:
         late = threading.Event()
@@ -102,34 +102,34 @@ class LocalServer(Interceptable):
         alarm.daemon = True
         alarm.start()
         try:
-            while not self._listener.has_begun and (line := events.readline()):
-                self._listener.hear(line)  # user's code that is imported before may have died
+            while not self._events.has_started and (line := events.readline()):
+                self._events.read(line)  # code of the user's that is imported before it may print, too
         finally:
             alarm.cancel()
-        if not self._listener.has_begun:
+        if not self._events.has_started:
             code = self._process.wait()
             how = f"it was not up after {start_s:g} s" if late.is_set() else f"its process ended with code {code}"
             raise ServerStartError(self.name, how, self._log_end())
 
     def _read(self, events: IO[bytes]) -> None:
         for line in events:
-            self._listener.hear(line)
-        self._listener.end()
+            self._events.read(line)
+        self._events.end()
 
     def catch_up(self) -> None:
-        """Return when all that the server has seen until now is on the timeline."""
-        self._listener.catch_up(self.direct)
+        """Return when everything that the server has seen until now is on the timeline."""
+        self._events.catch_up(self.direct)
 
     def close(self) -> None:
         """End the process and read its last events. Closing twice is fine."""
         self._undo.close()
 
-    def _hear_out(self) -> None:
+    def _read_to_end(self) -> None:
         self._stop()
-        self._reader.join()
+        self._reading.join()
 
     def _stop(self) -> None:
-        """Close the lifeline: the test is over, so what is still in flight is cut off. SIGKILL if that is not enough."""
+        """Close the lifeline, which cuts off requests in flight: the test is over. Send SIGKILL if that is not enough."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -139,14 +139,14 @@ class LocalServer(Interceptable):
             self._process.wait()
 
     def signal(self, identifier: str, name: str) -> None:
-        """Send a signal to the worker of a model; `Running.signal`."""
+        """Send a signal to the worker of a model; `Controls.signal`."""
         try:
             self._worker(identifier).send_signal(getattr(signal, f"SIG{name}"))
         except psutil.NoSuchProcess as error:
             raise _no_process(identifier) from error
 
     def exhaust_memory(self, identifier: str, most_mib: int) -> None:
-        """Use up memory in the workers' cgroup until the kernel has killed a model's; `Running.exhaust_memory`."""
+        """Use memory in the workers' cgroup until the kernel has killed a model's worker; `Controls.exhaust_memory`."""
         procs, worker = self._cgroup() / "cgroup.procs", self._worker(identifier)
         order = [sys.executable, fill_memory.__file__, str(worker.pid), str(most_mib), str(procs)]
         done = subprocess.run(order, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
@@ -155,7 +155,7 @@ class LocalServer(Interceptable):
             raise UnavailableError("the end of the memory", seen, "give the server a memory cgroup of its own")
 
     def _worker(self, identifier: str) -> psutil.Process:
-        pid = self._listener.pid(identifier, self.direct)
+        pid = self._events.pid(identifier, self.direct)
         try:
             living = {child.pid: child for child in psutil.Process(self._process.pid).children(recursive=True)}
             return living[pid or 0]
@@ -163,13 +163,13 @@ class LocalServer(Interceptable):
             raise _no_process(identifier) from error
 
     def _cgroup(self) -> Path:
-        """The workers' memory cgroup; `UnavailableError` where there is none."""
+        """The workers' memory cgroup; raises `UnavailableError` where there is none."""
         if self.facts["cgroup"] is None:
             raise UnavailableError("another memory limit", f"it is enforced by {self.facts['enforcement']}", _AS_ROOT)
         return Path(self.facts["cgroup"])
 
     def limit_memory(self, limit_bytes: int) -> int:
-        """Change the workers' limit; the one before. The kernel's only: sampling knows no other than it began with."""
+        """Change the workers' limit and return the previous one, where the kernel enforces it: sampling cannot change it."""
         cgroup = cgroups.at(self._cgroup())
         try:
             before = cgroup.limit_bytes() or _NO_LIMIT
@@ -202,21 +202,21 @@ class LocalServer(Interceptable):
         self._timeline.record("restart", source="engine", server=self.name, seconds=time.monotonic() - began)
 
     def place(self, folder: Path) -> str:
-        """The same path: the server lives on this machine."""
+        """Return the same path: the server runs on this machine."""
         return str(folder)
 
     def log(self) -> str:
-        """Standard output and error of the server, its zygote and its workers."""
+        """The standard output and error of the server, its zygote and its workers."""
         return self._log_path.read_text(errors="replace")
 
     def _log_end(self) -> str:
         return "\n".join(map(readable, self.log().splitlines()[-_LOG_LINES:]))
 
     def gone(self) -> str | None:
-        """The exit code, once it has ended."""
+        """Its exit code; None while it runs."""
         code = self._process.poll()
         return None if code is None else f"the server's process ended with code {code}"
 
     def used_bytes(self) -> int:
-        """What the server's enforcement measures."""
+        """The memory that the server's enforcement measures."""
         return int(self.direct.memory().json()["used_bytes"])

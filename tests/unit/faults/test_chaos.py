@@ -1,4 +1,4 @@
-"""Schedules of trouble: by their seed and nothing else."""
+"""A schedule of random faults depends on its seed and its arguments only."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def drawn(seed: int, **changed: Any) -> chaos.Schedule:
     return chaos.schedule(seed, ["a", "b"], **settings)
 
 
-def test_a_seed_makes_the_same_again_and_another_does_not() -> None:
+def test_the_same_seed_makes_the_same_schedule_and_another_seed_another() -> None:
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)
 
 
-def test_faults_come_one_after_the_other_of_all_kinds_to_all_models_and_end_in_time() -> None:
+def test_faults_of_all_kinds_hit_all_models_one_after_the_other_and_end_in_time() -> None:
     plan = drawn(3)
     assert all(one.at_s + one.lasts_s <= other.at_s for one, other in pairwise(plan))
     assert plan[-1].at_s + plan[-1].lasts_s <= 60
@@ -29,12 +29,12 @@ def test_faults_come_one_after_the_other_of_all_kinds_to_all_models_and_end_in_t
     assert {strike.model for strike in plan} == {"a", "b"}
 
 
-def test_only_the_kinds_that_were_chosen() -> None:
+def test_a_schedule_has_only_the_chosen_kinds() -> None:
     assert {strike.kind for strike in drawn(4, kinds=["kill"])} == {"kill"}
 
 
 @pytest.mark.parametrize("wrong", [{"rate": 0}, {"seconds": 0}, {"seconds": inf}, {"kinds": []}, {"kinds": ["flood"]}])
-def test_what_makes_no_schedule(wrong: dict[str, Any]) -> None:
+def test_wrong_arguments_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="chaos"):
         drawn(1, **wrong)
 

@@ -1,4 +1,4 @@
-"""The judgement of how many fit, on numbers; and the request of zeros, on signatures."""
+"""How many archives fit, from numbers; and the request of zeros, from signatures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from pytest_mme.contract.routes import MAX_BODY_BYTES
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.signatures import TensorSpec
-from pytest_mme.measuring.capacity import Need, error_in, first_line, how_many, judge
+from pytest_mme.measuring.capacity import Need, error_in, first_line, how_many, what_fits
 from pytest_mme.measuring.sample_request import NoRequestError, request_for
 
 
@@ -30,50 +30,52 @@ from pytest_mme.measuring.sample_request import NoRequestError, request_for
         ([10], 9, 0, 0),
     ],
 )
-def test_any_and_some_so_many(needs: list[int], memory: int, any_of: int, some_of: int) -> None:
-    verdict = judge(needs, memory)
+def test_how_many_fit_whichever_they_are_and_how_many_of_the_smallest(
+    needs: list[int], memory: int, any_of: int, some_of: int
+) -> None:
+    verdict = what_fits(needs, memory)
     assert (verdict.any_of, verdict.some_of) == (any_of, some_of)
     assert verdict.all_fit == (any_of == len(needs))
     assert verdict.any_bytes == sum(sorted(needs)[len(needs) - any_of :])
     assert verdict.some_bytes == sum(sorted(needs)[:some_of])
 
 
-def test_the_margin_is_what_is_left_or_missing() -> None:
-    assert judge([10, 20], 100).margin_bytes == 70
-    assert judge([10, 20], 25).margin_bytes == -5
-    assert judge([10, 20], 30).all_fit
+def test_the_margin_is_the_memory_that_is_left_or_missing() -> None:
+    assert what_fits([10, 20], 100).margin_bytes == 70
+    assert what_fits([10, 20], 25).margin_bytes == -5
+    assert what_fits([10, 20], 30).all_fit
 
 
-def test_what_was_measured_together_counts_where_it_is_more() -> None:
-    verdict = judge([10, 20, 30], 62, together_bytes=65)
+def test_the_memory_measured_together_counts_when_it_is_more() -> None:
+    verdict = what_fits([10, 20, 30], 62, together_bytes=65)
     assert (verdict.all_fit, verdict.margin_bytes, verdict.any_of, verdict.some_of) == (False, -3, 2, 2)
     assert verdict.error == pytest.approx(60 / 65 - 1)
 
 
-def test_what_was_predicted_counts_where_that_is_more() -> None:
-    verdict = judge([10, 20, 30], 58, together_bytes=57)
+def test_the_predicted_memory_counts_when_it_is_more() -> None:
+    verdict = what_fits([10, 20, 30], 58, together_bytes=57)
     assert (verdict.all_fit, verdict.margin_bytes, verdict.needed_bytes) == (False, -2, 60)
 
 
-def test_nothing_measured_together_gives_no_error() -> None:
-    assert judge([10], 20).error is None
+def test_without_a_measurement_together_there_is_no_prediction_error() -> None:
+    assert what_fits([10], 20).error is None
 
 
-def test_the_dearest_and_the_cheapest_are_named() -> None:
-    verdict = judge([20, 10, 30], 5)
+def test_the_largest_and_the_smallest_need_are_given() -> None:
+    verdict = what_fits([20, 10, 30], 5)
     assert (verdict.cheapest_bytes, verdict.dearest_bytes) == (10, 30)
 
 
-def test_no_archives_cannot_be_judged() -> None:
-    with pytest.raises(ValueError, match="nothing to judge"):
-        judge([], 100)
+def test_no_archives_are_refused() -> None:
+    with pytest.raises(ValueError, match="no archives to measure"):
+        what_fits([], 100)
 
 
-def test_how_many_stops_at_the_first_that_does_not_fit() -> None:
+def test_counting_stops_at_the_first_archive_that_does_not_fit() -> None:
     assert how_many([50, 60, 1], 100) == 1
 
 
-def test_a_need_is_the_most_that_was_seen() -> None:
+def test_a_need_is_the_most_of_its_steps() -> None:
     assert Need(loaded_bytes=5).most_bytes == 5
     assert Need(loaded_bytes=5, asked_bytes=9, busy_bytes=7).most_bytes == 9
 
@@ -82,7 +84,7 @@ def test_a_need_is_the_most_that_was_seen() -> None:
     ("body", "said"),
     [('{"error": "no\\nmore"}', "no"), ("\n  plain \nmore", "plain"), ('["error"]', '["error"]'), ("", "")],
 )
-def test_what_an_answer_says(body: str, said: str) -> None:
+def test_the_message_of_an_error(body: str, said: str) -> None:
     assert first_line(error_in(body)) == said
 
 
@@ -105,7 +107,7 @@ def _number(dtype: str) -> int:
         ("x", TensorSpec("x:0", _number("HALF"), None), [0.0]),
     ],
 )
-def test_zeros_of_the_types_and_shapes(name: str, spec: TensorSpec, value: Any) -> None:
+def test_a_request_has_zeros_of_the_inputs_types_and_shapes(name: str, spec: TensorSpec, value: Any) -> None:
     assert json.loads(request_for({name: spec})) == {"inputs": {name: value}}
 
 
@@ -113,11 +115,11 @@ def test_zeros_of_the_types_and_shapes(name: str, spec: TensorSpec, value: Any) 
     ("spec", "why"),
     [
         (tensor("COMPLEX64", None), "complex64"),
-        (TensorSpec("", _number("FLOAT"), None), "no plain tensor"),
+        (TensorSpec("", _number("FLOAT"), None), "not a plain tensor"),
         (tensor("FLOAT", None, MAX_BODY_BYTES), "more than a request can hold"),
         (tensor("FLOAT", None, MAX_BODY_BYTES // 3), "a request may have"),
     ],
 )
-def test_what_cannot_be_asked_says_why(spec: TensorSpec, why: str) -> None:
+def test_an_input_without_a_request_is_refused_with_the_reason(spec: TensorSpec, why: str) -> None:
     with pytest.raises(NoRequestError, match=why):
         request_for({"x": spec})

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pytest_mme.models.spec import CustomOp, ModelSpec
 from tests.unit.models.conftest import InProcess
 
-NO_FILES: list[Any] = ["code/inference.py", 7, None, b"def handler", [], {}, ("inference.py",), (("a", "text"),)]
+NOT_FILES: list[Any] = ["code/inference.py", 7, None, b"def handler", [], {}, ("inference.py",), (("a", "text"),)]
 WRONG: list[dict[str, Any]] = [
     *[{"name": name} for name in ("", ".hidden", "a/b", "../a", "a b", "a\n", "ä", "a" * 129, "a" * 100_000, None, 7)],
     *[{"kind": kind} for kind in ("", "Linear", None)],
@@ -31,7 +31,7 @@ WRONG: list[dict[str, Any]] = [
     *[{"saved_by": version} for version in ("", "2", "2.4", "3.x", "newest", "2.15.1 ", "2" * 100_000, 2.15, (2, 15))],
     *[{"saved_by": "2.15.1", field: 1} for field in ("busy_ms", "sleep_ms", "allocate_mib")],
     {"saved_by": "2.15.1", "custom_op": CustomOp()},
-    *[{"handler": files} for files in NO_FILES],
+    *[{"handler": files} for files in NOT_FILES],
     *[{"handler": ((name, b""),)} for name in ("", "/a", "../a", "a/../../a")],
 ]
 
@@ -52,20 +52,20 @@ def test_a_wrong_field_is_named_with_what_was_seen_and_what_it_takes(wrong: dict
     ],
     ids=lambda wrong: str(wrong)[:40],
 )
-def test_a_wrong_field_of_an_op_is_named_too(wrong: dict[str, Any]) -> None:
+def test_a_wrong_field_of_an_op_is_named_with_what_it_takes(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=rf"(?s)^{next(iter(wrong))}=.*: give .+") as refused:
         CustomOp(**wrong)
     assert len(str(refused.value)) < 500
 
 
-def test_an_ops_factor_is_rounded_as_the_kernel_rounds_it() -> None:
+def test_the_factor_of_an_op_is_rounded_to_float32() -> None:
     assert CustomOp(factor=0.1).factor == float(np.float32(0.1)) != 0.1
     slope, intercept = map(np.float32, ModelSpec(name="m", custom_op=CustomOp(factor=0.1)).line(1))
     answer = ModelSpec(name="m", custom_op=CustomOp(factor=0.1)).answer([3.7])
     assert answer.value == [float(slope * (np.float32(0.1) * np.float32(3.7)) + intercept)]
 
 
-def test_lists_are_taken_and_versions_sorted() -> None:
+def test_lists_become_tuples_and_versions_are_sorted() -> None:
     spec = ModelSpec(name="m", versions=[3, 1], signatures=["b", "a"])  # type: ignore[arg-type]  # a user's slip
     assert (spec.versions, spec.signatures) == ((1, 3), ("b", "a"))
     assert spec == ModelSpec(name="m", versions=(1, 3), signatures=("b", "a"))
@@ -84,7 +84,7 @@ def test_every_field_counts_in_the_digest() -> None:
     assert len(digests | {spec.digest}) == len(others) + 1
 
 
-def test_an_identity_names_what_answered() -> None:
+def test_an_identity_has_the_name_the_version_and_the_digest() -> None:
     spec = ModelSpec(name="model-0", signatures=("serving_default", "other"))
     assert spec.identity(1) == f"model-0/1#{spec.digest[:8]}"
     assert spec.identity(2, "other") == f"model-0/2:other#{spec.digest[:8]}"
@@ -104,7 +104,7 @@ def test_lines_differ_between_models_versions_and_signatures() -> None:
 
 
 @given(st.lists(st.floats(width=32), min_size=1, max_size=5))
-def test_a_linear_answer_is_what_float32_makes_of_it(x: list[float]) -> None:
+def test_a_linear_answer_is_computed_in_float32(x: list[float]) -> None:
     spec = ModelSpec(name="m")
     slope, intercept = map(np.float32, spec.line(1))
     with np.errstate(all="ignore"):
@@ -131,12 +131,14 @@ def test_the_highest_version_answers_by_default() -> None:
         ("text", ["a"], {}, r"x: seen \['a'\]; an instance of a text model is a string"),
     ],
 )
-def test_an_answer_nobody_can_give_is_refused(kind: Any, x: Any, keywords: dict[str, Any], said: str) -> None:
+def test_an_answer_for_what_the_model_does_not_have_or_take_is_refused(
+    kind: Any, x: Any, keywords: dict[str, Any], said: str
+) -> None:
     with pytest.raises(ValueError, match=said):
         ModelSpec(name="m", kind=kind).answer(x, **keywords)
 
 
-def test_importing_it_loads_nothing_heavy(in_process: InProcess) -> None:
+def test_importing_the_builder_loads_nothing_heavy(in_process: InProcess) -> None:
     script = "import sys, pytest_mme.models.builder as _, pytest_mme.models.spec as _; print(*sorted(sys.modules))"
     loaded = set(in_process("-c", script).split())
     assert not loaded & {"numpy", "tensorflow", "keras", "google.protobuf", "pytest", "moto", "docker"}

@@ -1,4 +1,4 @@
-"""The marker's fields are written out, because loading the specifications would cost an unused plugin its lightness."""
+"""The mark takes the fields of the specifications."""
 
 from __future__ import annotations
 

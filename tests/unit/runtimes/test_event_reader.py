@@ -1,4 +1,4 @@
-"""What a server tells of itself line by line, and who may count on having heard it."""
+"""What is read from a server's lines, and when a thread that catches up may go on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import NoAnswerError, NotReadyError
 from pytest_mme.runtimes import event_reader
-from pytest_mme.runtimes.event_reader import Listener
+from pytest_mme.runtimes.event_reader import EventReader
 from pytest_mme.timeline import events
 from pytest_mme.timeline.events import Timeline
 
@@ -38,22 +38,22 @@ def marked(token: str) -> bytes:
 
 
 class Marker:
-    """The client of a server that does with a mark what a test says."""
+    """The client of a server; a test decides what happens when it is asked for a mark."""
 
-    def __init__(self, answer: Callable[[str], object]) -> None:
-        self.mark = answer
-
-
-def client(answer: Callable[[str], object]) -> ContractClient:
-    return cast("ContractClient", Marker(answer))
+    def __init__(self, reply: Callable[[str], object]) -> None:
+        self.mark = reply
 
 
-def answering(listener: Listener) -> ContractClient:
-    """The client of a server that tells of a mark before it answers."""
-    return client(lambda token: listener.hear(marked(token)))
+def client(reply: Callable[[str], object]) -> ContractClient:
+    return cast("ContractClient", Marker(reply))
 
 
-def no_answer() -> NoAnswerError:
+def marking_client(reader: EventReader) -> ContractClient:
+    """The client of a server that writes the mark before it replies."""
+    return client(lambda token: reader.read(marked(token)))
+
+
+def no_reply() -> NoAnswerError:
     return NoAnswerError("POST /pytest-mme/mark", 0.0, ConnectionRefusedError(), timed_out=False)
 
 
@@ -63,23 +63,21 @@ def timeline() -> Timeline:
 
 
 @pytest.fixture
-def listener(timeline: Timeline) -> Listener:
-    return Listener(timeline, "s")
+def reader(timeline: Timeline) -> EventReader:
+    return EventReader(timeline, "s")
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The event of a load that has not come by now does not come."""
+    """Do not wait long for the event of a load."""
     monkeypatch.setattr(event_reader, "_ARRIVES_S", 0.01)
 
 
 # Lines
 
 
-def test_an_event_goes_on_the_timeline_under_the_name_that_the_server_has_there(
-    listener: Listener, timeline: Timeline
-) -> None:
-    assert listener.hear(line("load", server="its own", model="m", seconds=0.5, detail={"bytes": 7}))
+def test_an_event_is_recorded_under_the_servers_name_on_the_timeline(reader: EventReader, timeline: Timeline) -> None:
+    assert reader.read(line("load", server="its own", model="m", seconds=0.5, detail={"bytes": 7}))
     (event,) = timeline
     assert (event.kind, event.source, event.server, event.model) == ("load", "server", "s", "m")
     assert (event.seconds, event.detail) == (0.5, {"bytes": 7})
@@ -108,171 +106,173 @@ def test_an_event_goes_on_the_timeline_under_the_name_that_the_server_has_there(
     ],
     ids=repr,
 )
-def test_what_somebody_has_printed_is_no_event(listener: Listener, timeline: Timeline, printed: bytes) -> None:
-    assert not listener.hear(printed)
-    assert (len(timeline), listener.facts, listener.ahead_s) == (0, {}, 0.0)
+def test_a_printed_line_is_not_an_event(reader: EventReader, timeline: Timeline, printed: bytes) -> None:
+    assert not reader.read(printed)
+    assert (len(timeline), reader.facts, reader.ahead_s) == (0, {}, 0.0)
 
 
-def test_of_a_shared_server_only_ones_own_models_are_told_of(timeline: Timeline) -> None:
-    listener = Listener(timeline, "s", mine={"mine"}.__contains__)
+def test_events_of_other_tests_models_on_a_shared_server_are_not_recorded(timeline: Timeline) -> None:
+    reader = EventReader(timeline, "s", is_mine={"mine"}.__contains__)
     for model in ("mine", "theirs", None):
-        assert listener.hear(line("crash", model=model))
+        assert reader.read(line("crash", model=model))
     assert {event.model for event in timeline} == {"mine", None}
     assert len(timeline) == 2
 
 
-def test_nobodys_mark_is_on_the_timeline(listener: Listener, timeline: Timeline) -> None:
-    assert listener.hear(marked("another's"))
-    listener.catch_up(answering(listener))
+def test_marks_are_not_recorded(reader: EventReader, timeline: Timeline) -> None:
+    assert reader.read(marked("another's"))
+    reader.catch_up(marking_client(reader))
     assert len(timeline) == 0
 
 
 # Clocks
 
 
-def test_a_server_of_the_same_boot_has_the_same_clock(listener: Listener, timeline: Timeline) -> None:
-    listener.hear(ready(clock={**events.clock(), "now_s": 0.0}))  # what it shows there does not matter
-    assert listener.ahead_s == 0.0
-    listener.hear(line("ping", at_s=timeline.began_monotonic_s + 2.5))
+def test_a_server_of_the_same_boot_has_the_same_clock(reader: EventReader, timeline: Timeline) -> None:
+    reader.read(ready(clock={**events.clock(), "now_s": 0.0}))  # what it shows there does not matter
+    assert reader.ahead_s == 0.0
+    reader.read(line("ping", at_s=timeline.began_monotonic_s + 2.5))
     (event,) = timeline
     assert event.at_s == pytest.approx(2.5)
 
 
 @pytest.mark.parametrize("now_s", [100.0, 1e9], ids=["booted later", "booted earlier"])
-def test_the_clock_of_another_boot_is_set_right(listener: Listener, timeline: Timeline, now_s: float) -> None:
+def test_times_of_another_boots_clock_are_converted(reader: EventReader, timeline: Timeline, now_s: float) -> None:
     before_s = timeline.now_s()
-    listener.hear(ready(clock={"boot": "another", "now_s": now_s}))
+    reader.read(ready(clock={"boot": "another", "now_s": now_s}))
     after_s = timeline.now_s()
-    listener.hear(line("ping", at_s=now_s + 3.0))
+    reader.read(line("ping", at_s=now_s + 3.0))
     (event,) = timeline
     assert before_s - 1e-3 <= event.at_s - 3.0 <= after_s + 1e-3
 
 
-def test_where_boots_have_no_name_clocks_are_set_right(
-    listener: Listener, timeline: Timeline, monkeypatch: pytest.MonkeyPatch
+def test_times_are_converted_where_boots_cannot_be_told_apart(
+    reader: EventReader, timeline: Timeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "_boot", lambda: None)
     before_s = timeline.now_s()
-    listener.hear(ready(clock={"boot": None, "now_s": 100.0}))
+    reader.read(ready(clock={"boot": None, "now_s": 100.0}))
     after_s = timeline.now_s()
-    listener.hear(line("ping", at_s=100.0))
+    reader.read(line("ping", at_s=100.0))
     (event,) = timeline
     assert before_s - 1e-3 <= event.at_s <= after_s + 1e-3
 
 
-def test_a_server_that_begins_again_may_have_another_clock(listener: Listener) -> None:
-    listener.hear(ready(clock={"boot": "another", "now_s": 100.0}))
-    assert listener.ahead_s != 0.0
-    listener.hear(ready())
-    assert listener.ahead_s == 0.0
+def test_a_restarted_server_may_have_another_clock(reader: EventReader) -> None:
+    reader.read(ready(clock={"boot": "another", "now_s": 100.0}))
+    assert reader.ahead_s != 0.0
+    reader.read(ready())
+    assert reader.ahead_s == 0.0
 
 
-def test_who_joins_knows_the_clock_from_others(listener: Listener, timeline: Timeline) -> None:
-    listener.ahead_s = 50.0
-    listener.hear(line("ping", at_s=timeline.began_monotonic_s - 49.0))
+def test_the_clock_offset_can_be_taken_over_from_another_reader(reader: EventReader, timeline: Timeline) -> None:
+    reader.ahead_s = 50.0
+    reader.read(line("ping", at_s=timeline.began_monotonic_s - 49.0))
     (event,) = timeline
     assert event.at_s == pytest.approx(1.0)
 
 
-# First words
+# Facts
 
 
-def test_the_first_line_says_what_the_server_is(listener: Listener, timeline: Timeline) -> None:
-    assert listener.hear(ready(version="2.16"))
-    assert listener.first_words(gone=lambda: None)["version"] == "2.16"
-    assert listener.facts["version"] == "2.16"
+def test_the_first_line_gives_the_facts_and_is_not_an_event(reader: EventReader, timeline: Timeline) -> None:
+    assert reader.read(ready(version="2.16"))
+    assert reader.await_facts(gone=lambda: None)["version"] == "2.16"
+    assert reader.facts["version"] == "2.16"
     assert len(timeline) == 0
 
 
-def test_a_server_that_ended_before_its_first_line_is_said_to(listener: Listener) -> None:
+def test_waiting_for_the_facts_of_an_ended_server_raises_why_it_ended(reader: EventReader) -> None:
     with pytest.raises(NotReadyError, match=r"first line, which says what it is.*\n.*it ended with code 3"):
-        listener.first_words(gone=lambda: "it ended with code 3")
+        reader.await_facts(gone=lambda: "it ended with code 3")
 
 
-def test_the_first_words_of_one_that_ended_are_not_those_of_the_next(listener: Listener) -> None:
-    listener.hear(ready(version="2.16"))
-    listener.end()
+def test_the_facts_of_an_ended_server_are_not_those_of_the_next(reader: EventReader) -> None:
+    reader.read(ready(version="2.16"))
+    reader.end()
     with pytest.raises(NotReadyError, match="gone"):
-        listener.first_words(gone=lambda: "gone")
-    listener.hear(ready(version="2.17"))
-    assert listener.first_words(gone=lambda: None)["version"] == "2.17"
+        reader.await_facts(gone=lambda: "gone")
+    reader.read(ready(version="2.17"))
+    assert reader.await_facts(gone=lambda: None)["version"] == "2.17"
 
 
 # Processes
 
 
-def test_the_process_of_a_model_is_the_one_that_it_was_loaded_in(listener: Listener) -> None:
-    listener.hear(loaded("m", 7))
-    listener.hear(loaded("other", 8))
-    assert listener.pid("m", answering(listener)) == 7
-    listener.hear(line("unload", model="m"))
-    listener.hear(loaded("m", 9))
-    assert listener.pid("m", answering(listener)) == 9
+def test_a_models_process_is_the_one_of_its_latest_load(reader: EventReader) -> None:
+    reader.read(loaded("m", 7))
+    reader.read(loaded("other", 8))
+    assert reader.pid("m", marking_client(reader)) == 7
+    reader.read(line("unload", model="m"))
+    reader.read(loaded("m", 9))
+    assert reader.pid("m", marking_client(reader)) == 9
 
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("end", ["unload", "crash", "oom"])
-def test_a_model_that_left_has_no_process(listener: Listener, end: str) -> None:
-    listener.hear(loaded("m", 7))
-    listener.hear(loaded("other", 8))
-    listener.hear(line(end, model="m"))
-    assert listener.pid("m", answering(listener)) is None
-    assert listener.pid("other", answering(listener)) == 8
+def test_a_model_has_no_process_after_an_unload_a_crash_or_a_kill(reader: EventReader, end: str) -> None:
+    reader.read(loaded("m", 7))
+    reader.read(loaded("other", 8))
+    reader.read(line(end, model="m"))
+    assert reader.pid("m", marking_client(reader)) is None
+    assert reader.pid("other", marking_client(reader)) == 8
 
 
 @pytest.mark.usefixtures("impatient")
-def test_no_process_outlives_its_server(listener: Listener) -> None:
-    listener.hear(ready())
-    listener.hear(loaded("m", 7))
-    listener.hear(ready())
-    assert listener.pid("m", answering(listener)) is None
+def test_a_model_has_no_process_after_a_restart_of_the_server(reader: EventReader) -> None:
+    reader.read(ready())
+    reader.read(loaded("m", 7))
+    reader.read(ready())
+    assert reader.pid("m", marking_client(reader)) is None
 
 
 @pytest.mark.parametrize(
     "said", [line("crash"), line("invoke", model="m"), line("load", model="m", outcome="409"), line("evict", model="m")]
 )
-def test_what_ends_no_process_forgets_none(listener: Listener, said: bytes) -> None:
-    listener.hear(loaded("m", 7))
-    listener.hear(said)
-    assert listener.pid("m", answering(listener)) == 7
+def test_a_model_keeps_its_process_after_an_event_that_does_not_end_it(reader: EventReader, said: bytes) -> None:
+    reader.read(loaded("m", 7))
+    reader.read(said)
+    assert reader.pid("m", marking_client(reader)) == 7
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_model_of_others_has_no_process_here(timeline: Timeline) -> None:
-    listener = Listener(timeline, "s", mine=lambda _: False)
-    listener.hear(loaded("m", 7))
-    assert listener.pid("m", answering(listener)) is None
+def test_another_tests_model_has_no_process(timeline: Timeline) -> None:
+    reader = EventReader(timeline, "s", is_mine=lambda _: False)
+    reader.read(loaded("m", 7))
+    assert reader.pid("m", marking_client(reader)) is None
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_model_whose_end_was_told_of_just_now_has_no_process(listener: Listener) -> None:
-    def tell(token: str) -> None:
-        listener.hear(line("crash", model="m"))
-        listener.hear(marked(token))
+def test_a_model_has_no_process_when_its_crash_is_read_while_catching_up(reader: EventReader) -> None:
+    def crash_first(token: str) -> None:
+        reader.read(line("crash", model="m"))
+        reader.read(marked(token))
 
-    listener.hear(loaded("m", 7))
-    assert listener.pid("m", client(tell)) is None
+    reader.read(loaded("m", 7))
+    assert reader.pid("m", client(crash_first)) is None
 
 
-def test_the_event_of_a_load_may_come_after_its_answer(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_event_of_a_load_may_arrive_after_the_reply_to_it(
+    reader: EventReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(event_reader, "_ARRIVES_S", 60.0)
     found: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-    asking = threading.Thread(target=lambda: found.put(listener.pid("m", answering(listener))), daemon=True)
+    asking = threading.Thread(target=lambda: found.put(reader.pid("m", marking_client(reader))), daemon=True)
     asking.start()
     asking.join(timeout=INSTANT_S)
-    listener.hear(loaded("m", 7))
+    reader.read(loaded("m", 7))
     assert found.get(timeout=SOON_S) == 7
 
 
-# To catch up
+# Catching up
 
 
 class CatchingUp:
-    """Somebody who catches up, in a thread, with a server that answers a mark at once and tells of it when it will."""
+    """A thread that catches up with a server, which replies at once; the test writes the mark later, or raises *error*."""
 
-    def __init__(self, listener: Listener, *, error: Exception | None = None) -> None:
+    def __init__(self, reader: EventReader, *, error: Exception | None = None) -> None:
         self.token, self._asked, self._error = "", threading.Event(), error
-        self._thread = threading.Thread(target=listener.catch_up, args=[client(self._mark)], daemon=True)
+        self._thread = threading.Thread(target=reader.catch_up, args=[client(self._mark)], daemon=True)
         self._thread.start()
         assert self._asked.wait(timeout=SOON_S)
 
@@ -291,63 +291,63 @@ class CatchingUp:
         return not self._thread.is_alive()
 
 
-def test_who_catches_up_waits_for_the_own_mark(listener: Listener) -> None:
-    one = CatchingUp(listener)
+def test_catching_up_waits_for_its_own_mark(reader: EventReader) -> None:
+    one = CatchingUp(reader)
     assert one.waits()
-    listener.hear(marked("another's"))
-    listener.hear(line("ping"))
+    reader.read(marked("another's"))
+    reader.read(line("ping"))
     assert one.waits()
-    listener.hear(marked(one.token))
+    reader.read(marked(one.token))
     assert one.has_caught_up()
 
 
-def test_of_two_who_catch_up_each_has_a_mark(listener: Listener) -> None:
-    one, other = CatchingUp(listener), CatchingUp(listener)
-    listener.hear(marked(other.token))
+def test_each_of_two_threads_that_catch_up_waits_for_its_own_mark(reader: EventReader) -> None:
+    one, other = CatchingUp(reader), CatchingUp(reader)
+    reader.read(marked(other.token))
     assert other.has_caught_up()
     assert one.waits()
-    listener.hear(marked(one.token))
+    reader.read(marked(one.token))
     assert one.has_caught_up()
 
 
-def test_the_end_of_the_stream_frees_all_who_catch_up(listener: Listener) -> None:
-    waiting = [CatchingUp(listener) for _ in range(3)]
-    listener.end()
+def test_the_end_of_the_stream_releases_every_thread_that_catches_up(reader: EventReader) -> None:
+    waiting = [CatchingUp(reader) for _ in range(3)]
+    reader.end()
     assert all(one.has_caught_up() for one in waiting)
-    assert listener._marks == {}
+    assert reader._marks == {}
 
 
-def test_who_gets_no_answer_waits_for_the_end_of_the_stream_and_leaves_no_token(listener: Listener) -> None:
-    one = CatchingUp(listener, error=no_answer())
+def test_without_a_reply_catching_up_waits_for_the_end_of_the_stream(reader: EventReader) -> None:
+    one = CatchingUp(reader, error=no_reply())
     assert one.waits()
-    listener.end()
+    reader.end()
     assert one.has_caught_up()
-    assert listener._marks == {}
+    assert reader._marks == {}
 
 
-@pytest.mark.parametrize("error", [None, no_answer()], ids=["answered", "not answered"])
-def test_with_a_stream_that_has_ended_nobody_waits(listener: Listener, error: Exception | None) -> None:
-    listener.end()
-    assert CatchingUp(listener, error=error).has_caught_up()
-    assert listener._marks == {}
+@pytest.mark.parametrize("error", [None, no_reply()], ids=["answered", "not answered"])
+def test_catching_up_does_not_wait_when_the_stream_has_ended(reader: EventReader, error: Exception | None) -> None:
+    reader.end()
+    assert CatchingUp(reader, error=error).has_caught_up()
+    assert reader._marks == {}
 
 
-def test_with_a_server_that_began_again_one_waits_again(listener: Listener) -> None:
-    listener.end()
-    listener.hear(ready())
-    one = CatchingUp(listener)
+def test_catching_up_waits_again_after_a_restart_of_the_server(reader: EventReader) -> None:
+    reader.end()
+    reader.read(ready())
+    one = CatchingUp(reader)
     assert one.waits()
-    listener.hear(marked(one.token))
+    reader.read(marked(one.token))
     assert one.has_caught_up()
 
 
-def test_no_token_is_left_behind_by_an_error(listener: Listener) -> None:
+def test_an_error_leaves_no_mark_behind(reader: EventReader) -> None:
     def fail(_: str) -> None:
         raise ValueError("the client is closed")
 
     with pytest.raises(ValueError, match="closed"):
-        listener.catch_up(client(fail))
-    assert listener._marks == {}
+        reader.catch_up(client(fail))
+    assert reader._marks == {}
 
 
 @pytest.mark.parametrize(
@@ -360,5 +360,5 @@ def test_no_token_is_left_behind_by_an_error(listener: Listener) -> None:
     ],
     ids=lambda printed: printed[:20],
 )
-def test_what_looks_like_the_servers_own_and_is_not(printed: bytes) -> None:
-    assert not Listener(Timeline(), "server").hear(printed)
+def test_a_malformed_line_is_not_an_event(printed: bytes) -> None:
+    assert not EventReader(Timeline(), "server").read(printed)

@@ -10,7 +10,7 @@ from pytest_mme.runtimes import leases
 from pytest_mme.runtimes.leases import RunDirectory, sweep
 
 
-def test_a_run_directory_goes_with_its_owner(tmp_path: Path) -> None:
+def test_a_run_directory_is_removed_when_its_owner_releases_it(tmp_path: Path) -> None:
     owned = RunDirectory(tmp_path)
     (owned.path / "server").mkdir()
     assert sweep(tmp_path) == []
@@ -28,7 +28,7 @@ def test_a_kept_directory_is_never_swept(tmp_path: Path) -> None:
     assert (kept / "log").read_text() == "text"
 
 
-def test_what_a_dead_owner_left_is_swept_cgroups_included(tmp_path: Path) -> None:
+def test_the_directory_and_cgroups_of_a_dead_owner_are_swept(tmp_path: Path) -> None:
     cgroup = tmp_path / "cgroup"
     cgroup.mkdir()
     script = (
@@ -60,7 +60,7 @@ def test_a_cgroup_that_is_still_in_use_is_left_for_the_next_sweep(
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_sweeping_touches_nothing_that_is_not_ours(tmp_path: Path) -> None:
+def test_sweeping_leaves_other_folders_alone(tmp_path: Path) -> None:
     (tmp_path / "somebody-elses").mkdir()
     assert sweep(tmp_path) == []
     assert sweep(tmp_path / "not-there") == []

@@ -1,4 +1,4 @@
-"""What a server may be asked to be like."""
+"""Which values a server's specification takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from pytest_mme.runtimes.spec import ServerSpec
 
-NO_NUMBERS: list[Any] = ["300", "", b"1", True, [], {}, (), object(), 1j, math.nan, math.inf, -math.inf, -1, 10**400]
+NOT_NUMBERS: list[Any] = ["300", "", b"1", True, [], {}, (), object(), 1j, math.nan, math.inf, -math.inf, -1, 10**400]
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ NO_NUMBERS: list[Any] = ["300", "", b"1", True, [], {}, (), object(), 1j, math.n
         ),
     ],
 )
-def test_an_absurd_value_is_named_with_what_to_give(field: str, values: list[Any], advice: str) -> None:
-    for value in [*NO_NUMBERS, *values]:
+def test_a_wrong_value_is_refused_with_what_to_give(field: str, values: list[Any], advice: str) -> None:
+    for value in [*NOT_NUMBERS, *values]:
         with pytest.raises(ValueError, match=rf"^{field}=") as refused:
             ServerSpec(**{field: value})
         assert str(refused.value).endswith(f": {advice}")
@@ -45,5 +45,5 @@ def test_an_absurd_value_is_named_with_what_to_give(field: str, values: list[Any
     [{"memory_mib": 1}, {"memory_mib": 2**40}, {"memory_mib": 1.5}, {"cpus": 1}, {"cpus": 1024}, {"drain_s": 0}],
     ids=str,
 )
-def test_the_ends_of_what_is_allowed_are_allowed(fields: dict[str, Any]) -> None:
+def test_the_least_and_the_greatest_value_are_allowed(fields: dict[str, Any]) -> None:
     assert ServerSpec(**fields)

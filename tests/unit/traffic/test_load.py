@@ -1,4 +1,4 @@
-"""What the requests of a load say together."""
+"""The statistics of a load."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ def test_latencies_count_from_when_a_request_was_due() -> None:
     assert load(one).latency_s(50) == pytest.approx(0.5, rel=1e-3)
 
 
-def test_percentiles() -> None:
+def test_percentiles_of_latency() -> None:
     found = load(*(sent(number / 1000) for number in range(1, 1001)))
     assert found.latency_s(50) == pytest.approx(0.5, rel=2e-3)
     assert found.latency_s(99) == pytest.approx(0.99, rel=2e-3)
     assert found.rate == 500
 
 
-def test_what_failed_has_no_latency() -> None:
+def test_failed_requests_have_no_latency() -> None:
     found = load(sent(0.1), sent(9.0, outcome="ModelError"), sent(0.1, outcome="507"))
     assert found.latency_s(100) == pytest.approx(0.1, rel=1e-3)
     assert found.failed == 2
     assert found.outcomes == {"ok": 1, "ModelError": 1, "507": 1}
-    with pytest.raises(ValueError, match=r"no request of load was answered with success: \{'ModelError': 1\}"):
+    with pytest.raises(ValueError, match=r"no request of load succeeded: \{'ModelError': 1\}"):
         load(sent(9.0, outcome="ModelError")).latency_s(50)
 
 
-def test_the_part_of_some_models() -> None:
+def test_the_requests_to_some_models() -> None:
     found = load(sent(0.1), sent(0.2, model="b"), sent(0.3, model="c"))
     assert [one.model for one in found.of("a", "c")] == ["a", "c"]
     assert found.of("b").latency_s(99) == pytest.approx(0.2, rel=1e-3)
 
 
-def test_the_words() -> None:
-    told = str(load(sent(0.1), sent(0.2, queued_s=0.1), sent(0.3, outcome="ModelError"), client_share=0.95))
-    assert told == (
+def test_a_load_as_text() -> None:
+    text = str(load(sent(0.1), sent(0.2, queued_s=0.1), sent(0.3, outcome="ModelError"), client_share=0.95))
+    assert text == (
         "load: 3 requests in 2.0 s, 2 per second; p50 100.0 ms, p99 200.1 ms; 1 ModelError; 1 sent late; "
         "this process was the limit (95% of a core)"
     )
 
 
-def test_the_limit_was_elsewhere() -> None:
+def test_a_load_that_this_process_did_not_limit() -> None:
     assert not load(sent(0.1), client_share=0.5).client_bound
     assert load(sent(0.1), client_share=0.9).client_bound

@@ -1,4 +1,4 @@
-"""Which models a load asks for."""
+"""Which models the requests of a load go to."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def first(mix: Mix, count: int) -> list[str]:
     return [model.name for model in itertools.islice(mix.start(), count)]
 
 
-def test_round_robin() -> None:
+def test_round_robin_repeats_the_models_in_order() -> None:
     assert first(round_robin(MODELS), 5) == ["a", "b", "c", "a", "b"]
 
 
-def test_a_trace_is_as_it_was_and_ends() -> None:
+def test_a_trace_has_exactly_its_models_and_ends() -> None:
     assert first(trace([MODELS[1], MODELS[1], MODELS[0]]), 9) == ["b", "b", "a"]
 
 
-def test_uniform_asks_all_alike() -> None:
+def test_uniform_chooses_all_models_equally_often() -> None:
     asked = Counter(first(uniform(MODELS), 3000))
     assert all(900 < asked[name] < 1100 for name in "abc")
 
 
-def test_zipf_asks_the_first_most() -> None:
+def test_zipf_chooses_the_first_model_most_often() -> None:
     asked = Counter(first(zipf(MODELS), 11_000))  # weights 6 : 3 : 2
     assert [round(asked[name] / 1000) for name in "abc"] == [6, 3, 2]
     steeper = Counter(first(zipf(MODELS, s=3), 11_000))
@@ -39,7 +39,7 @@ def test_zipf_asks_the_first_most() -> None:
 
 
 @pytest.mark.parametrize("mix", [uniform, zipf])
-def test_a_seed_gives_the_same_again_and_another_seed_does_not(mix: type) -> None:
+def test_the_same_seed_gives_the_same_order_and_another_seed_another(mix: type) -> None:
     assert first(mix(MODELS, seed=7), 50) == first(mix(MODELS, seed=7), 50)
     assert first(mix(MODELS, seed=7), 50) != first(mix(MODELS, seed=8), 50)
     once = mix(MODELS)
@@ -47,6 +47,6 @@ def test_a_seed_gives_the_same_again_and_another_seed_does_not(mix: type) -> Non
 
 
 @pytest.mark.parametrize("mix", [round_robin, uniform, zipf, trace])
-def test_no_models(mix: type) -> None:
+def test_a_mix_without_models_is_refused(mix: type) -> None:
     with pytest.raises(ValueError, match="a mix needs at least one model"):
         mix([])

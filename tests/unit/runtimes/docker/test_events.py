@@ -1,4 +1,4 @@
-"""What is told of a container by looking at it, and by hearing what its engine says of it."""
+"""What is recorded of a container: by sampling it, and by following its engine's events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SERVED = "tensorflow_model_server --port=25001 --model_name=a1b2"  # the model "
 
 
 class StillTimeline(Timeline):
-    """Its time passes when a test says so."""
+    """A timeline whose time passes when a test sets it."""
 
     passed_s = 0.0
 
@@ -32,7 +32,7 @@ class StillTimeline(Timeline):
 
 
 class Scene:
-    """What there is to see of a container, as a test sets it."""
+    """A probe: what can be seen of a container, as a test sets it."""
 
     def __init__(self, *, kills: int | None = 0, every_s: float = 0.005) -> None:
         self.every_s = every_s
@@ -70,7 +70,7 @@ class Scene:
         self.killed = (self.killed or 0) + 1
 
     def await_a_whole_round(self) -> None:
-        """Until all has been looked at that was so when this was called."""
+        """Wait until everything has been sampled that is true now."""
         enough = self.looks + 2  # the next begins after now, and has ended when the second begins
         wait_for(lambda: self.looks > enough or None, what="a whole round", timeout_s=SOON_S)
 
@@ -99,13 +99,13 @@ def sampling(timeline: Timeline) -> Iterator[Sampling]:
         yield sampled
 
 
-def told(timeline: Timeline, kind: str) -> list[Event]:
+def recorded(timeline: Timeline, kind: str) -> list[Event]:
     return [event for event in timeline if event.kind == kind]
 
 
-def await_told(timeline: Timeline, kind: str, number: int = 1) -> list[Event]:
+def await_recorded(timeline: Timeline, kind: str, number: int = 1) -> list[Event]:
     def enough() -> list[Event] | None:
-        found = told(timeline, kind)
+        found = recorded(timeline, kind)
         return found if len(found) >= number else None
 
     return wait_for(enough, what=f"{number} {kind}", timeout_s=SOON_S)
@@ -121,20 +121,20 @@ def ends_soon(call: Callable[[], object]) -> bool:
 # Memory
 
 
-def test_a_sample_says_what_is_used_and_what_may_be(sampling: Sampling, timeline: Timeline) -> None:
+def test_a_sample_has_the_used_memory_and_the_limit(sampling: Sampling, timeline: Timeline) -> None:
     scene = Scene()
     scene.used = 100 * MIB
     sampling(scene)
-    (sample,) = await_told(timeline, "sample")
+    (sample,) = await_recorded(timeline, "sample")
     assert (sample.source, sample.server) == ("probe", "s")
     assert sample.detail == {"used_bytes": 100 * MIB, "limit_bytes": 300 * MIB}
 
 
 @pytest.mark.parametrize(
-    ("change", "told_of"), [(MIB, True), (-MIB, True), (MIB - 1, False), (1 - MIB, False), (0, False)]
+    ("change", "is_recorded"), [(MIB, True), (-MIB, True), (MIB - 1, False), (1 - MIB, False), (0, False)]
 )
-def test_memory_is_told_of_when_it_has_changed_by_a_mebibyte(
-    sampling: Sampling, timeline: Timeline, change: int, told_of: bool
+def test_memory_is_recorded_when_it_has_changed_by_a_mebibyte(
+    sampling: Sampling, timeline: Timeline, change: int, is_recorded: bool
 ) -> None:
     scene = Scene()
     scene.used = 100 * MIB
@@ -142,23 +142,23 @@ def test_memory_is_told_of_when_it_has_changed_by_a_mebibyte(
     sampler.catch_up()
     scene.used += change
     sampler.catch_up()
-    used = [event.detail["used_bytes"] for event in told(timeline, "sample")]
-    assert used == [100 * MIB, *([100 * MIB + change] if told_of else [])]
+    used = [event.detail["used_bytes"] for event in recorded(timeline, "sample")]
+    assert used == [100 * MIB, *([100 * MIB + change] if is_recorded else [])]
 
 
-def test_memory_that_grows_little_by_little_is_told_of(sampling: Sampling, timeline: Timeline) -> None:
+def test_memory_that_grows_in_small_steps_is_recorded(sampling: Sampling, timeline: Timeline) -> None:
     scene = Scene()
     sampler = sampling(scene)
     for used in (600_000, 1_200_000, 1_800_000, 2_400_000):
         scene.used = used
         sampler.catch_up()
-    assert [event.detail["used_bytes"] for event in told(timeline, "sample")] == [1_200_000, 2_400_000]
+    assert [event.detail["used_bytes"] for event in recorded(timeline, "sample")] == [1_200_000, 2_400_000]
 
 
 # Kills that the kernel counts
 
 
-def test_a_kill_is_told_of_with_the_model_whose_process_leaves_a_round_later(
+def test_a_kill_is_recorded_with_the_model_whose_process_leaves_a_round_later(
     sampling: Sampling, timeline: StillTimeline
 ) -> None:
     scene = Scene()
@@ -167,14 +167,14 @@ def test_a_kill_is_told_of_with_the_model_whose_process_leaves_a_round_later(
     scene.await_a_whole_round()
     timeline.passed_s = 1.5
     scene.await_a_whole_round()
-    assert told(timeline, "oom") == []
+    assert recorded(timeline, "oom") == []
     del scene.table[7]
-    (oom,) = await_told(timeline, "oom")
+    (oom,) = await_recorded(timeline, "oom")
     assert (oom.source, oom.server, oom.model, oom.outcome) == ("engine", "s", "ranking", "SIGKILL")
     assert oom.at_s == 0.0
 
 
-def test_a_kill_is_told_of_with_the_model_whose_process_has_left_when_it_is_counted(
+def test_a_kill_is_recorded_with_the_model_whose_process_left_before_it_is_counted(
     sampling: Sampling, timeline: Timeline
 ) -> None:
     scene = Scene()
@@ -186,57 +186,57 @@ def test_a_kill_is_told_of_with_the_model_whose_process_has_left_when_it_is_coun
 
     scene.meanwhile = die
     sampling(scene)
-    (oom,) = await_told(timeline, "oom")
+    (oom,) = await_recorded(timeline, "oom")
     assert oom.model == "ranking"
 
 
-def test_a_dead_process_that_nobody_has_waited_for_counts_as_gone(sampling: Sampling, timeline: Timeline) -> None:
+def test_a_zombie_counts_as_gone(sampling: Sampling, timeline: Timeline) -> None:
     scene = Scene()
     sampling(scene)
     scene.kill()
     scene.table[7] = ""
-    (oom,) = await_told(timeline, "oom")
+    (oom,) = await_recorded(timeline, "oom")
     assert oom.model == "ranking"
 
 
-def test_each_of_two_kills_is_told_of_with_its_own_model(sampling: Sampling, timeline: Timeline) -> None:
+def test_each_of_two_kills_is_recorded_with_its_own_model(sampling: Sampling, timeline: Timeline) -> None:
     scene = Scene()
     sampler = sampling(scene)
     scene.kill()
     scene.kill()
     scene.table = {1: "python serve"}
-    await_told(timeline, "oom", 2)
+    await_recorded(timeline, "oom", 2)
     sampler.catch_up()
-    assert sorted(str(event.model) for event in told(timeline, "oom")) == ["fraud", "ranking"]
+    assert sorted(str(event.model) for event in recorded(timeline, "oom")) == ["fraud", "ranking"]
 
 
-def test_a_process_that_leaves_unkilled_is_not_told_of(sampling: Sampling, timeline: Timeline) -> None:
+def test_a_process_that_ends_without_a_kill_is_not_recorded(sampling: Sampling, timeline: Timeline) -> None:
     scene = Scene()
     sampler = sampling(scene)
     del scene.table[7]
     sampler.catch_up()
-    assert told(timeline, "oom") == []
+    assert recorded(timeline, "oom") == []
 
 
-def test_one_kill_is_told_of_once_when_two_models_leave(sampling: Sampling, timeline: Timeline) -> None:
+def test_one_kill_is_recorded_once_when_two_models_leave(sampling: Sampling, timeline: Timeline) -> None:
     scene = Scene()
     sampler = sampling(scene)
     scene.kill()
     scene.table = {1: "python serve"}
-    await_told(timeline, "oom")
+    await_recorded(timeline, "oom")
     sampler.catch_up()
-    assert len(told(timeline, "oom")) == 1
+    assert len(recorded(timeline, "oom")) == 1
 
 
-def test_kills_from_before_are_not_told_of(sampling: Sampling, timeline: Timeline) -> None:
+def test_kills_before_the_first_sample_are_not_recorded(sampling: Sampling, timeline: Timeline) -> None:
     scene = Scene(kills=3)
     sampler = sampling(scene)
     del scene.table[7]
     sampler.catch_up()
-    assert told(timeline, "oom") == []
+    assert recorded(timeline, "oom") == []
 
 
-def test_a_kill_that_no_model_left_by_is_told_of_without_one_after_a_while(
+def test_a_kill_is_recorded_without_a_model_when_none_leaves_in_time(
     sampling: Sampling, timeline: StillTimeline
 ) -> None:
     scene = Scene()
@@ -244,14 +244,14 @@ def test_a_kill_that_no_model_left_by_is_told_of_without_one_after_a_while(
     scene.kill()
     del scene.table[1]
     scene.await_a_whole_round()
-    assert told(timeline, "oom") == []
+    assert recorded(timeline, "oom") == []
     timeline.passed_s = LONG_S
-    (oom,) = await_told(timeline, "oom")
+    (oom,) = await_recorded(timeline, "oom")
     assert (oom.model, oom.outcome) == (None, "SIGKILL")
     assert oom.at_s == 0.0
 
 
-def test_a_kill_in_a_shared_container_that_hit_none_of_ours_is_not_told_of(
+def test_a_kill_in_a_shared_container_that_hit_another_tests_model_is_not_recorded(
     sampling: Sampling, timeline: StillTimeline
 ) -> None:
     scene = Scene()
@@ -263,60 +263,62 @@ def test_a_kill_in_a_shared_container_that_hit_none_of_ours_is_not_told_of(
     assert ends_soon(sampler.catch_up)
     del scene.table[7]  # leaves later, and unkilled
     sampler.catch_up()
-    assert told(timeline, "oom") == []
+    assert recorded(timeline, "oom") == []
 
 
-def test_a_kill_in_a_shared_container_that_hit_one_of_ours_is_told_of(sampling: Sampling, timeline: Timeline) -> None:
+def test_a_kill_in_a_shared_container_that_hit_this_tests_model_is_recorded(
+    sampling: Sampling, timeline: Timeline
+) -> None:
     scene = Scene()
     sampling(scene, shared=True)
     scene.kill()
     del scene.table[7]
-    (oom,) = await_told(timeline, "oom")
+    (oom,) = await_recorded(timeline, "oom")
     assert oom.model == "ranking"
 
 
 # Kills that the engine tells of
 
 
-def test_where_kills_are_not_counted_those_that_the_engine_tells_of_are(sampling: Sampling, timeline: Timeline) -> None:
+def test_kills_that_the_engine_reports_are_recorded_where_none_are_counted(
+    sampling: Sampling, timeline: Timeline
+) -> None:
     scene = Scene(kills=None)
     sampler = sampling(scene)
-    sampler.kill_told()
+    sampler.kill_reported()
     scene.await_a_whole_round()
-    assert told(timeline, "oom") == []
+    assert recorded(timeline, "oom") == []
     del scene.table[7]
-    (oom,) = await_told(timeline, "oom")
+    (oom,) = await_recorded(timeline, "oom")
     assert (oom.model, oom.outcome) == ("ranking", "SIGKILL")
     del scene.table[8]
     sampler.catch_up()
-    assert len(told(timeline, "oom")) == 1
+    assert len(recorded(timeline, "oom")) == 1
 
 
-def test_where_kills_are_counted_what_the_engine_tells_of_is_not_counted_again(
-    sampling: Sampling, timeline: Timeline
-) -> None:
+def test_a_kill_that_is_counted_and_reported_is_recorded_once(sampling: Sampling, timeline: Timeline) -> None:
     scene = Scene()
     sampler = sampling(scene)
     scene.kill()
-    sampler.kill_told()
+    sampler.kill_reported()
     scene.table = {1: "python serve"}
-    await_told(timeline, "oom")
+    await_recorded(timeline, "oom")
     sampler.catch_up()
-    assert len(told(timeline, "oom")) == 1
+    assert len(recorded(timeline, "oom")) == 1
 
 
-def test_a_kill_that_the_engine_tells_of_is_looked_for_at_once(sampling: Sampling, timeline: Timeline) -> None:
+def test_a_reported_kill_is_sampled_at_once(sampling: Sampling, timeline: Timeline) -> None:
     scene = Scene(kills=None, every_s=LONG_S)
     sampler = sampling(scene)
     del scene.table[7]
-    sampler.kill_told()
-    (oom,) = await_told(timeline, "oom")
+    sampler.kill_reported()
+    (oom,) = await_recorded(timeline, "oom")
     assert oom.model == "ranking"
 
 
-def test_after_a_round_in_a_hurry_the_probe_is_asked_no_oftener_than_it_may_be(sampling: Sampling) -> None:
+def test_after_an_early_round_the_probe_is_not_used_more_often_than_it_allows(sampling: Sampling) -> None:
     scene = Scene(kills=None, every_s=LONG_S)
-    sampling(scene).kill_told()
+    sampling(scene).kill_reported()
     wait_for(lambda: scene.looks == 2 or None, what="the round in a hurry", timeout_s=SOON_S)
     assert not threading.Event().wait(timeout=0.05)
     assert scene.looks == 2
@@ -325,13 +327,13 @@ def test_after_a_round_in_a_hurry_the_probe_is_asked_no_oftener_than_it_may_be(s
 # To catch up
 
 
-def test_who_catches_up_waits_for_a_killed_process_to_leave(sampling: Sampling, timeline: Timeline) -> None:
+def test_catching_up_waits_until_a_killed_process_has_left(sampling: Sampling, timeline: Timeline) -> None:
     scene = Scene()
     sampler = sampling(scene)
     scene.leaves_at_look[7] = scene.looks + 10
     scene.kill()
     sampler.catch_up()
-    assert [event.model for event in told(timeline, "oom")] == ["ranking"]
+    assert [event.model for event in recorded(timeline, "oom")] == ["ranking"]
 
 
 def hold_late_in_a_round(scene: Scene, sampler: Sampler) -> None:
@@ -351,16 +353,16 @@ def hold_late_in_a_round(scene: Scene, sampler: Sampler) -> None:
     assert late.wait(timeout=SOON_S)
 
 
-def test_who_catches_up_does_not_trust_the_round_under_way(sampling: Sampling, timeline: Timeline) -> None:
+def test_catching_up_does_not_rely_on_the_current_round(sampling: Sampling, timeline: Timeline) -> None:
     scene = Scene()
     sampler = sampling(scene)
     hold_late_in_a_round(scene, sampler)
     scene.used = 100 * MIB
     sampler.catch_up()
-    assert [event.detail["used_bytes"] for event in told(timeline, "sample")] == [100 * MIB]
+    assert [event.detail["used_bytes"] for event in recorded(timeline, "sample")] == [100 * MIB]
 
 
-def test_who_catches_up_with_a_container_that_is_gone_does_not_wait(sampling: Sampling) -> None:
+def test_catching_up_with_a_container_that_is_gone_does_not_wait(sampling: Sampling) -> None:
     scene = Scene()
     sampler = sampling(scene)
     scene.removed = True
@@ -369,7 +371,7 @@ def test_who_catches_up_with_a_container_that_is_gone_does_not_wait(sampling: Sa
     assert ends_soon(sampler.catch_up)
 
 
-def test_a_container_that_goes_frees_who_catches_up_with_it(sampling: Sampling) -> None:
+def test_catching_up_ends_when_the_container_goes(sampling: Sampling) -> None:
     scene = Scene()
     sampler = sampling(scene)
     hold_late_in_a_round(scene, sampler)
@@ -380,7 +382,7 @@ def test_a_container_that_goes_frees_who_catches_up_with_it(sampling: Sampling) 
 # To close
 
 
-def test_closing_waits_for_the_round_under_way(timeline: Timeline) -> None:
+def test_closing_waits_for_the_current_round(timeline: Timeline) -> None:
     scene = Scene()
     sampler = Sampler(scene, timeline, "s")
     inside, never = threading.Event(), threading.Event()
@@ -405,7 +407,7 @@ def test_closing_does_not_wait_for_the_next_round(timeline: Timeline) -> None:
 
 
 class Connection:
-    """Carries a stream."""
+    """The connection of a stream."""
 
     closed = False
 
@@ -414,7 +416,7 @@ class Connection:
 
 
 class Stream:
-    """The engine's events, as a test sends them, until it is closed; then reading it fails with *failure*, if any."""
+    """The engine's events, as a test sends them, until it is closed; reading it raises *failure* then, if there is one."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self._sent: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -434,7 +436,7 @@ class Stream:
 
 
 class Engine:
-    """Tells of one container."""
+    """An engine that has events of one container."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream, self.asked = stream, dict[str, Any]()
@@ -445,7 +447,7 @@ class Engine:
 
 
 class Container:
-    """Is as a test sets it, which it shows when it is looked at again."""
+    """A container in the state that a test sets, which `reload` makes visible."""
 
     id = "c0ffee"
 
@@ -468,7 +470,7 @@ def watch(engine: Any, container: Any, timeline: Timeline, sampler: Sampler | No
 
 
 class Watched:
-    """A container, and what is told of it."""
+    """A container, and what is recorded of it."""
 
     def __init__(self, timeline: Timeline, *, sampler: Sampler | None = None, failure: Exception | None = None) -> None:
         self.timeline, self.stream, self.container = timeline, Stream(failure), Container()
@@ -476,12 +478,12 @@ class Watched:
         self.watch = watch(self.engine, self.container, timeline, sampler)
 
     def end(self, code: int, *, out_of_memory: bool = False) -> None:
-        """The container ends, and the engine tells of it."""
+        """Let the container end, and the engine report it."""
         self.container.end(code, out_of_memory=out_of_memory)
         self.stream.send("die", exitCode=str(code))
 
-    def heard_out(self) -> list[Event]:
-        """The ends that are on the timeline when all that the engine has told has been heard."""
+    def recorded_ends(self) -> list[Event]:
+        """The recorded ends, once all of the engine's events have been read."""
         self.watch.close()
         return self.ends()
 
@@ -506,11 +508,11 @@ def watching_it(timeline: Timeline) -> Iterator[Watching]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An event that has not come by now does not come."""
-    monkeypatch.setattr(events, "_TOLD_WITHIN_S", 0.01)
+    """Do not wait long for an event."""
+    monkeypatch.setattr(events, "_EVENT_WITHIN_S", 0.01)
 
 
-def test_only_events_of_this_container_are_asked_for(watching_it: Watching) -> None:
+def test_only_events_of_this_container_are_requested(watching_it: Watching) -> None:
     assert watching_it().engine.asked == {"filters": {"container": "c0ffee"}, "decode": True}
 
 
@@ -518,101 +520,99 @@ def test_only_events_of_this_container_are_asked_for(watching_it: Watching) -> N
     ("code", "out_of_memory", "kind"),
     [(0, False, "crash"), (1, False, "crash"), (137, False, "crash"), (1, True, "crash"), (137, True, "oom")],
 )
-def test_the_end_of_a_container_is_told_of(watching_it: Watching, code: int, out_of_memory: bool, kind: str) -> None:
+def test_the_end_of_a_container_is_recorded(watching_it: Watching, code: int, out_of_memory: bool, kind: str) -> None:
     watched = watching_it()
     watched.end(code, out_of_memory=out_of_memory)
-    (end,) = watched.heard_out()
+    (end,) = watched.recorded_ends()
     assert (end.kind, end.outcome, end.source, end.server, end.model) == (kind, f"exit {code}", "engine", "s", None)
     assert end.detail == {"what": "the container's first process, and with it all others", "models": "all"}
 
 
 @pytest.mark.usefixtures("impatient")
-def test_the_end_is_told_of_once(watching_it: Watching) -> None:
+def test_the_end_is_recorded_once(watching_it: Watching) -> None:
     watched = watching_it()
     watched.end(3)
     watched.stream.send("die", exitCode="3")
-    watched.heard_out()
+    watched.recorded_ends()
     watched.watch.catch_up()
     assert len(watched.ends()) == 1
 
 
 @pytest.mark.usefixtures("impatient")
-def test_an_expected_end_is_not_told_of(watching_it: Watching) -> None:
+def test_an_expected_end_is_not_recorded(watching_it: Watching) -> None:
     watched = watching_it()
-    watched.watch.expect_the_end()
+    watched.watch.expect_end()
     watched.end(137)
     watched.watch.catch_up()
-    assert watched.heard_out() == []
+    assert watched.recorded_ends() == []
 
 
 @pytest.mark.usefixtures("impatient")
-def test_an_expected_end_that_no_event_came_of_is_not_told_of(watching_it: Watching) -> None:
+def test_an_expected_end_without_an_event_is_not_recorded(watching_it: Watching) -> None:
     watched = watching_it()
-    watched.watch.expect_the_end()
+    watched.watch.expect_end()
     watched.container.end(137)
     watched.watch.catch_up()
-    assert watched.heard_out() == []
+    assert watched.recorded_ends() == []
 
 
-def test_other_events_are_no_end(watching_it: Watching) -> None:
+def test_other_events_are_not_an_end(watching_it: Watching) -> None:
     watched = watching_it()
     for action in ("start", "kill", "exec_create: kill -9 7", "exec_die", "oom"):
         watched.stream.send(action, exitCode="1")
-    assert watched.heard_out() == []
+    assert watched.recorded_ends() == []
 
 
-def test_an_event_that_nobody_waits_for_does_not_end_the_hearing(watching_it: Watching) -> None:
+def test_an_oom_event_without_a_sampler_is_ignored(watching_it: Watching) -> None:
     watched = watching_it(sampler=None)
     watched.stream.send("oom")
     watched.end(1)
-    assert [end.kind for end in watched.heard_out()] == ["crash"]
+    assert [end.kind for end in watched.recorded_ends()] == ["crash"]
 
 
-def test_a_kill_that_the_engine_tells_of_reaches_the_sampler(
+def test_a_kill_that_the_engine_reports_reaches_the_sampler(
     watching_it: Watching, sampling: Sampling, timeline: Timeline
 ) -> None:
     scene = Scene(kills=None)
     watched = watching_it(sampler=sampling(scene))
     watched.stream.send("oom")
     del scene.table[7]
-    (oom,) = await_told(timeline, "oom")
+    (oom,) = await_recorded(timeline, "oom")
     assert (oom.model, oom.outcome) == ("ranking", "SIGKILL")
 
 
-def test_while_it_runs_who_catches_up_does_so_with_the_samples(
+def test_catching_up_with_a_running_container_waits_for_the_samples(
     watching_it: Watching, sampling: Sampling, timeline: Timeline
 ) -> None:
     scene = Scene()
     watched = watching_it(sampler=sampling(scene))
     scene.used = 100 * MIB
     watched.watch.catch_up()
-    assert len(told(timeline, "sample")) == 1
+    assert len(recorded(timeline, "sample")) == 1
     assert watched.ends() == []
 
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(("out_of_memory", "kind"), [(False, "crash"), (True, "oom")])
-def test_who_catches_up_tells_of_an_end_that_no_event_came_of(
-    watching_it: Watching, out_of_memory: bool, kind: str
-) -> None:
+def test_catching_up_records_an_end_without_an_event(watching_it: Watching, out_of_memory: bool, kind: str) -> None:
     watched = watching_it()
     watched.container.end(137, out_of_memory=out_of_memory)
     watched.watch.catch_up()
     assert [(end.kind, end.outcome) for end in watched.ends()] == [(kind, "exit 137")]
     watched.stream.send("die", exitCode="137")  # after all
-    assert len(watched.heard_out()) == 1
+    assert len(watched.recorded_ends()) == 1
 
 
 @pytest.mark.usefixtures("impatient")
-def test_who_catches_up_tells_of_a_container_that_has_been_removed(watching_it: Watching) -> None:
+def test_catching_up_records_a_removed_container(watching_it: Watching) -> None:
     watched = watching_it()
     watched.container.removed = True
     watched.watch.catch_up()
     assert [(end.kind, end.outcome) for end in watched.ends()] == [("crash", "removed")]
 
 
-def test_who_catches_up_waits_for_the_event_of_the_end(watching_it: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "_TOLD_WITHIN_S", LONG_S)
+def test_catching_up_waits_for_the_event_of_the_end(watching_it: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "_EVENT_WITHIN_S", LONG_S)
     watched = watching_it()
     watched.container.end(1)
     looked_at = threading.Event()
@@ -632,7 +632,9 @@ def test_who_catches_up_waits_for_the_event_of_the_end(watching_it: Watching, mo
 
 
 @pytest.mark.parametrize("failure", [None, OSError("closed"), ValueError("closed"), AttributeError("read")], ids=repr)
-def test_closing_hangs_up_and_ends_the_hearing_quietly(watching_it: Watching, failure: Exception | None) -> None:
+def test_closing_ends_the_stream_and_its_thread_without_an_error(
+    watching_it: Watching, failure: Exception | None
+) -> None:
     watched = watching_it(failure=failure)
     watched.watch.close()
     assert not watched.watch._thread.is_alive()
@@ -640,7 +642,7 @@ def test_closing_hangs_up_and_ends_the_hearing_quietly(watching_it: Watching, fa
     assert watched.ends() == []
 
 
-def test_a_kill_is_told_though_the_container_goes_before_its_process_is_missed(
+def test_a_kill_is_recorded_though_the_container_goes_before_its_process_does(
     sampling: Sampling, timeline: StillTimeline
 ) -> None:
     scene = Scene()
@@ -649,13 +651,13 @@ def test_a_kill_is_told_though_the_container_goes_before_its_process_is_missed(
     scene.await_a_whole_round()
     scene.removed = True
     sampler.catch_up()
-    assert [event.model for event in told(timeline, "oom")] == [None]
+    assert [event.model for event in recorded(timeline, "oom")] == [None]
 
 
-def test_a_kill_is_told_though_nobody_looks_on(sampling: Sampling, timeline: StillTimeline) -> None:
+def test_a_kill_is_recorded_though_sampling_has_ended(sampling: Sampling, timeline: StillTimeline) -> None:
     scene = Scene()
     sampler = sampling(scene)
     scene.kill()
     scene.await_a_whole_round()
     sampler.close()
-    assert [event.model for event in told(timeline, "oom")] == [None]
+    assert [event.model for event in recorded(timeline, "oom")] == [None]

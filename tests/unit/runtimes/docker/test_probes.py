@@ -1,4 +1,4 @@
-"""What is seen of a container: by its engine's answers, or by the kernel's files where they are here."""
+"""What is read of a container: from its engine's replies, or from the kernel's files on this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ID = "c0ffee"
 
 
 class Container:
-    """Answers as the engine's SDK does."""
+    """A container of the engine's SDK."""
 
     id = ID
 
@@ -51,11 +51,11 @@ class Container:
         return {"Titles": ["PID", "COMMAND"], "Processes": self.rows}
 
 
-def asking(container: Any) -> Probe:
+def engine_probe(container: Any) -> Probe:
     return EngineProbe(container)
 
 
-def found(container: Any) -> Probe:
+def best_probe(container: Any) -> Probe:
     return probe_of(container)
 
 
@@ -76,57 +76,57 @@ VERSION_2 = {"usage": 500 * MIB, "stats": {"inactive_file": 30 * MIB, "active_fi
 
 @pytest.mark.parametrize("memory", [VERSION_1, VERSION_2], ids=["version 1", "version 2"])
 def test_page_cache_is_not_counted(memory: dict[str, Any]) -> None:
-    assert asking(Container(memory=memory)).used_bytes() == 400 * MIB
+    assert engine_probe(Container(memory=memory)).used_bytes() == 400 * MIB
 
 
 @pytest.mark.parametrize(
     ("memory", "used"), [({}, 0), ({"usage": 5 * MIB}, 5 * MIB), ({"usage": 5 * MIB, "stats": {}}, 5 * MIB)], ids=str
 )
-def test_what_the_engine_leaves_out_counts_nothing(memory: dict[str, Any], used: int) -> None:
-    assert asking(Container(memory=memory)).used_bytes() == used
+def test_a_missing_number_of_the_engine_counts_as_zero(memory: dict[str, Any], used: int) -> None:
+    assert engine_probe(Container(memory=memory)).used_bytes() == used
 
 
 @pytest.mark.parametrize(
     ("set_to", "limit"),
     [(0, None), (NO_LIMIT, None), (NO_LIMIT + 1, None), (300 * MIB, 300 * MIB), (1, 1), (NO_LIMIT - 1, NO_LIMIT - 1)],
 )
-def test_the_limit_is_the_engines(set_to: int, limit: int | None) -> None:
-    assert asking(Container(limit=set_to)).limit_bytes() == limit
+def test_the_limit_is_the_one_that_the_engine_reports(set_to: int, limit: int | None) -> None:
+    assert engine_probe(Container(limit=set_to)).limit_bytes() == limit
 
 
-def test_a_limit_that_was_changed_is_seen() -> None:
+def test_a_changed_limit_is_reported() -> None:
     container = Container(limit=300 * MIB)
-    probe = asking(container)
+    probe = engine_probe(container)
     container.limit = 200 * MIB
     assert probe.limit_bytes() == 200 * MIB
 
 
 def test_the_engine_does_not_count_kills() -> None:
-    assert asking(Container()).kills() is None
+    assert engine_probe(Container()).kills() is None
 
 
-def test_processes_are_told_by_their_pids() -> None:
+def test_processes_are_listed_by_pid() -> None:
     container = Container()
     container.rows = [["1", "python /usr/bin/serve"], ["42", "tensorflow_model_server", "--model_name=a1b2"]]
-    assert asking(container).processes() == {
+    assert engine_probe(container).processes() == {
         1: "python /usr/bin/serve",
         42: "tensorflow_model_server --model_name=a1b2",
     }
 
 
-def test_a_process_that_has_ended_and_was_not_waited_for_is_none() -> None:
+def test_a_zombie_is_not_listed_by_the_engine_probe() -> None:
     container = Container()
     container.rows = [["1", "python /usr/bin/serve"], ["42", "[tensorflow_mode] <defunct>"]]
-    assert set(asking(container).processes()) == {1}
+    assert set(engine_probe(container).processes()) == {1}
 
 
 @pytest.mark.parametrize("question", ["used_bytes", "limit_bytes", "processes"])
 @pytest.mark.parametrize("error", [NotFound("No such container: c0ffee"), APIError("c0ffee is not running")], ids=str)
-def test_an_engine_that_refuses_is_an_os_error(question: str, error: APIError) -> None:
+def test_an_error_of_the_engine_is_an_os_error(question: str, error: APIError) -> None:
     container = Container()
     container.error = error
     with pytest.raises(OSError, match="c0ffee") as refused:
-        getattr(asking(container), question)()
+        getattr(engine_probe(container), question)()
     assert refused.value is error
 
 
@@ -167,36 +167,36 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return made
 
 
-def test_a_container_of_this_machine_is_read_from_its_cgroup(machine: Machine) -> None:
+def test_a_container_on_this_machine_is_read_from_its_cgroup(machine: Machine) -> None:
     directory = machine.run(77, container=ID)
-    probe = found(Container(pid=77))
+    probe = best_probe(Container(pid=77))
     assert isinstance(probe, CgroupProbe)
     assert probe.cgroup.directory == directory
     assert probe.limit_bytes() == 300 * MIB
 
 
-def test_a_container_that_does_not_run_is_asked_of_its_engine(machine: Machine) -> None:
+def test_the_engine_is_asked_about_a_container_that_does_not_run(machine: Machine) -> None:
     machine.run(0, container=ID)
-    assert isinstance(found(Container(pid=0)), EngineProbe)
+    assert isinstance(best_probe(Container(pid=0)), EngineProbe)
 
 
-def test_a_process_of_the_same_number_here_is_not_taken_for_that_of_another_machine(machine: Machine) -> None:
+def test_a_process_with_the_same_pid_on_this_machine_is_not_taken_for_the_containers(machine: Machine) -> None:
     machine.run(77, container="decade")
-    assert isinstance(found(Container(pid=77)), EngineProbe)
+    assert isinstance(best_probe(Container(pid=77)), EngineProbe)
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_process_that_is_not_here_is_asked_of_its_engine() -> None:
-    assert isinstance(found(Container(pid=77)), EngineProbe)
+def test_the_engine_is_asked_about_a_process_of_another_machine() -> None:
+    assert isinstance(best_probe(Container(pid=77)), EngineProbe)
 
 
-def test_a_container_whose_cgroup_cannot_be_seen_is_asked_of_its_engine(machine: Machine) -> None:
+def test_the_engine_is_asked_about_a_container_with_an_invisible_cgroup(machine: Machine) -> None:
     machine.run(77, container=ID)
     machine.hide_cgroups()
-    assert isinstance(found(Container(pid=77)), EngineProbe)
+    assert isinstance(best_probe(Container(pid=77)), EngineProbe)
 
 
-def test_the_kernels_numbers_are_told_as_they_are(tmp_path: Path) -> None:
+def test_the_kernels_numbers_are_returned_unchanged(tmp_path: Path) -> None:
     (tmp_path / "memory.usage_in_bytes").write_text("1000")
     (tmp_path / "memory.stat").write_text("total_inactive_file 100\ntotal_active_file 200\n")
     (tmp_path / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
@@ -212,7 +212,7 @@ def zombie() -> Iterator[int]:
         yield ended.pid
 
 
-def test_the_processes_of_a_cgroup_are_those_that_live(tmp_path: Path, zombie: int) -> None:
+def test_a_zombie_is_not_listed_by_the_cgroup_probe(tmp_path: Path, zombie: int) -> None:
     (tmp_path / "cgroup.procs").write_text(f"{os.getpid()}\n{zombie}\n{2**22 + 1}\n")
     processes = CgroupProbe(CgroupV2(tmp_path)).processes()
     assert {pid for pid, line in processes.items() if line} == {os.getpid()}
