@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_examples import count_tests
+from tests.docs.pages import count_tests
 
 PROJECT = Path(__file__).parent.parent / "example_project"
 MODEL = PROJECT / ".models" / "basic-pitch"
@@ -24,7 +24,7 @@ def project(pytester: pytest.Pytester) -> Path:
 def test_its_ranking_models(pytester: pytest.Pytester, project: Path) -> None:
     test_file = project / "tests" / "test_ranking.py"
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", test_file)
-    result.assert_outcomes(passed=count_tests(test_file), warnings=0)
+    result.assert_outcomes(passed=count_tests(test_file.read_text()), warnings=0)
 
 
 def test_its_ranking_models_on_each_image(pytester: pytest.Pytester, project: Path, image: str) -> None:
@@ -33,21 +33,25 @@ def test_its_ranking_models_on_each_image(pytester: pytest.Pytester, project: Pa
     chosen = ("-k", "evicted or each_country or unknown") if "mms" in image else ()
     options = ("-p", "no:cacheprovider", "--mme-runtime=docker", f"--mme-image={image}", *chosen)
     result = pytester.runpytest_subprocess(*options, test_file)
-    result.assert_outcomes(passed=3 if chosen else count_tests(test_file), deselected=3 if chosen else 0, warnings=0)
+    result.assert_outcomes(
+        passed=3 if chosen else count_tests(test_file.read_text()), deselected=3 if chosen else 0, warnings=0
+    )
 
 
 def test_its_four_ways_to_write_a_handler(pytester: pytest.Pytester, project: Path) -> None:
     """Of each pair one fails as it is expected to, and the right one passes."""
     test_file = project / "tests" / "test_inference_handlers.py"
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", test_file)
-    result.assert_outcomes(passed=count_tests(test_file), xfailed=count_tests(test_file), warnings=0)
+    result.assert_outcomes(
+        passed=count_tests(test_file.read_text()), xfailed=count_tests(test_file.read_text()), warnings=0
+    )
 
 
 @pytest.mark.skipif(not MODEL.exists(), reason="basic-pitch was not fetched: run make demo, or fetch_models.py there")
 def test_its_published_model(pytester: pytest.Pytester, project: Path) -> None:
     test_file = project / "tests" / "test_basic_pitch.py"
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", test_file)
-    result.assert_outcomes(passed=count_tests(test_file), warnings=0)
+    result.assert_outcomes(passed=count_tests(test_file.read_text()), warnings=0)
 
 
 def test_without_the_published_model_it_says_how_to_get_it(pytester: pytest.Pytester, project: Path) -> None:

@@ -1,10 +1,12 @@
-"""Write `pytest_mme/models/forging/verdicts.json` and `docs/versions.md`: what each release does with each forgery.
+"""Write `pytest_mme/models/forging/verdicts.json`: what each TensorFlow release does with each forgery.
 
 Every release that `pytest_mme/archives/op_registry.py` knows serves every forgery on the embedded server, is asked once, and
 its answer compared with the right one. Takes some two minutes, and what it takes to fetch the releases.
 
     python tools/make_versions.py                       all
     python tools/make_versions.py --measure VERSION     one, to standard output, without making an environment
+
+`python tools/make_docs.py --write` then takes the new data over into docs/versions.md.
 """
 
 from __future__ import annotations
@@ -16,23 +18,21 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pytest_mme import Run
 from pytest_mme.archives.op_registry import registry
 from pytest_mme.errors import ArchiveError, ContractError, NoAnswerError
 from pytest_mme.models.builder import Model, Models
 from pytest_mme.models.forging.forge import FORGERIES
-from pytest_mme.models.forging.verdicts import Verdict
+from pytest_mme.models.forging.verdicts import Outcome, Verdict
 from pytest_mme.runtimes.server import Server
 
 ROOT = Path(__file__).parents[1]
-DATA, PAGE = ROOT / "pytest_mme" / "models" / "forging" / "verdicts.json", ROOT / "docs" / "versions.md"
+DATA = ROOT / "pytest_mme" / "models" / "forging" / "verdicts.json"
 OLD_EXPORTER = "2.8.4"
 """What it saves loads everywhere. An environment of its own is made for it."""
-SHOWN = 70
 CUT = 90
-SHORT = {"answers": "answers", "differs": "**differs**", "not loaded": "load", "not answered": "request"}
 _UNSTABLE = (
     (r"\b[0-9a-f]{32} cannot be loaded: ", ""),
     (r"Converting GraphDef to Graph has failed with an error: '", ""),
@@ -41,33 +41,6 @@ _UNSTABLE = (
     (r"(?<=find variable )\S+?(?=\. )", "…"),
     (r"\s+", " "),
 )
-HEAD = """# TensorFlow versions
-
-`pytest --mme-tf 2.12.1 --mme-tf 2.20 --mme-tf latest` runs every test that starts a server once on each of these
-TensorFlow versions, whatever is installed; `@pytest.mark.mme(tf=["2.15", "installed"])` does it for one test, and
-`mme_server(tf="2.12.1")` for one server. A version is fetched once from the package index, as pip is configured, and
-kept: `pytest-mme tensorflow list`. Only the shared libraries of its wheel are used, so any version from 2.5 on serves;
-those up to 2.11 need Python 3.12 or older. 2.4 and before cannot be run: they need a function that Python 3.9 dropped.
-
-With `--mme-runtime=docker` a version is the image `pytest-mme-server:VERSION`; build it first, `pytest-mme image build
-server --tf VERSION`. An image of your own has the TensorFlow that it was built with.
-
-## What each release does with what is wrong
-
-Measured on a CPU, with the embedded server: TensorFlow's own C++ loader. *load*: it is not loaded; *request*: it
-loads, and the first request fails; **differs**: it answers, and not what it should. The forgeries are described in
-[forging.md](forging.md); those of variables are made of a Keras model, for 2.5 to 2.9 of one that TensorFlow 2.8 saved.
-Made by `python tools/make_versions.py`; the tests hold some of the columns.
-
-"""
-WORDS = """
-## In which words
-
-On the newest release that refuses it.
-
-| forgery | status | words |
-| --- | --- | --- |
-"""
 
 
 def measure(version: str, *, exporters: tuple[str, ...]) -> dict[str, Verdict]:
@@ -115,24 +88,6 @@ def steady(said: str) -> str:
     return said.partition(" in binary running on")[0][:CUT].strip()
 
 
-def page(measured: Mapping[str, Mapping[str, Verdict]]) -> str:
-    releases = list(measured)
-    minors = [".".join(release.split(".")[:2]) for release in releases]
-    lines = [f"| forgery | {' | '.join(minors)} |", f"| --- |{' --- |' * len(minors)}"]
-    for name in FORGERIES:
-        cells = (SHORT[measured[release][name].outcome] if name in measured[release] else "-" for release in releases)
-        lines.append(f"| `{name}` | {' | '.join(cells)} |")
-    return HEAD + "\n".join(lines) + "\n" + WORDS + "\n".join(words(measured)) + "\n"
-
-
-def words(measured: Mapping[str, Mapping[str, Verdict]]) -> Iterator[str]:
-    for name in FORGERIES:
-        said = [measured[release][name] for release in measured if name in measured[release]]
-        if refused := [one for one in said if one.words]:
-            text = refused[-1].words[:SHOWN].replace("|", "\\|")
-            yield f"| `{name}` | {refused[-1].status or 'not unpacked'} | `{text}` |"
-
-
 def fields(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
     return {
         name: {key: value for key, value in dataclasses.asdict(one).items() if value not in (None, "")}
@@ -145,12 +100,15 @@ def main() -> None:
     for version in registry().releases:
         measured[version] = measure(version, exporters=("installed", OLD_EXPORTER))
         print(
-            version, {outcome: sum(one.outcome == outcome for one in measured[version].values()) for outcome in SHORT}
+            version,
+            {
+                outcome: sum(one.outcome == outcome for one in measured[version].values())
+                for outcome in get_args(Outcome)
+            },
         )
     DATA.write_text(
         json.dumps({by: fields(found) for by, found in measured.items()}, indent=1, ensure_ascii=False) + "\n"
     )
-    PAGE.write_text(page(measured))
 
 
 if __name__ == "__main__":

@@ -163,3 +163,6 @@ _RULES = (
         Deviation("bad-gateway", "the proxy in the container replies for a process behind it that fails or has ended"),
     ),
 )
+
+DEVIATIONS: tuple[Deviation, ...] = tuple(dict.fromkeys(rule.deviation for rule in _RULES))
+"""Every kind of deviation that is known."""

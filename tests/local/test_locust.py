@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pytest_mme import Endpoint, Models, zipf
+from tests.docs.pages import blocks
 from tests.lacking import lacking
 
 ROOT = Path(__file__).parent.parent.parent
@@ -37,7 +38,11 @@ def test_a_mix_from_several_processes(
         "ENDPOINT": endpoint.name,
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-    order = [locust, "-f", str(ROOT / "tests" / "examples" / "locustfile.py"), *ORDER]
+    (locustfile,) = (
+        block for block in blocks(ROOT / "docs" / "checks.md", "python") if "from locust import" in block.text
+    )
+    (tmp_path / "locustfile.py").write_text(locustfile.text)
+    order = [locust, "-f", "locustfile.py", *ORDER]
     done = subprocess.run(
         order, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
     )

@@ -34,9 +34,9 @@ Progress = Callable[[str], None]
 
 _LOG = logging.getLogger("pytest_mme")
 _FINISHED = "finished.json"
-_OLDEST_PYTHON = 10  # what this package needs: of Python 3
+OLDEST_PYTHON = 10  # what this package needs: of Python 3
 # The last with a wheel, by the first release that this is not true of (seen in the package index).
-_NEWEST_PYTHON = {(2, 12): 10, (2, 16): 11, (2, 20): 12, (2, 22): 13}
+NEWEST_PYTHON = {(2, 12): 10, (2, 16): 11, (2, 20): 12, (2, 22): 13}
 _LATEST_PYTHON = 14  # for later releases: whether they have a wheel for it, the index will tell
 _OURS = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "__PYVENV_LAUNCHER__")
 _PACKAGES = ("tensorflow-cpu", "tensorflow")
@@ -156,11 +156,11 @@ def _beside(version: str) -> list[str]:
 def _interpreter(version: str) -> tuple[int, str]:
     """The minor number of the Python 3 to use, and its path; only that number where uv is to find or fetch it."""
     release = Version(version).release[:2]
-    newest = next((minor for before, minor in _NEWEST_PYTHON.items() if release < before), _LATEST_PYTHON)
+    newest = next((minor for before, minor in NEWEST_PYTHON.items() if release < before), _LATEST_PYTHON)
     if release < OLDEST:
-        seen = f"it needs Python 3.9 or older, and pytest-mme 3.{_OLDEST_PYTHON} or later"
+        seen = f"it needs Python 3.9 or older, and pytest-mme 3.{OLDEST_PYTHON} or later"
         raise UnavailableError(_asked(version), seen, f"choose {OLDEST[0]}.{OLDEST[1]} or later")
-    minors = sorted(range(_OLDEST_PYTHON, newest + 1), key=lambda minor: (minor == sys.version_info.minor, minor))
+    minors = sorted(range(OLDEST_PYTHON, newest + 1), key=lambda minor: (minor == sys.version_info.minor, minor))
     for minor in reversed(minors):
         for python in _pythons(minor):
             return minor, python
@@ -168,7 +168,7 @@ def _interpreter(version: str) -> tuple[int, str]:
         return newest, f"3.{newest}"
     raise UnavailableError(
         _asked(version),
-        f"with pytest-mme it needs Python 3.{_OLDEST_PYTHON} to 3.{newest}; this is 3.{sys.version_info.minor}, "
+        f"with pytest-mme it needs Python 3.{OLDEST_PYTHON} to 3.{newest}; this is 3.{sys.version_info.minor}, "
         "and there is no other on the PATH or among pyenv's",
         f"install python3.{newest}, or uv, which can fetch it",
     )
