@@ -31,7 +31,7 @@ def specimens(mme_models: Models) -> Specimens:
     return Specimens.build(mme_models)
 
 
-def test_a_server_that_keeps_the_contract(mme_server: Callable[..., Server]) -> None:
+def test_a_server_that_keeps_the_contract_exits_with_0_and_keeps_no_models(mme_server: Callable[..., Server]) -> None:
     server = mme_server()
     done = conformance(server.client.url)
     assert done.exit_code == 0, done.output
@@ -39,7 +39,7 @@ def test_a_server_that_keeps_the_contract(mme_server: Callable[..., Server]) -> 
     assert server.list() == []
 
 
-def test_a_deviation_is_told_with_its_clause_and_what_was_seen(specimens: Specimens, tmp_path: Path) -> None:
+def test_a_deviation_is_shown_with_its_clause_and_what_was_seen(specimens: Specimens, tmp_path: Path) -> None:
     with subject(ChatsOnPing(specimens), tmp_path) as target:
         done = conformance(target.client.url)
     assert done.exit_code == 1
@@ -47,7 +47,7 @@ def test_a_deviation_is_told_with_its_clause_and_what_was_seen(specimens: Specim
         assert words in done.output
 
 
-def test_pages_are_judged_on_demand_and_json_is_written(specimens: Specimens, tmp_path: Path) -> None:
+def test_pages_judges_the_pages_and_json_has_every_exchange(specimens: Specimens, tmp_path: Path) -> None:
     with subject(ChatsOnPing(specimens), tmp_path) as target:
         done = conformance(target.client.url, "--pages", "--json", tmp_path / "found.json")
     found = json.loads((tmp_path / "found.json").read_text())
@@ -71,7 +71,7 @@ def test_json_on_the_standard_output_is_alone_there(specimens: Specimens, tmp_pa
 
 
 class Contained(Lawful):
-    """Calls the folder of its models by another name."""
+    """A server that has another path of the folder of its models."""
 
     folder = Path()
 
@@ -80,7 +80,7 @@ class Contained(Lawful):
         return super().model_in(url.replace("/opt/ml/models", str(self.folder)))
 
 
-def test_the_server_may_call_the_folder_by_another_name(specimens: Specimens, tmp_path: Path) -> None:
+def test_models_at_gives_the_servers_path_of_the_folder(specimens: Specimens, tmp_path: Path) -> None:
     server = Contained(specimens)
     server.folder = tmp_path
     with subject(server, tmp_path) as target:
@@ -89,7 +89,9 @@ def test_the_server_may_call_the_folder_by_another_name(specimens: Specimens, tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_that_cannot_see_the_models_is_told_how(specimens: Specimens, tmp_path: Path) -> None:
+def test_of_a_server_that_cannot_see_the_models_the_options_for_it_are_shown(
+    specimens: Specimens, tmp_path: Path
+) -> None:
     with subject(Lawful(specimens), tmp_path) as target:
         done = conformance(target.client.url, "--models", tmp_path, "--models-at", "/somewhere/else")
     assert done.exit_code == 1
@@ -98,7 +100,7 @@ def test_a_server_that_cannot_see_the_models_is_told_how(specimens: Specimens, t
 
 @pytest.fixture
 def web_server(tmp_path: Path) -> Iterator[str]:
-    """A web server that is no multi-model server."""
+    """A web server that is not a multi-model server."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -112,39 +114,39 @@ def web_server(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_a_web_server_of_another_kind_deviates(web_server: str) -> None:
+def test_another_kind_of_web_server_deviates(web_server: str) -> None:
     done = conformance(web_server)
     assert done.exit_code == 1
     assert "answered 404, not 200" in done.output
     assert "answered 501, not 200" in done.output
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_a_server_that_is_not_there_exits_with_2() -> None:
     done = conformance("http://127.0.0.1:9")
     assert done.exit_code == 2
     assert "the server does not answer" in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize("target", ["ftp://localhost", "http://", "http://localhost:8080/models"])
-def test_what_is_no_address_is_refused(target: str) -> None:
+def test_a_bad_address_is_refused(target: str) -> None:
     done = conformance(target)
     assert done.exit_code == 2
-    assert "is no server's address" in " ".join(done.output.split())
+    assert "is not a server's address" in " ".join(done.output.split())
 
 
-def test_an_address_without_its_scheme_is_taken_for_no_image() -> None:
+def test_an_address_without_its_scheme_is_not_taken_for_an_image() -> None:
     done = conformance("localhost:8080")
     assert done.exit_code == 2
     assert "write http://localhost:8080" in " ".join(done.output.split())
 
 
-def test_a_name_for_no_folder_is_refused() -> None:
+def test_models_at_without_models_is_refused() -> None:
     done = conformance("http://127.0.0.1:9", "--models-at", "/opt/ml/models")
     assert done.exit_code == 2
     assert "--models" in done.output
 
 
-def test_a_folder_that_cannot_be_used_is_said_plainly(
+def test_a_full_disk_exits_with_2_and_is_named(
     specimens: Specimens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -158,7 +160,7 @@ def test_a_folder_that_cannot_be_used_is_said_plainly(
 
 
 class Busy(Lawful):
-    """Takes its time over the first request."""
+    """A server that does not finish the first request."""
 
     def __init__(self, specimens: Specimens) -> None:
         super().__init__(specimens)
@@ -172,12 +174,14 @@ class Busy(Lawful):
 
 
 def _as_in_a_terminal() -> None:
-    """A shell has those that it starts in the background ignore SIGINT, and that is inherited."""
+    """Reset SIGINT: a shell lets background processes ignore it, and children inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_judge_leaves_nothing(specimens: Specimens, tmp_path: Path, sent: signal.Signals) -> None:
+def test_an_interrupted_command_unloads_its_models_and_removes_their_files(
+    specimens: Specimens, tmp_path: Path, sent: signal.Signals
+) -> None:
     server = Busy(specimens)
     with subject(server, tmp_path) as target:
         command = [sys.executable, "-m", "pytest_mme.cli", "conformance", target.client.url, "--models", str(tmp_path)]
@@ -189,9 +193,3 @@ def test_an_interrupted_judge_leaves_nothing(specimens: Specimens, tmp_path: Pat
             assert process.wait(60) == 130
         assert server.loaded == {}
     assert list(tmp_path.iterdir()) == []
-
-
-def test_help_teaches() -> None:
-    done = conformance("--help")
-    for words in ("http://localhost:8080", "--models-at /opt/ml/models", "Exit status"):
-        assert words in " ".join(done.output.split())
