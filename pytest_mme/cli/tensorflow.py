@@ -42,7 +42,9 @@ def about_versions() -> None:
 def list_versions(cache: _Cache = _CACHE) -> None:
     """List the versions that are here, with their sizes, and when they were last used.
 
-    pytest-mme tensorflow list
+        pytest-mme tensorflow list
+
+    Exit status: 0.
     """
     table = Table("version", "MiB", "last used")
     with contextlib.suppress(MMEError):
