@@ -88,8 +88,8 @@ def test_models_that_tensorflow_exported_predict_the_same(
         ("lookup", "it has lookup tables, which are filled when it is loaded: HashTableV2"),
         ("tables_of_tensorflow_1", "it has lookup tables"),
         ("read_asset", "it reads files: ReadFile"),
-        ("dice", "its answer differs: y of serving_default by up to 0."),
-        ("numbers", "does not answer made-up inputs: StringToNumberOp could not correctly convert string: a text"),
+        ("dice", "its prediction differs: y of serving_default by up to 0."),
+        ("numbers", "does not accept random inputs: StringToNumberOp could not correctly convert string: a text"),
     ],
 )
 def test_a_model_that_cannot_be_optimised_is_refused_with_the_reason(
@@ -113,7 +113,7 @@ def test_inputs_that_the_model_accepts_are_used_and_others_refused(
     model = mme_models.archive(exported / "numbers" / "model")
     by = (exported / "serving").read_text()
     assert mme_models.optimised(model, inputs={"x": numbers}, saved_by=by).archive.is_file()
-    with pytest.raises(ArchiveError, match=r"does not answer the inputs: .* give inputs= that it answers"):
+    with pytest.raises(ArchiveError, match=r"does not accept the inputs: .* give inputs= that it accepts"):
         mme_models.optimised(model, inputs={"x": ["none"]}, saved_by=by)
 
 

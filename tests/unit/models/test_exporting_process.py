@@ -122,7 +122,7 @@ def test_one_that_hangs_is_given_up_and_ended(shared: Shared, tmp_path: Path) ->
     hanging = pid(process)
     assert hanging
     os.kill(hanging, signal.SIGSTOP)
-    with pytest.raises(BuildError, match=r"no answer within 0.1 s"):
+    with pytest.raises(BuildError, match=r"no reply within 0.1 s"):
         process.build([], tmp_path, timeout_s=0.1)
     assert not psutil.pid_exists(hanging)
 
