@@ -1,4 +1,4 @@
-"""Files that are cut, changed or gone."""
+"""Forgeries with files that are cut, changed or missing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _graph_becomes(spoil: Callable[[bytes], bytes]) -> Change:
 
 
 def _of_each_checkpoint(change: Callable[[Path], None]) -> Change:
-    """Does *change* to each `variables` folder that holds a checkpoint, as the C++ loader looks for one."""
+    """Make *change* in each `variables` folder with a checkpoint, where the C++ loader looks for one."""
 
     def change_all(folder: Path) -> None:
         checkpoints = [path for _, version in versions(folder) if _is_checkpoint(path := version / "variables")]

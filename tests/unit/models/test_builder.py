@@ -80,7 +80,7 @@ def test_an_archive_is_taken_as_it_is(models: Models, saved_model: Path, tmp_pat
 
 def test_the_kit_does_not_know_what_a_users_model_answers(models: Models, saved_model: Path) -> None:
     model = models.archive(saved_model, "mine")
-    with pytest.raises(UnknownAnswerError, match="does not know what 'mine' answers") as caught:
+    with pytest.raises(UnknownAnswerError, match="does not know what 'mine' is expected to predict") as caught:
         model.answer([1.0])
     assert (caught.value.model, caught.value.archive) == ("mine", str(model.archive))
 
