@@ -33,12 +33,12 @@ def models(store: Store) -> Iterator[Models]:
 def in_process() -> InProcess:
     """Runs Python with these arguments in a process of its own; returns what it printed and fails if it fails."""
 
-    def run(*arguments: object, told: str = "", **environment: str) -> str:
+    def run(*arguments: object, stdin: str = "", **environment: str) -> str:
         ended = subprocess.run(
             [sys.executable, *map(str, arguments)],
             cwd=ROOT,
             env={**os.environ, **QUIET, **environment},
-            input=told,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=120,
@@ -55,13 +55,13 @@ def run_model(in_process: InProcess, tmp_path: Path) -> Run:
     """Unpacks a model, loads one version in a process of its own and calls it: see `runner.py`."""
 
     def run(
-        model: Model, *, version: int = 1, environment: dict[str, str] | None = None, **told: Any
+        model: Model, *, version: int = 1, environment: dict[str, str] | None = None, **order: Any
     ) -> dict[str, Any]:
         folder = tmp_path / "unpacked" / model.name
         if not folder.exists():
             extract(model.archive, folder)
-        told["directory"] = str(folder / str(version))
-        printed = in_process("-m", "tests.unit.models.runner", told=json.dumps(told), **environment or {})
+        order["directory"] = str(folder / str(version))
+        printed = in_process("-m", "tests.unit.models.runner", stdin=json.dumps(order), **environment or {})
         seen: dict[str, Any] = json.loads(printed)
         return seen
 

@@ -1,4 +1,4 @@
-"""Loads one SavedModel in this process, calls it as told on standard input, and prints what was seen, both as JSON."""
+"""Loads one SavedModel in this process, calls it as standard input orders, and prints what was seen, both as JSON."""
 
 from __future__ import annotations
 
@@ -71,17 +71,17 @@ def watch(model: SavedModel, watched: dict[str, Any]) -> list[tuple[float, int]]
 
 
 def main() -> None:
-    told = json.load(sys.stdin)
-    library = Library(Path(told["tensorflow"])) if "tensorflow" in told else Library()
+    order = json.load(sys.stdin)
+    library = Library(Path(order["tensorflow"])) if "tensorflow" in order else Library()
     before = own_bytes()
-    model = SavedModel(library, Path(told["directory"]))
+    model = SavedModel(library, Path(order["directory"]))
     seen: dict[str, Any] = {"loaded_bytes": own_bytes() - before, "signatures": sorted(model.signatures)}
-    for one in told.get("races", ()):
+    for one in order.get("races", ()):
         race(model, **one)
-    if watched := told.get("watched"):
+    if watched := order.get("watched"):
         seen["samples"] = watch(model, watched)
     idle, peak = own_bytes(), peak_bytes()
-    seen["calls"] = [call(model, **one) for one in told.get("calls", ())]
+    seen["calls"] = [call(model, **one) for one in order.get("calls", ())]
     seen |= {"kept_bytes": own_bytes() - idle, "peak_bytes": peak_bytes() - peak}
     model.close()
     json.dump(seen, sys.stdout)
