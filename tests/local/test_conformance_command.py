@@ -95,7 +95,7 @@ def test_of_a_server_that_cannot_see_the_models_the_options_for_it_are_shown(
     with subject(Lawful(specimens), tmp_path) as target:
         done = conformance(target.client.url, "--models", tmp_path, "--models-at", "/somewhere/else")
     assert done.exit_code == 1
-    assert "If the server cannot see the models: --models and --models-at" in done.output
+    assert "If the server cannot see the test models: --models and --models-at" in done.output
 
 
 @pytest.fixture

@@ -190,7 +190,7 @@ def test_the_terminal_and_junit_summarise_what_servers_did(inner: pytest.Pyteste
     result.stdout.fnmatch_lines(
         [
             "*mme: what the servers and endpoints did*",
-            "server, test * asked * failed * hits * evicted * OOMs * crashes * p50 ms * p99 ms",
+            "server, test * requests * failed * hits * evicted * OOMs * crashes * p50 ms * p99 ms",
             "ranking,* 7 * 1 *",
         ]
     )
