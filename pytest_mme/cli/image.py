@@ -79,17 +79,14 @@ def build_image(
     began = time.monotonic()
     with explained():
         with checked("--tf"):
-            version = _toolchain().resolve(tf or versions.INSTALLED)
+            cache = Settings.resolve(environment=os.environ).cache.value
+            version = Toolchain(cache / "tensorflow").resolve(tf or versions.INSTALLED)
         with contextlib.closing(connect()) as engine, _progress() as progress:
             built = images.build(engine, name, tensorflow=version, base=base, ca_bundle=ca_bundle, progress=progress)
     how = (
         f"built in {time.monotonic() - began:.0f} s" if built else "is here already, and its contents have not changed"
     )
     show_line(f"{images.tag(name, version)} {how}")
-
-
-def _toolchain() -> Toolchain:
-    return Toolchain(Settings.resolve(environment=os.environ).cache.value / "tensorflow")
 
 
 @contextlib.contextmanager

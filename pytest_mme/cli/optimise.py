@@ -75,7 +75,10 @@ def optimise_archive(
         if output is not None:
             shutil.copyfile(after.archive, output)
     if as_json:
-        console.print_json(json.dumps({name: _document(one) for name, one in effects.items()}))
+        document = {
+            name: {**dataclasses.asdict(one), "most_bytes": one.need.most_bytes} for name, one in effects.items()
+        }
+        console.print_json(json.dumps(document))
     else:
         _show(effects, output)
 
@@ -93,10 +96,6 @@ def _effect(run: Run, model: Model, tf: str | None, given: dict[str, Any] | None
     candidate = Candidate(label=model.name, model=model, request=request, unasked=unasked)
     with run.server(name=model.name, tf=tf) as server:
         return effect(server, candidate, concurrency=_CONCURRENCY)
-
-
-def _document(one: Effect) -> dict[str, Any]:
-    return {**dataclasses.asdict(one), "most_bytes": one.need.most_bytes}
 
 
 def _show(effects: dict[str, Effect], output: Path | None) -> None:

@@ -112,8 +112,8 @@ def serve_models(
 
 def _directory(tf: str) -> Path:
     toolchain = Toolchain(Settings.resolve(environment=os.environ).cache.value / "tensorflow")
-    with explained(), checked("--tf"), fetching() as tell:
-        return toolchain.directory(tf, tell)
+    with explained(), checked("--tf"), fetching() as show:
+        return toolchain.directory(tf, show)
 
 
 def _serve(config: ServingConfig, directory: Path, folder: Path) -> int:

@@ -71,8 +71,8 @@ def fetch_versions(
     """
     toolchain = _toolchain(cache)
     for one in asked:
-        with explained(), checked("VERSION"), fetching() as tell:
-            directory = toolchain.directory(one, tell)
+        with explained(), checked("VERSION"), fetching() as show:
+            directory = toolchain.directory(one, show)
         show_line(f"TensorFlow {toolchain.resolve(one)} is in {directory}")
 
 

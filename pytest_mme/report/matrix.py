@@ -185,12 +185,15 @@ def _rows(found: Mapping[tuple[str, str | None], Mapping[str, Cell]]) -> Iterato
 
 def document(matrix: Matrix) -> dict[str, Any]:
     """Return the whole matrix for JSON."""
-    return {"tensorflow": list(matrix.versions), "archives": [_archive(row, matrix.versions) for row in matrix.rows]}
-
-
-def _archive(row: Row, versions: Sequence[str]) -> dict[str, Any]:
-    on = {version: dataclasses.asdict(row.cells[version]) for version in versions if version in row.cells}
-    return {"model": row.model, "archive": row.archive, "on": on}
+    archives = [
+        {
+            "model": row.model,
+            "archive": row.archive,
+            "on": {on: dataclasses.asdict(row.cells[on]) for on in matrix.versions if on in row.cells},
+        }
+        for row in matrix.rows
+    ]
+    return {"tensorflow": list(matrix.versions), "archives": archives}
 
 
 class Terminal(Protocol):

@@ -85,14 +85,11 @@ class Exporters:
         version runs on, or when it cannot be fetched or imported.
         """
         version = self.resolve(asked)
-        if version not in self._known:
-            self._known[version] = self._exporter(version)
-        return self._known[version]
-
-    def _exporter(self, version: str) -> Exporter:
         if _is_installed(version):
             return Exporter(tensorflow=version, keras=_installed_keras(), python=None)
-        return self._finished(version) or self._made(version)
+        if version not in self._known:
+            self._known[version] = self._finished(version) or self._made(version)
+        return self._known[version]
 
     def _finished(self, version: str) -> Exporter | None:
         for marker in sorted(self._folder.glob(f"{version}-py*/{_FINISHED}")):
@@ -136,8 +133,10 @@ class Exporters:
         ours = [sys.executable, "-m", "pip", "--python", str(_python_in(folder)), "install", "--no-compile"]
         pip = [*ours, "--retries=1", "--disable-pip-version-check", "--quiet"]
         command = [uv, "pip", "install", "--python", str(_python_in(folder))] if uv else pip
+        release = Version(version).release[:2]
+        pins = [requirement for before, requirement in _BEFORE.items() if release < before]
         for package in _PACKAGES:
-            requirements = [f"{package}=={version}", *_beside(version)]
+            requirements = [f"{package}=={version}", *pins]
             self._progress(f"installing {' '.join(requirements)} with {'uv' if uv else 'pip'}")
             error = _error_of([*command, "--only-binary=:all:", *requirements])
             if not error:
@@ -145,12 +144,6 @@ class Exporters:
             if not _MISSING.search(error):
                 break
         raise _not_made(version, error)
-
-
-def _beside(version: str) -> list[str]:
-    """Return the requirements beside TensorFlow without which it cannot be imported."""
-    release = Version(version).release[:2]
-    return [requirement for before, requirement in _BEFORE.items() if release < before]
 
 
 def _interpreter(version: str) -> tuple[int, str]:

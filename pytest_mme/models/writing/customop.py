@@ -78,7 +78,7 @@ def compile_op(
 def compile_source(
     source: Path, directory: Path, *, name: str = "", flags: Sequence[str] = (), tensorflow: Path | None = None
 ) -> Path:
-    """The op library of one file in C (``.c``) or C++ (``.cc``, ``.cpp``, ``.cxx``), linked to TensorFlow.
+    """Return the op library of a source in C (``.c``) or C++ (``.cc``, ``.cpp``, ``.cxx``), linked to TensorFlow.
 
     It is compiled once and kept in *directory*, named after *name*, by default after the source, and after a digest: of
     the source, but not of what it includes, of the *flags* and, for C++, of the TensorFlow in the folder *tensorflow*.
