@@ -57,7 +57,7 @@ class Blocked:
 
 @pytest.fixture
 def block(inner: pytest.Pytester) -> Iterator[Callable[..., Blocked]]:
-    """Starts such a pytest."""
+    """Start a pytest that waits in the middle of a test."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: str) -> Blocked:

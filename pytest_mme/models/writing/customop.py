@@ -80,11 +80,11 @@ def compile_source(
 ) -> Path:
     """Return the op library of a source in C (``.c``) or C++ (``.cc``, ``.cpp``, ``.cxx``), linked to TensorFlow.
 
-    It is compiled once and kept in *directory*, named after *name*, by default after the source, and after a digest: of
-    the source, but not of what it includes, of the *flags* and, for C++, of the TensorFlow in the folder *tensorflow*.
-    That holds `libtensorflow_framework.so.2` and `include/`, as a wheel and the toolchain's folders do; by default it
-    is the installed one. Raises `UnavailableError` when there is no compiler or no such TensorFlow, and when the
-    compiler refuses the source, in its words; ValueError for another suffix.
+    It is compiled once and kept in *directory*. Its file name has *name*, by default the name of the source, and a
+    digest of the source without the files that it includes, of the *flags* and, for C++, of the TensorFlow in the
+    folder *tensorflow*. That folder has `libtensorflow_framework.so.2` and `include/`, as wheels and the toolchain's
+    folders do; by default it is the installed one. Raises `UnavailableError` when there is no compiler or no such
+    TensorFlow, and with the compiler's message when it refuses the source; ValueError for another suffix.
     """
     if source.suffix not in _COMPILERS:
         raise ValueError(f"source: seen {shown(source.name)}; allowed: a name that ends in {', '.join(_COMPILERS)}")

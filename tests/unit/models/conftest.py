@@ -1,4 +1,4 @@
-"""Models run in a process each: memory and CPU time are then theirs alone."""
+"""Fixtures that run each model in a process of its own, so that its memory and CPU time can be measured."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def models(store: Store) -> Iterator[Models]:
 
 @pytest.fixture(scope="session")
 def in_process() -> InProcess:
-    """Runs Python with these arguments in a process of its own; returns what it printed and fails if it fails."""
+    """Run Python with these arguments in a process of its own; return its output, and fail if it fails."""
 
     def run(*arguments: object, stdin: str = "", **environment: str) -> str:
         ended = subprocess.run(
@@ -52,7 +52,7 @@ def in_process() -> InProcess:
 
 @pytest.fixture
 def run_model(in_process: InProcess, tmp_path: Path) -> Run:
-    """Unpacks a model, loads one version in a process of its own and calls it: see `runner.py`."""
+    """Unpack a model, load one version in a process of its own and call it, by `runner.py`."""
 
     def run(
         model: Model, *, version: int = 1, environment: dict[str, str] | None = None, **order: Any
@@ -69,5 +69,5 @@ def run_model(in_process: InProcess, tmp_path: Path) -> Run:
 
 
 def ask(*x: Any, signature: str = "serving_default") -> dict[str, Any]:
-    """One call with the instances *x*."""
+    """Return the order of one call with the instances *x*."""
     return {"x": list(x), "signature": signature}

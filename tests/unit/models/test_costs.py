@@ -1,4 +1,4 @@
-"""What a model costs is what its specification says: measured from outside, by the operating system's own books."""
+"""A model costs what its specification says, as the operating system measures it."""
 
 from __future__ import annotations
 

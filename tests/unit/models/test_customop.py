@@ -98,7 +98,7 @@ def folder_of(version: str) -> Path:
 
 @pytest.fixture
 def ask(tmp_path: Path) -> Ask:
-    """Loads op libraries and a model in a process of its own and asks it; what that output, or how it ended."""
+    """Loads op libraries and a model in a process of its own and calls it; returns its output, or how it ended."""
 
     def ask(model: Model, *op_libraries: Path, tensorflow: Path | None = None) -> str:
         folder = tmp_path / "unpacked" / model.archive.name
@@ -274,7 +274,7 @@ def test_the_error_can_be_pickled() -> None:
 
 @pytest.fixture
 def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How often the compiler ran."""
+    """Count how often the compiler ran."""
     compiler = shutil.which("cc")
     if compiler is None:
         lacking("there is no cc on the PATH")

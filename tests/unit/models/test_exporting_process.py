@@ -1,4 +1,4 @@
-"""The building process: started at need, shared, replaced when it dies, gone with the one that started it."""
+"""The building process starts at its first use, is shared, is replaced when it dies, and ends with its starter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Shared = Callable[[], TensorFlowProcess]
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """Deeper than the path of a Unix socket may be long."""
+    """A folder whose path is longer than that of a Unix socket may be."""
     folder = tmp_path.joinpath(*["deep" * 10] * 3)
     folder.mkdir(parents=True)
     return folder

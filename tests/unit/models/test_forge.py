@@ -32,7 +32,7 @@ def test_every_forgery_has_a_verdict_and_a_row_in_the_page() -> None:
 
 
 def tree(folder: Path) -> dict[str, Any]:
-    """What each file below *folder* holds; where a link leads."""
+    """Return the contents of each file below *folder*, and the target of each link."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or path.is_file()]
     return {
         path.relative_to(folder).as_posix(): path.readlink() if path.is_symlink() else path.read_bytes()
@@ -50,7 +50,7 @@ Forged = Callable[..., Path]
 
 @pytest.fixture
 def forged(tmp_path: Path) -> Forged:
-    """The folder of a tiny model after these forgeries."""
+    """Return the folder of a tiny model after these forgeries."""
 
     def make(*names: str) -> Path:
         write(ModelSpec(name="tiny"), tmp_path / "forged")

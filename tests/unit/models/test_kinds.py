@@ -1,4 +1,4 @@
-"""What the written models answer, loaded by TensorFlow's own loader."""
+"""What the written models predict, loaded by TensorFlow's own loader."""
 
 from __future__ import annotations
 

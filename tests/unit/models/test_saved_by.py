@@ -37,13 +37,13 @@ MISSING = "tensorflow-cpu==2.99.1 has no wheels. No solution found when resolvin
 
 @pytest.fixture(scope="module")
 def exporters(mme_settings: Settings) -> Exporters:
-    """The run's, which stay for later runs: an environment takes 1 to 2 GB."""
+    """The exporters of the run's cache, which are kept for later runs: an environment takes 1 to 2 GB."""
     return Exporters(mme_settings.cache.value)
 
 
 @pytest.fixture(scope="module", params=[OLD, NEWER, "installed"])
 def exporter(request: pytest.FixtureRequest, exporters: Exporters) -> Exporter:
-    """Each version that the tests save models with."""
+    """The versions that the tests save models with, one after the other."""
     try:
         return exporters.exporter(request.param)
     except UnavailableError as error:
@@ -52,14 +52,14 @@ def exporter(request: pytest.FixtureRequest, exporters: Exporters) -> Exporter:
 
 @pytest.fixture(scope="module")
 def builder(exporters: Exporters, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
-    """One that starts each version once."""
+    """A builder that starts each version once."""
     with Models(Store(tmp_path_factory.mktemp("saved") / "models"), exporters=exporters) as models:
         yield models
 
 
 @pytest.fixture(params=["installed", OLD])
 def loader(request: pytest.FixtureRequest, mme_settings: Settings) -> str:
-    """The folder of the TensorFlow that loads what was saved: never Python's loader."""
+    """The folder of the TensorFlow whose C++ loader loads what was saved."""
     try:
         return str(Toolchain(mme_settings.cache.value / "tensorflow").directory(request.param))
     except UnavailableError as error:
@@ -67,7 +67,7 @@ def loader(request: pytest.FixtureRequest, mme_settings: Settings) -> str:
 
 
 def saved_models(model: Model, folder: Path) -> list[Any]:
-    """The `SavedModel` messages of its versions."""
+    """Return the `SavedModel` messages of a model's versions."""
     extract(model.archive, folder)
     return [protos.SavedModel.FromString(path.read_bytes()) for path in sorted(folder.glob("*/saved_model.pb"))]
 
@@ -135,7 +135,7 @@ def test_a_cached_model_needs_no_environment(builder: Models, exporter: Exporter
 
 
 class SweptStore(Store):
-    """Another process drops what it has, after somebody has seen that it is there."""
+    """A store from which another process drops an archive just after it was found there."""
 
     swept = False
 
@@ -206,7 +206,7 @@ test -z "$BROKEN" || { echo "ImportError: no luck" >&2; exit 1; }
 
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What a false `uv` was asked for, a line each; the environments that it makes hold a false Python."""
+    """The calls of a false `uv`, a line each; the environments that it makes have a false Python."""
     (tmp_path / "bin").mkdir()
     for name, script in {"uv": UV, "false-python": PYTHON}.items():
         (tmp_path / "bin" / name).write_text(script)
@@ -221,7 +221,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Exporters:
-    """Makes environments in the test's own cache."""
+    """Exporters that make environments in the test's own cache."""
     return Exporters(tmp_path / "cache")
 
 
@@ -294,7 +294,7 @@ def test_a_failed_import_is_an_error(made: Exporters, monkeypatch: pytest.Monkey
 
 
 def test_an_unreachable_index_is_an_error(made: Exporters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By venv and pip, without uv."""
+    """Without uv, venv and pip make the environment."""
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
@@ -306,7 +306,7 @@ def test_an_unreachable_index_is_an_error(made: Exporters, tmp_path: Path, monke
 
 @pytest.fixture
 def no_pythons(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None is found on this machine."""
+    """Let no Python be found on this machine."""
     monkeypatch.setattr(exporters_module, "_pythons", lambda _minor: iter(()))
 
 

@@ -1,4 +1,4 @@
-"""What the page of a run knows of each test."""
+"""The data of each test on the page of a run."""
 
 from __future__ import annotations
 

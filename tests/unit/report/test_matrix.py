@@ -1,4 +1,4 @@
-"""What events say of archives on versions, and how it is put together."""
+"""The matrix of archives and versions, from events and as text."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_the_document_is_json_of_every_cell() -> None:
 
 
 class Paper:
-    """What is written, a terminal of a width."""
+    """Return what is written to a terminal of this width."""
 
     def __init__(self, fullwidth: int) -> None:
         self.fullwidth, self.text, self.coloured = fullwidth, "", list[tuple[str, str]]()
