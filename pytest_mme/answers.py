@@ -1,4 +1,4 @@
-"""What a prediction must be, compared the way predictions deserve: numbers nearly, everything else exactly."""
+"""Expected predictions, compared with real ones: numbers nearly, everything else exactly."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ ABSOLUTE_TOLERANCE = 1e-6
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Answer:
-    """The known answer of one model to one instance, equal to the prediction that says the same.
+    """The prediction that is expected of a model for one instance; it equals a prediction that is right.
 
     ``Answer == prediction`` and ``prediction == Answer`` hold when *prediction* is ``{"identity": …, "y": …}`` with
-    this very identity and numbers within 1e-5 of *value* (NaN equals NaN). Answers are not hashable: nearly equal
-    values cannot hash alike.
+    the same identity, and numbers that differ from *value* by at most 1e-5 relatively or 1e-6 absolutely (NaN equals
+    NaN). Answers are not hashable: nearly equal values cannot have equal hashes.
     """
 
     identity: str
-    """Which model, version and signature answered, for example ``"model-0/1#3f9ac1b2"``."""
+    """The model, version and signature that must predict, for example ``"model-0/1#3f9ac1b2"``."""
     value: Any
-    """What ``y`` must be: numbers, strings, or lists of them."""
+    """The expected ``y``: a number, a string, or lists of them, in the shape of one instance."""
 
-    __array_ufunc__ = None  # numpy compares element by element unless it is told to stay out of it
+    __array_ufunc__ = None  # otherwise numpy compares element by element
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Answer):
@@ -39,7 +39,7 @@ class Answer:
 
 
 def alike(expected: Any, seen: Any) -> bool:
-    """Whether two JSON values (arrays count as lists) differ by no more than the tolerance of their numbers."""
+    """Whether two JSON values are equal but for the tolerance of their numbers; arrays count as lists."""
     expected, seen = _plain(expected), _plain(seen)
     if _is_number(expected) and _is_number(seen):
         return _close(expected, seen)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def judged(_mme_run: Run, mme_models: Models) -> Iterator[Judged]:
-    """The report on one server, and the server: `mme_server` would start one for each test."""
+    """Judge one server for all tests: `mme_server` would start one for each."""
     with _mme_run.server(name="judged") as server:
         running = server.running
         subject = Subject(
@@ -35,7 +35,7 @@ def judged(_mme_run: Run, mme_models: Models) -> Iterator[Judged]:
 
 @pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.id)
 def test_clause(clause: Clause, judged: Judged, request: pytest.FixtureRequest) -> None:
-    """Fails with the clause and what was seen where the server deviates; skipped where nothing can be said."""
+    """Fail with the clause and what was seen where the server deviates; skip what could not be judged."""
     report, server = judged
     result = report.results[CLAUSES.index(clause)]
     if result.verdict == "not judged":

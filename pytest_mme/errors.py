@@ -1,4 +1,4 @@
-"""Every error that the kit raises, and its warning: what happened, what was seen, what to try; the facts as attributes."""
+"""The kit's errors and its warning: each tells what happened, what was seen and what to try, with facts as attributes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _TENSORFLOW_CODES = (
 
 
 def shown(value: object, most: int = 200) -> str:
-    """*value* as a message shows it, whoever chose it: on one line, and no longer than it helps."""
+    """Return *value* as messages show it: on one line, and cut after *most* characters."""
     text = repr(value)
     return text if len(text) <= most else f"{text[:most]}…"
 
@@ -48,7 +48,7 @@ class TensorFlowError(MMEError):
 
 
 class OpLibraryError(TensorFlowError):
-    """TensorFlow did not load the op library *library*: *seen*, in its words, and *advice*; `message` is both."""
+    """TensorFlow did not load the op library *library*: *seen* is its own message, and `message` adds *advice*."""
 
     def __init__(self, library: str, code: int | str, seen: str, advice: str) -> None:
         super().__init__(code, f"{seen}: {advice}")
@@ -64,7 +64,7 @@ class OpLibraryError(TensorFlowError):
 
 
 class NotReadyError(MMEError):
-    """Something that was waited for did not come."""
+    """Something that was waited for did not happen in time, or cannot happen any more."""
 
     def __init__(self, what: str, waited_s: float, seen: str, *, because: str) -> None:
         super().__init__(what, waited_s, seen, because)
@@ -75,7 +75,7 @@ class NotReadyError(MMEError):
 
 
 class NoAnswerError(MMEError):
-    """A server gave no HTTP answer: the connection was refused or cut, or the time was up (`timed_out`)."""
+    """A server sent no HTTP reply: the connection was refused or cut, or the time was up (`timed_out`)."""
 
     def __init__(self, request: str, seconds: float, cause: Exception, timed_out: bool) -> None:
         super().__init__(request, seconds, str(cause), timed_out)
@@ -83,7 +83,7 @@ class NoAnswerError(MMEError):
 
     def __str__(self) -> str:
         return (
-            f"{self.request} got no answer after {self.seconds:.2f} s\n"
+            f"{self.request} got no reply after {self.seconds:.2f} s\n"
             f"  seen: {type(self.cause).__name__}: {self.cause}\n"
             f"  next: read the server's log; it may have been stopped, killed or overloaded"
         )
@@ -101,7 +101,7 @@ class ArchiveError(MMEError):
 
 
 class BuildError(MMEError):
-    """TensorFlow's Python package, in its building process, did not build *models*."""
+    """TensorFlow's Python package, in a process of its own, did not build *models*."""
 
     def __init__(self, models: tuple[str, ...], seen: str, log: str) -> None:
         super().__init__(models, seen, log)
@@ -112,13 +112,13 @@ class BuildError(MMEError):
         return (
             f"TensorFlow did not build {', '.join(self.models)}\n"
             f"  seen: {self.seen}\n"
-            f"  next: read the end of what it said; models other than .keras() need no TensorFlow package\n"
+            f"  next: read the end of its log below; models other than .keras() need no TensorFlow package\n"
             f"{end or '    (nothing)'}"
         )
 
 
 class UnknownAnswerError(MMEError):
-    """The known answer of a model was asked for that the kit did not build."""
+    """The expected prediction of a model is unknown, since the kit did not build it."""
 
     def __init__(self, model: str, archive: str) -> None:
         super().__init__(model, archive)
@@ -126,14 +126,14 @@ class UnknownAnswerError(MMEError):
 
     def __str__(self) -> str:
         return (
-            f"the kit does not know what {self.model!r} answers\n"
+            f"the kit does not know what {self.model!r} is expected to predict\n"
             f"  seen: it came from {self.archive}, not from the builder\n"
             f"  next: write the expected prediction into the test, or build a model with .linear(), .text(), …"
         )
 
 
 class UnavailableError(MMEError):
-    """Something that was asked for cannot be had on this machine."""
+    """Something that is needed is not available on this machine."""
 
     def __init__(self, asked: str, seen: str, advice: str) -> None:
         super().__init__(asked, seen, advice)
@@ -144,7 +144,7 @@ class UnavailableError(MMEError):
 
 
 class SettingError(MMEError):
-    """An option's value makes no sense."""
+    """The value of an option makes no sense: its *spelling*, *source* and *value*, and *advice*."""
 
     def __init__(self, spelling: str, source: str, value: str, advice: str) -> None:
         super().__init__(spelling, source, value, advice)
@@ -155,7 +155,7 @@ class SettingError(MMEError):
 
 
 class ContractError(MMEError):
-    """A server answered a call of the container contract with something other than 200."""
+    """A call of the container contract got another status than 200."""
 
     def __init__(self, call: str, status: int, body: str) -> None:
         super().__init__(call, status, body)
@@ -171,7 +171,7 @@ class ContractError(MMEError):
 
 
 class ServerStartError(MMEError):
-    """A server did not come up."""
+    """A server did not start."""
 
     def __init__(self, name: str, seen: str, log: str) -> None:
         super().__init__(name, seen, log)
@@ -209,14 +209,14 @@ class ImageBuildError(MMEError):
         return (
             f"the image {self.image} could not be built\n"
             f"  seen: {self.seen.strip()}\n"
-            f"  next: read the end of what the build said; behind a proxy that opens TLS give --ca-bundle, and where "
+            f"  next: read the end of the build's log below; behind a proxy that decrypts TLS give --ca-bundle, and where "
             f"no registry can be reached --base with an image that is here\n"
             f"{end or '    (nothing)'}"
         )
 
 
 class OutdatedImageWarning(UserWarning):
-    """An image holds another state of this package's code than the one that is installed."""
+    """An image has other code of this package than the installed one."""
 
     def __init__(self, image: str) -> None:
         super().__init__(image)
@@ -224,6 +224,6 @@ class OutdatedImageWarning(UserWarning):
 
     def __str__(self) -> str:
         return (
-            f"the image {self.image} holds another version of pytest-mme's server than the installed one: what it does "
-            f"may not be what this version says; build it again: pytest-mme image build server (or mms)"
+            f"the image {self.image} holds another version of pytest-mme's server than the installed one: it may not "
+            f"behave as this version describes; build it again: pytest-mme image build server (or mms)"
         )

@@ -24,29 +24,29 @@ _WHEELS = ("tensorflow", "tensorflow-cpu")
 
 
 def check(asked: object) -> str:
-    """*asked*, if it can be a version of TensorFlow; ValueError if not."""
+    """Return *asked* if it can be a version of TensorFlow; raises ValueError if not."""
     if asked in (INSTALLED, LATEST):
         return str(asked)
     found = _VERSION.fullmatch(asked) if isinstance(asked, str) else None
     if found is None:
-        raise ValueError(f"{asked!r} is no version: give one as in 2.15.1 or 2.15, or {INSTALLED}, or {LATEST}")
+        raise ValueError(f"{asked!r} is not a version: give one as in 2.15.1 or 2.15, or {INSTALLED}, or {LATEST}")
     if (int(found[1]), int(found[2])) < OLDEST:
         raise ValueError(f"{asked!r} is too old: {'.'.join(map(str, OLDEST))} is the oldest that can be run")
     return found[0]
 
 
 def is_exact(asked: str) -> bool:
-    """Whether there is one release of that name at most."""
+    """Whether *asked* names one release, as ``2.15.1`` does."""
     return asked.count(".") >= 2
 
 
 def minor(version: str) -> str:
-    """``2.15`` of ``2.15.1``."""
+    """Return the minor release of a version: ``2.15`` for ``2.15.1``."""
     return ".".join(version.split(".")[:2])
 
 
 def installed() -> str:
-    """The version of the installed TensorFlow, whichever wheel it came in; raises `UnavailableError`."""
+    """Return the version of the installed TensorFlow, whichever wheel it came in; raises `UnavailableError`."""
     if importlib.util.find_spec("tensorflow") is not None:
         for wheel in _distributions():
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -21,20 +21,20 @@ def wait_for(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """Return the first answer of *probe* that is not None.
+    """Return the first result of *probe* that is not None.
 
-    An `OSError` of the probe counts as no answer yet. Raises `NotReadyError` when *gone* gives a reason why there will
-    be no answer any more, or after *timeout_s* seconds; both say the last thing that was seen.
+    An `OSError` of the probe counts as None. Raises `NotReadyError` when *gone* gives a reason why there will be no
+    result any more, or after *timeout_s* seconds; the error has what was seen last.
     """
     start = clock()
     while True:
         try:
-            answer = probe()
-            seen = "an answer, but not the one waited for"
+            result = probe()
+            seen = "not what was waited for"
         except OSError as error:
-            answer, seen = None, f"{type(error).__name__}: {error}"
-        if answer is not None:
-            return answer
+            result, seen = None, f"{type(error).__name__}: {error}"
+        if result is not None:
+            return result
         waited_s = clock() - start
         if reason := gone():
             raise NotReadyError(what, waited_s, seen, because=reason)

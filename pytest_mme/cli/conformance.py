@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Optional
 from urllib.parse import urlsplit
@@ -35,15 +35,15 @@ def judge_server(
     target: Annotated[
         str,
         typer.Argument(
-            help="The address of a server, as in `http://localhost:8080`, or an image, of which one is started.",
+            help="The address of a server, as in `http://localhost:8080`, or an image, which is started.",
             metavar="TARGET",
         ),
     ],
     models: Annotated[
         Optional[Path],  # noqa: UP045  typer reads annotations
         typer.Option(
-            help="A folder that the server sees, too: the judge puts its models there. Default: a temporary one, which "
-            "a server on this machine sees.",
+            help="A folder that the server sees, too: test models are put there. Default: a temporary one, which a server "
+            "on this machine sees.",
             exists=True,
             file_okay=False,
             writable=True,
@@ -51,37 +51,37 @@ def judge_server(
     ] = None,
     models_at: Annotated[
         Optional[str],  # noqa: UP045  typer reads annotations
-        typer.Option(help="How the server calls that folder. Default: as it is called here.", metavar="PATH"),
+        typer.Option(help="The server's path of that folder. Default: the same as here.", metavar="PATH"),
     ] = None,
     json_file: Annotated[
         Optional[Path],  # noqa: UP045  typer reads annotations
         typer.Option(
             "--json",
-            help="Write all that was sent and seen to this file, as JSON; `-`: to the standard output.",
+            help="Write every request and reply to this file, as JSON; `-` is the standard output.",
             allow_dash=True,
             dir_okay=False,
         ),
     ] = None,
     pages: Annotated[
-        bool, typer.Option("--pages", help="Judge the pages of the list, too: that takes 101 models at once.")
+        bool, typer.Option("--pages", help="Judge the pages of the list of models, too, which takes 101 loaded models.")
     ] = False,
 ) -> None:
-    """Judge a server by the container contract of multi-model endpoints, clause by clause.
+    """Judge whether a server keeps the container contract of multi-model endpoints, clause by clause.
 
-    The judge loads tiny models of its own and unloads them again; other models of the server do not matter.
+    Tiny test models are loaded and unloaded again; other models of the server are left alone.
 
         pytest-mme conformance IMAGE
 
-    A server that runs already needs a folder of this machine that it sees, too:
+    A server that runs already must see a folder of this machine, for the test models:
 
         docker run -e SAGEMAKER_MULTI_MODEL=true -p 8080:8080 -v /tmp/judged:/opt/ml/models IMAGE serve
 
         pytest-mme conformance http://localhost:8080 --models /tmp/judged --models-at /opt/ml/models
 
-    Exit status: 0 when every clause is kept, 1 when one is not, 2 when that could not be found out.
+    Exit status: 0 when every clause is kept, 1 when one is not, 2 when the server could not be judged, 130 after Ctrl-C.
     """
     if models_at is not None and models is None:
-        raise typer.BadParameter("say which folder of this machine that is: --models", param_hint="--models-at")
+        raise typer.BadParameter("give the folder of this machine, too: --models", param_hint="--models-at")
     shown = Console(highlight=False, stderr=True) if json_file == _STDOUT else console
     try:
         with _interruptible(), Run() as run, _conformance_target(target, models, models_at) as subject:
@@ -99,7 +99,7 @@ def judge_server(
 
 @contextlib.contextmanager
 def _conformance_target(target: str, models: Path | None, models_at: str | None) -> Iterator[Subject]:
-    """The server that *target* names, while it is to be judged."""
+    """Yield the server that *target* names, ready to be judged."""
     url = urlsplit(target)
     if _ADDRESS.fullmatch(target):
         raise typer.BadParameter(f"{target!r} looks like an address without its scheme: write http://{target}")
@@ -108,7 +108,7 @@ def _conformance_target(target: str, models: Path | None, models_at: str | None)
             yield subject
         return
     if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/"):
-        raise typer.BadParameter(f"{target!r} is no server's address: give one as in http://localhost:8080")
+        raise typer.BadParameter(f"{target!r} is not a server's address: give one as in http://localhost:8080")
     with contextlib.ExitStack() as undo:
         folder = (models or _temporary(undo)).absolute()
         known_as = PurePosixPath(models_at or folder)
@@ -123,9 +123,11 @@ def _conformance_target(target: str, models: Path | None, models_at: str | None)
 
 @contextlib.contextmanager
 def _started(image: str, models: Path | None) -> Iterator[Subject]:
-    """A container of its own for an image."""
+    """Yield the server of a new container of an image."""
     if models is not None:
-        raise typer.BadParameter(f"{image!r} is an image, whose server is given its models", param_hint="--models")
+        raise typer.BadParameter(
+            f"{image!r} is an image, which is started with a folder of its own", param_hint="--models"
+        )
     settings = Settings.resolve(environment={**os.environ, "PYTEST_MME_RUNTIME": "docker", "PYTEST_MME_IMAGE": image})
     with Run(settings) as run, run.server(name="judged") as server:
         running = server.running
@@ -144,11 +146,11 @@ def _judged(subject: Subject, run: Run, pages: bool) -> Report:
     if not progress.is_terminal:
         return judge_conformance(subject, specimens, pages=pages)
     with progress.status("") as status:
-        return judge_conformance(subject, specimens, pages=pages, begin=_teller(status.update))
 
+        def show(clause: Clause) -> None:
+            status.update(f"judging clause {CLAUSES.index(clause) + 1} of {len(CLAUSES)}: {clause.id}")
 
-def _teller(show: Callable[[str], None]) -> Callable[[Clause], None]:
-    return lambda clause: show(f"{CLAUSES.index(clause) + 1} of {len(CLAUSES)}: {clause.id}")
+        return judge_conformance(subject, specimens, pages=pages, begin=show)
 
 
 def _show(report: Report, shown: Console) -> None:
@@ -158,7 +160,7 @@ def _show(report: Report, shown: Console) -> None:
         shown.print(f"{result.clause.id}: {explanation(result)}", markup=False, soft_wrap=True)
     shown.print(f"{report.url}: {summary(report)}", markup=False, soft_wrap=True)
     if "load.200" in (result.clause.id for result in deviating):
-        shown.print("If the server cannot see the models: --models and --models-at say where they are.")
+        shown.print("If the server cannot see the test models: --models and --models-at tell where they are.")
 
 
 def _write(found: dict[str, Any], file: Path) -> None:
@@ -171,7 +173,7 @@ def _write(found: dict[str, Any], file: Path) -> None:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """End like Ctrl-C on SIGTERM, so that the models are unloaded."""
+    """Let SIGTERM end the command like Ctrl-C, so that the test models are unloaded."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

@@ -32,47 +32,48 @@ _MIB = 1 << 20
 def examine_archives(
     archives: Annotated[
         list[Path],
-        typer.Argument(metavar="ARCHIVE...", help="A `model.tar.gz`, or a folder that holds what one would."),
+        typer.Argument(metavar="ARCHIVE...", help="A `model.tar.gz`, or a folder with the same contents."),
     ],
     tf: Annotated[
         Optional[list[str]],  # noqa: UP045  typer reads annotations
         typer.Option(
-            help="The TensorFlow that will serve it: `2.15.1`, `2.15`, `installed`, or `latest`, the last that is known. "
-            "Several times for several.",
+            help="The TensorFlow that will serve it: `2.15.1`, `2.15`, `installed`, or `latest`, the newest that is known. "
+            "Give it several times for several.",
             metavar="VERSION",
         ),
     ] = None,
     image: Annotated[
         Optional[list[str]],  # noqa: UP045  typer reads annotations
         typer.Option(
-            help="The image that will serve it: its TensorFlow is looked up in it, by a container that runs for a "
-            "moment. Several times for several.",
+            help="The image that will serve it: a container of it runs for a moment, to look up its TensorFlow. "
+            "Give it several times for several.",
             metavar="IMAGE",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Say what is in archives and what will go wrong with them on a multi-model endpoint. No TensorFlow is needed.
+    """Show what archives contain and what will go wrong with them on a multi-model endpoint. No TensorFlow is needed.
 
-    Exit status: 0 when there is no error and no warning, 1 when there is, 2 when an archive is none or cannot be read.
-    Without --tf and --image it is examined for the installed TensorFlow, or else for the last release that is known.
+    Without --tf and --image they are examined for the installed TensorFlow, or else for the newest release that is known.
 
         pytest-mme doctor dist/*.tar.gz --tf 2.12.1 --tf 2.20
 
         pytest-mme doctor dist/*.tar.gz --image my-multi-model-server:latest
+
+    Exit status: 0 without errors and warnings, 1 with some, 2 when an archive cannot be read.
     """
     serving = _serving(tf or [], image or [])
     with explained():
         examined = {str(path): _examine(path, serving, show=not as_json) for path in archives}
     if as_json:
         console.print_json(
-            json.dumps({"serving": serving, "archives": {path: told for path, (_, told) in examined.items()}})
+            json.dumps({"serving": serving, "archives": {path: document for path, (_, document) in examined.items()}})
         )
     raise typer.Exit(max(status for status, _ in examined.values()))
 
 
 def _serving(tf: list[str], images: list[str]) -> list[str]:
-    """The versions that are asked for, each once."""
+    """Return the versions that are asked for, each once."""
     known = registry()
     with explained():
         with checked("--tf"):
@@ -91,18 +92,18 @@ def _in_images(names: list[str]) -> list[str]:
 
 
 def _examine(path: Path, serving: list[str], *, show: bool) -> tuple[int, dict[str, Any]]:
-    """The exit status that it is worth, and what there is to say of it."""
+    """Return the exit status for an archive, and its contents and findings."""
     try:
         with inspected(path) as archive:
             findings = diagnose(archive, serving)
             if show:
                 _show(archive, findings)
-            told = {**_contents(archive), "findings": [_fields(finding) for finding in findings]}
+            document = {**_contents(archive), "findings": [_fields(finding) for finding in findings]}
     except (ArchiveError, OSError) as error:
         if show:
             show_error(error)
         return _UNREADABLE, {"error": str(error)}
-    return int(matters(findings)), told
+    return int(matters(findings)), document
 
 
 def _contents(archive: Inspection) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def _show(archive: Inspection, findings: list[Finding]) -> None:
         for line in lines(finding):
             console.print(Text(f"    {line}"), soft_wrap=True)
     if not findings:
-        console.print("  nothing was found", style="green")
+        console.print("  no findings", style="green")
 
 
 def _show_model(number: int, described: dict[str, Any]) -> None:

@@ -42,21 +42,21 @@ class _Found:
     tensorflow: str
     concurrency: int
     broken: dict[str, str]
-    """Why an archive could not be loaded, by what it is called."""
+    """The archives that could not be loaded: why, by label."""
     measured: list[Measured]
-    """The others."""
+    """The other archives."""
     together: Need | str | None
-    """The reason where it was not measured; None: there was nothing to measure."""
+    """What all of them need; the reason where that was not measured; None where there was nothing to measure."""
     verdict: WhatFits | None
 
 
 def fit_archives(
     archives: Annotated[
         list[Path],
-        typer.Argument(metavar="ARCHIVE...", help="A `model.tar.gz`, or a folder that holds what one would."),
+        typer.Argument(metavar="ARCHIVE...", help="A `model.tar.gz`, or a folder with the same contents."),
     ],
     memory: Annotated[
-        float, typer.Option(help="What there is for all models together, in MiB, such as 4096.", metavar="MIB", min=1)
+        float, typer.Option(help="The memory for all models together, in MiB, such as 4096.", metavar="MIB", min=1)
     ],
     tf: Annotated[
         Optional[str],  # noqa: UP045  typer reads annotations
@@ -68,37 +68,40 @@ def fit_archives(
     request: Annotated[
         Optional[Path],  # noqa: UP045  typer reads annotations
         typer.Option(
-            help="A file with the JSON body to ask every archive. Default: zeros, as `serving_default` takes them.",
+            help="A file with the JSON body of the request that every model gets. Default: zeros, in the shapes of `serving_default`.",
             exists=True,
             dir_okay=False,
         ),
     ] = None,
     concurrency: Annotated[
-        int, typer.Option(help="How many requests each model gets at once.", metavar="N", min=1, max=64)
+        int, typer.Option(help="How many requests a model gets at the same time.", metavar="N", min=1, max=64)
     ] = 4,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead: all that was measured.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all measurements as JSON instead.")] = False,
 ) -> None:
-    """Say how many of these archives fit into a memory, by loading them.
+    """Measure how many of these archives fit into a memory, by loading them.
 
-    Each is loaded alone, asked once and then by several at once; then all are, together. What counts is the private
-    memory of the models' processes, at its most. What a container's own processes take comes on top: give less memory.
+    Each is loaded alone, gets one request and then several at once; then all are loaded together. What counts is the
+    largest private memory of the models' processes. A container's own processes take more: give so much less memory.
 
         pytest-mme fit dist/*.tar.gz --memory 4096
 
-    Zeros may take a model less memory than real requests do: longer texts, larger batches. So give one:
+    A request of zeros may take less memory than real ones, with longer texts or larger batches. So give a large one:
 
         pytest-mme fit dist/*.tar.gz --memory 4096 --request largest.json --concurrency 8
 
-    Exit status: 0 when all fit, 1 when not, 2 when an archive could not be loaded.
+    Exit status: 0 when all fit, 1 when they do not, 2 when an archive could not be loaded.
     """
     with checked("--tf"):
         versions.check(versions.INSTALLED if tf is None else tf)
     body = None if request is None else request.read_bytes()
     try:
-        with Run(Settings.resolve(environment={**os.environ, "PYTEST_MME_RUNTIME": "local"})) as run, _told() as told:
-            with fetching() as tell:
-                run.toolchain.directory(tf, tell)
-            found = _found(run, archives, int(memory * _MIB), tf, body, concurrency, told)
+        with (
+            Run(Settings.resolve(environment={**os.environ, "PYTEST_MME_RUNTIME": "local"})) as run,
+            _progress() as show,
+        ):
+            with fetching() as progress:
+                run.toolchain.directory(tf, progress)
+            found = _measure(run, archives, int(memory * _MIB), tf, body, concurrency, show)
     except (MMEError, OSError) as error:
         Console(stderr=True, highlight=False).print(f"Nothing could be measured: {error}", style="red", markup=False)
         raise typer.Exit(_NOT_LOADED) from error
@@ -110,8 +113,8 @@ def fit_archives(
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[Callable[[str], None]]:
-    """Shows what is done now: in place on a terminal, else line by line."""
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Yield what shows the present step: in place on a terminal, elsewhere line by line."""
     progress = Console(stderr=True, highlight=False)
     if not progress.is_terminal:
         yield lambda text: progress.print(text, markup=False, soft_wrap=True)
@@ -120,26 +123,26 @@ def _told() -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
-def _found(
+def _measure(
     run: Run,
     archives: Sequence[Path],
     memory_bytes: int,
     tf: str | None,
     body: bytes | None,
     concurrency: int,
-    told: Callable[[str], None],
+    show: Callable[[str], None],
 ) -> _Found:
     candidates, broken = _candidates(run.models, archives, body)
     measured: list[Measured] = []
     together: Need | str | None = None
     with run.server(name="fit", tf=tf) as server:
         capacity = Capacity(server, concurrency=concurrency)
-        seen = measured_alone(capacity, candidates, told)
+        seen = measured_alone(capacity, candidates, show)
         broken |= {one.candidate.label: one.failure for one in seen if one.need is None}
         measured = [one for one in seen if one.need is not None]
         needs = [one.need.most_bytes for one in measured if one.need is not None]
         if measured:
-            told(f"all {len(measured)} together")
+            show(f"all {len(measured)} together")
             together = capacity.together(measured)
         tensorflow = str(server.running.facts["tensorflow"])
     most = together.most_bytes if isinstance(together, Need) else None
@@ -154,7 +157,7 @@ def _found(
 
 
 def _candidates(models: Models, archives: Sequence[Path], body: bytes | None) -> tuple[list[Candidate], dict[str, str]]:
-    """What can be tried, and why others cannot. The same archive twice is two models."""
+    """Return what can be tried, and why the others cannot. The same archive twice is two models."""
     candidates: list[Candidate] = []
     broken: dict[str, str] = {}
     for label, path in zip(_labels(archives), archives, strict=True):
@@ -171,7 +174,7 @@ def _candidates(models: Models, archives: Sequence[Path], body: bytes | None) ->
 
 
 def _labels(archives: Sequence[Path]) -> list[str]:
-    """The names alone where they differ, else the paths; numbered where these do not differ either."""
+    """Return the file names if they differ, else the paths; numbered if these do not differ either."""
     names = [path.name for path in archives]
     labels = names if len(set(names)) == len(names) else [str(path) for path in archives]
     return [
@@ -227,7 +230,7 @@ def _show(found: _Found) -> None:
     if isinstance(found.together, str):
         show_line(f"Not measured together: {found.together}")
     if found.verdict is not None:
-        for line in _said(found.verdict, " that load" if found.broken else ""):
+        for line in _sentences(found.verdict, " that load" if found.broken else ""):
             show_line(line)
 
 
@@ -250,8 +253,8 @@ def _row(need: Need | None) -> list[str]:
     return ["-" if seen is None else _mib(seen) for seen in (need.loaded_bytes, need.asked_bytes, need.busy_bytes)]
 
 
-def _said(verdict: WhatFits, which: str) -> Iterator[str]:
-    """The judgement, in sentences; *which* of the archives it is on, empty for all."""
+def _sentences(verdict: WhatFits, which: str) -> Iterator[str]:
+    """Yield the verdict in sentences. *which*: of which archives, empty for all."""
     n, memory = f"{verdict.archives}{which}", f"{verdict.memory_bytes / _MIB:g} MiB"
     needed = f"they need {_mib(verdict.needed_bytes)} MiB"
     if verdict.all_fit:
@@ -259,23 +262,23 @@ def _said(verdict: WhatFits, which: str) -> Iterator[str]:
         yield f"All {n} fit into {memory}: {needed}, and {_mib(verdict.margin_bytes)} MiB ({share:.0%}) are left."
     else:
         yield f"Not all {n} fit into {memory}: {needed}, {_mib(-verdict.margin_bytes)} MiB more."
-        yield _said_of_any(verdict)
-        yield _said_of_some(verdict)
+        yield _any(verdict)
+        yield _some(verdict)
     if verdict.together_bytes is not None and verdict.error is not None:
         predicted, together = _mib(verdict.predicted_bytes), _mib(verdict.together_bytes)
-        yield f"Predicted, the sum of each alone: {predicted} MiB; measured together: {together} MiB ({verdict.error:+.1%})."
+        yield f"Predicted, as the sum of each alone: {predicted} MiB; measured together: {together} MiB ({verdict.error:+.1%})."
 
 
-def _said_of_any(verdict: WhatFits) -> str:
+def _any(verdict: WhatFits) -> str:
     if verdict.any_of == 0:
-        return f"  any 0: the dearest does not fit even alone, it needs {_mib(verdict.dearest_bytes)} MiB"
-    return f"  any {verdict.any_of}: so many fit, whichever they are; {_mib(verdict.any_bytes)} MiB if the dearest"
+        return f"  any 0: the largest does not fit even alone, it needs {_mib(verdict.dearest_bytes)} MiB"
+    return f"  any {verdict.any_of}: so many fit, whichever they are; the largest need {_mib(verdict.any_bytes)} MiB"
 
 
-def _said_of_some(verdict: WhatFits) -> str:
+def _some(verdict: WhatFits) -> str:
     if verdict.some_of == 0:
-        return f"  some 0: not even the cheapest fits alone, it needs {_mib(verdict.cheapest_bytes)} MiB"
-    return f"  some {verdict.some_of}: so many fit if they are the cheapest, which need {_mib(verdict.some_bytes)} MiB"
+        return f"  some 0: not even the smallest fits alone, it needs {_mib(verdict.cheapest_bytes)} MiB"
+    return f"  some {verdict.some_of}: so many fit if they are the smallest, which need {_mib(verdict.some_bytes)} MiB"
 
 
 def _mib(seen_bytes: int) -> str:

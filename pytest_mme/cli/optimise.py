@@ -28,11 +28,11 @@ _MIB = 1 << 20
 
 def optimise_archive(
     archive: Annotated[
-        Path, typer.Argument(metavar="ARCHIVE", help="A `model.tar.gz`, or a folder that holds what one would.")
+        Path, typer.Argument(metavar="ARCHIVE", help="A `model.tar.gz`, or a folder with the same contents.")
     ],
     output: Annotated[
         Optional[Path],  # noqa: UP045  typer reads annotations
-        typer.Option(help="Where to write the optimised `model.tar.gz`. Default: only measure.", dir_okay=False),
+        typer.Option(help="Write the optimised `model.tar.gz` to this file. Default: only measure.", dir_okay=False),
     ] = None,
     tf: Annotated[
         Optional[str],  # noqa: UP045  typer reads annotations
@@ -44,27 +44,27 @@ def optimise_archive(
     inputs: Annotated[
         Optional[Path],  # noqa: UP045  typer reads annotations
         typer.Option(
-            help='A file with JSON, values by the inputs\' names, as in {"x": [[1.0], [2.0]]}, to compare the answers to '
-            "and to measure with. Default: made-up numbers, and zeros.",
+            help='A JSON file of values by the inputs\' names, as in {"x": [[1.0], [2.0]]}: the predictions for them are '
+            "compared, and requests with them measured. Default: random numbers to compare, zeros to measure.",
             exists=True,
             dir_okay=False,
         ),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(help="What floats in the answers may differ by, of themselves or absolutely.", min=0)
+        float, typer.Option(help="How much floats in the predictions may differ, relatively or absolutely.", min=0)
     ] = 1e-5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Freeze a model's variables into constants, let Grappler rewrite its graph, and show what that changes.
+    """Freeze a model's variables into constants, let Grappler rewrite its graph, and measure what that changes.
 
-    The answers are compared first. Then both archives are served alone by the embedded server: memory, the time of a
-    load and of a request, before and after. It may cost more than it gains: that is what this is for.
+    The predictions are compared first. Then the embedded server serves both archives, one after the other, and shows
+    their memory and how long a load and a request take. Optimising may cost more than it gains, so look at the numbers.
 
         pytest-mme optimise model.tar.gz
 
         pytest-mme optimise model.tar.gz --inputs inputs.json --output optimised.tar.gz
 
-    Exit status: 0 when it was optimised, 1 when the model cannot be.
+    Exit status: 0 when the model was optimised, 1 when that is not possible, 2 for inputs that make no sense.
     """
     with checked("--tf"):
         versions.check(versions.INSTALLED if tf is None else tf)
@@ -78,7 +78,10 @@ def optimise_archive(
         if output is not None:
             shutil.copyfile(after.archive, output)
     if as_json:
-        console.print_json(json.dumps({name: _document(one) for name, one in effects.items()}))
+        document = {
+            name: {**dataclasses.asdict(one), "most_bytes": one.need.most_bytes} for name, one in effects.items()
+        }
+        console.print_json(json.dumps(document))
     else:
         _show(effects, output)
 
@@ -87,7 +90,7 @@ def _read(path: Path) -> dict[str, Any]:
     with checked("--inputs"):
         given = json.loads(path.read_text())
         if not isinstance(given, dict):
-            raise ValueError("it is no object of values by the inputs' names")  # noqa: TRY004  what `checked` explains
+            raise ValueError("it is not an object of values by the inputs' names")  # noqa: TRY004  what `checked` explains
         return given
 
 
@@ -96,10 +99,6 @@ def _effect(run: Run, model: Model, tf: str | None, given: dict[str, Any] | None
     candidate = Candidate(label=model.name, model=model, request=request, unasked=unasked)
     with run.server(name=model.name, tf=tf) as server:
         return serving_cost(server, candidate, concurrency=_CONCURRENCY)
-
-
-def _document(one: ServingCost) -> dict[str, Any]:
-    return {**dataclasses.asdict(one), "most_bytes": one.need.most_bytes}
 
 
 def _show(effects: dict[str, ServingCost], output: Path | None) -> None:

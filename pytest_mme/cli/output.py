@@ -1,4 +1,4 @@
-"""Where the command line writes to, and what it says of what went wrong."""
+"""Where the commands write to, and how they show errors."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ console = Console(highlight=False)
 
 
 def show_line(text: str) -> None:
-    """A line as it is, however wide."""
+    """Print a line as it is, however wide."""
     console.print(text, markup=False, soft_wrap=True)
 
 
 def show_error(error: Exception) -> None:
-    """What an error says, in red."""
+    """Print an error's message, in red."""
     console.print(str(error), style="red", markup=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """An error of the kit ends the command with its words and exit status 1."""
+    """Let an error of the kit end the command with its message and exit status 1."""
     try:
         yield
     except MMEError as error:
@@ -35,7 +35,7 @@ def explained() -> Iterator[None]:
 
 @contextlib.contextmanager
 def checked(option: str) -> Iterator[None]:
-    """A ValueError is what is wrong with that option, or argument."""
+    """Let a ValueError end the command as a bad value of *option*, which may be an argument, too."""
     try:
         yield
     except ValueError as error:

@@ -26,22 +26,24 @@ from pytest_mme.timeline.events import Timeline
 def bundle_failure(
     name: Annotated[
         Optional[str],  # noqa: UP045  typer reads annotations
-        typer.Argument(metavar="[NAME]", help="Which failure, as its message says it. Default: the last."),
+        typer.Argument(metavar="[NAME]", help="The failure's name, as the failed test shows it. Default: the last."),
     ] = None,
     output: Annotated[
         Optional[Path],  # noqa: UP045  typer reads annotations
-        typer.Option(help="The file. Default: NAME.zip, here.", dir_okay=False),
+        typer.Option(help="The file to write. Default: NAME.zip, in this folder.", dir_okay=False),
     ] = None,
-    list_all: Annotated[bool, typer.Option("--list", help="List the failures that are kept, the last 20.")] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="List the failures that are kept: the last 20.")] = False,
 ) -> None:
-    """Make one file of a failed test: its timeline, its servers' fields, its models, the settings and the seed.
+    """Pack a failed test into one file: its timeline, how its servers were started, its models, settings and seed.
 
-    The archives of your own models and your code go in; the kit's models are rebuilt from their specifications.
-    `pytest-mme replay FILE` needs nothing beside it.
+    It contains the archives of your own models and your code; models that the kit built are rebuilt when it is
+    replayed. `pytest-mme replay FILE` needs nothing beside the file.
 
         pytest-mme bundle --list
 
         pytest-mme bundle test_eviction-1a2b3c --output failure.zip
+
+    Exit status: 0 when the file was written, 1 when an archive is gone, 2 when no failure of that name is kept.
     """
     settings = _settings({})
     if list_all:
@@ -61,44 +63,50 @@ def bundle_failure(
 def replay_bundle(
     name: Annotated[
         Optional[str],  # noqa: UP045  typer reads annotations
-        typer.Argument(metavar="[FILE|NAME]", help="A bundle, or a failure that is kept. Default: the last."),
+        typer.Argument(
+            metavar="[FILE|NAME]", help="A bundle, or the name of a failure that is kept. Default: the last."
+        ),
     ] = None,
     run_again: Annotated[
-        bool, typer.Option("--run", help="Start its servers, ask and break them as it did, and judge what happens now.")
+        bool,
+        typer.Option(
+            "--run", help="Start its servers again, repeat its requests and faults, and judge what happens now."
+        ),
     ] = False,
     runtime: Annotated[
         Optional[str],  # noqa: UP045  typer reads annotations
         typer.Option(
-            help="With --run, where: `local`, `docker` or `attach`. Default: as it was, or PYTEST_MME_RUNTIME."
+            help="Where to run it: `local`, `docker` or `attach`. Default: where it ran, or PYTEST_MME_RUNTIME."
         ),
     ] = None,
     image: Annotated[
         Optional[str],  # noqa: UP045  typer reads annotations
-        typer.Option(help="With --runtime docker, which image."),
+        typer.Option(help="The image of --runtime docker."),
     ] = None,
     url: Annotated[
         Optional[str],  # noqa: UP045  typer reads annotations
-        typer.Option(help="With --runtime attach, which server."),
+        typer.Option(help="The server of --runtime attach."),
     ] = None,
 ) -> None:
-    """Judge a failed test again, without a server; or, with --run, do again what it did, on any runtime.
+    """Judge the record of a failed test again, without a server; or, with --run, repeat it on any runtime.
 
-    Every check that the test made of a server or an endpoint is made again, and what it says now is set beside what it
-    said then. Requests come in the recorded order, and at once where they were.
+    Every check that the test made is made again, and both results are shown side by side. With --run, requests are
+    repeated in the recorded order, concurrent ones concurrently.
 
         pytest-mme replay
 
         pytest-mme replay failure.zip --run --runtime docker --image pytest-mme-server:2.21.0
 
-    A test that made no check, but asserted otherwise, has its timeline shown: the recorded one, or with --run the new.
+    Of a test that made no check, but failed otherwise, the timeline is shown: the recorded one, or with --run the new.
 
-    Exit status: 0 when all checks pass now, 1 when one fails or there was none, or it cannot be run again, 2 when there is no such bundle.
+    Exit status: 0 when all checks pass now, 1 when one fails, there was none, or the test cannot be repeated, 2 when
+    there is no such bundle.
     """
     with tempfile.TemporaryDirectory(prefix="pytest-mme-") as folder:
         with checked("FILE|NAME"):
             found = bundles.read(_file(name, _settings({})), Path(folder))
-        _say(found)
-        timeline = _again(found, runtime, image, url) if run_again else found.timeline
+        _show_test(found)
+        timeline = _repeat(found, runtime, image, url) if run_again else found.timeline
     verdicts = list(compare(found, timeline) if run_again else judge(found))
     if verdicts:
         _show(verdicts)
@@ -115,7 +123,7 @@ def _settings(given: dict[str, str]) -> Settings:
 
 
 def _file(name: str | None, settings: Settings) -> Path:
-    """The bundle that somebody names; ValueError where there is none."""
+    """Return the bundle of that name; raises ValueError when there is none."""
     kept = bundles.kept(settings.cache.value)
     if name is None:
         if not kept:
@@ -126,18 +134,18 @@ def _file(name: str | None, settings: Settings) -> Path:
     found = [file for file in kept if file.stem == name]
     if not found:
         known = ", ".join(file.stem for file in kept[:5]) or "none"
-        raise ValueError(f"there is no file {name} and no failure of that name; kept are: {known}")
+        raise ValueError(f"there is no file {name} and no failure of that name; these are kept: {known}")
     return found[0]
 
 
-def _say(found: Bundle) -> None:
+def _show_test(found: Bundle) -> None:
     show_line(found.test)
     show_line(f"  failed: {found.failure}")
     if found.settings:
         show_line(f"  settings: {', '.join(f'{name}={value}' for name, value in found.settings.items())}")
 
 
-def _again(found: Bundle, runtime: str | None, image: str | None, url: str | None) -> Timeline:
+def _repeat(found: Bundle, runtime: str | None, image: str | None, url: str | None) -> Timeline:
     asked = {"runtime": runtime, "image": image, "url": url}
     was = {
         name: value
@@ -157,9 +165,9 @@ def _again(found: Bundle, runtime: str | None, image: str | None, url: str | Non
 def _show(verdicts: Iterable[Verdict]) -> None:
     table = Table("check", "then", "now", box=None, padding=(0, 2, 0, 0))
     for verdict in verdicts:
-        table.add_row(Text(f"{verdict.server}.{verdict.check}"), *map(_told, (verdict.then, verdict.now)))
+        table.add_row(Text(f"{verdict.server}.{verdict.check}"), *map(_result, (verdict.then, verdict.now)))
     console.print(table)
 
 
-def _told(failed: str | None) -> Text:
+def _result(failed: str | None) -> Text:
     return Text("passed", "green") if failed is None else Text(failed, "red")

@@ -35,45 +35,59 @@ def serve_models(
     directory: Annotated[
         Path,
         typer.Argument(
-            help="Holds the models: `NAME.tar.gz` archives or SavedModel folders.", exists=True, file_okay=False
+            help="A folder of models: `NAME.tar.gz` archives or SavedModel folders.", exists=True, file_okay=False
         ),
     ],
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on; 0: any free one.", min=0, max=65535)] = 8080,
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)] = 8080,
     memory_mib: Annotated[
-        Optional[float], typer.Option(help="What all loaded models together may use, in MiB. Default: no limit.", min=1)  # noqa: UP045  typer reads annotations
+        Optional[float],  # noqa: UP045  typer reads annotations
+        typer.Option(help="The memory for all loaded models together, in MiB. Default: no limit.", min=1),
     ] = None,
     admission: Annotated[
-        Admission, typer.Option(help="`estimate`: answer 507 to a load that would not fit; `none`: let memory run out.")
+        Admission,
+        typer.Option(help="What a load that would not fit gets: `estimate`: status 507; `none`: memory runs out."),
     ] = "estimate",
     oom: Annotated[
-        OutOfMemory, typer.Option(help="Who notices that memory ran out: the `kernel`, which kills, or `tensorflow`.")
+        OutOfMemory,
+        typer.Option(
+            help="Who notices that memory runs out: the `kernel`, which kills, or `tensorflow`, which raises an error."
+        ),
     ] = "kernel",
     enforcement: Annotated[
-        HowEnforced, typer.Option(help="How the kernel's limit is done: a memory `cgroup`, or `sampled` by the server.")
+        HowEnforced,
+        typer.Option(help="How memory is limited: by a memory `cgroup`, or `sampled` by the server, which kills."),
     ] = "auto",
     code: Annotated[
         Optional[Path],  # noqa: UP045  typer reads annotations
-        typer.Option(help="A folder whose `inference.py` answers for all models without code of their own."),
+        typer.Option(
+            help="A folder with an `inference.py` that handles the requests of all models without code of their own."
+        ),
     ] = None,
     tf: Annotated[
         Optional[str],  # noqa: UP045  typer reads annotations
-        typer.Option(help="Which TensorFlow serves, as in 2.15.1, 2.15 or latest. Default: the installed one."),
+        typer.Option(help="The TensorFlow that serves: `2.15.1`, `2.15`, `latest`. Default: the installed one."),
     ] = None,
     device: Annotated[
-        DeviceAsked, typer.Option(help="Where the models run: `cpu`, `gpu`, or `auto`: on a GPU where there is one.")
+        DeviceAsked, typer.Option(help="Where the models run: `cpu`, `gpu`, or `auto` (on a GPU where there is one).")
     ] = "cpu",
 ) -> None:
     """Serve the models in DIRECTORY as a multi-model container would, until Ctrl-C.
 
-    Each is loaded at the start under its own name; `POST /models` loads more. In another terminal:
+    Each is loaded at the start, under its own name; `POST /models` loads more.
+
+        pytest-mme serve models/ --memory-mib 2048
+
+    Then, in another terminal:
 
         curl localhost:8080/models
 
         curl localhost:8080/models/NAME/invoke -H 'Content-Type: application/json' -d '{"instances": [[1.0]]}'
+
+    Exit status: 0 after Ctrl-C, 1 when the server cannot start, 2 for an option that makes no sense.
     """
     if code is not None and not (code / INFERENCE).is_file():
-        raise typer.BadParameter(f"{code} holds no {INFERENCE}", param_hint="--code")
+        raise typer.BadParameter(f"{code} has no {INFERENCE}", param_hint="--code")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     config = ServingConfig(
         host=host,
@@ -98,8 +112,8 @@ def serve_models(
 
 def _tensorflow(tf: str | None) -> Path:
     toolchain = Toolchain(Settings.resolve(environment=os.environ).cache.value / "tensorflow")
-    with explained(), checked("--tf"), fetching() as tell:
-        return toolchain.directory(tf, tell)
+    with explained(), checked("--tf"), fetching() as show:
+        return toolchain.directory(tf, show)
 
 
 def _serve(config: ServingConfig, directory: Path, folder: Path) -> int:
@@ -118,14 +132,14 @@ def _serve(config: ServingConfig, directory: Path, folder: Path) -> int:
         return asyncio.run(serve(config, events))
     except (MMEError, OSError) as error:
         console.print(f"The server cannot start: {error}", style="red", markup=False)
-        console.print("If the port is taken, choose another with --port; 0 takes any free one.")
+        console.print("If the port is taken, choose another with --port; 0 takes a free one.")
         return 1
     finally:
         events.close()
 
 
 def _load_all(facts: dict[str, Any], config: ServingConfig, directory: Path, folder: Path) -> None:
-    """Load every model of *directory*, once the server answers."""
+    """Load every model in *directory*, now that the server is ready."""
     url = routes.origin(config.host, facts["port"])
     console.print(
         f"TensorFlow {facts['tensorflow']} at {url}, memory limit: "
@@ -144,11 +158,11 @@ def _load_all(facts: dict[str, Any], config: ServingConfig, directory: Path, fol
             outcome = f"not loaded: {error}"
         show_line(f"  {name}: {outcome}")
     if not found:
-        show_line(f"  {directory} holds no .tar.gz and no folder; load models with POST {url}{routes.MODELS}")
+        show_line(f"  {directory} has no .tar.gz and no folder; load models with POST {url}{routes.MODELS}")
 
 
 def _unpacked(path: Path, target: Path) -> Path:
-    """The folder that holds a model's versions."""
+    """Return the folder of a model's versions."""
     if not path.is_dir():
         extract(path, target)
         return target

@@ -12,18 +12,23 @@ from pytest_mme.runtimes.docker.engine import connect
 
 
 def sweep_left() -> None:
-    """Remove what runs have left behind that were killed: directories, memory cgroups, containers.
+    """Remove the directories, memory cgroups and containers of runs that were killed.
 
-    Every run does the same when it begins. Runs that live, and whatever is not the kit's own, are left alone.
+    Every run does the same when it begins, so this is for machines where no other follows. Living runs, and whatever
+    is not the kit's own, are left alone.
+
+        pytest-mme sweep
+
+    Exit status: 0.
     """
     removed = list[str]()
     try:
         with contextlib.closing(connect()) as engine:
             removed += [f"container {name}" for name in container_leases.sweep(engine, leases.owner_lives)]
     except UnavailableError as error:
-        show_line(f"containers were not looked for: {error.seen}")
-    removed += leases.sweep()  # last: with a run's directory goes what says whose a container is
+        show_line(f"containers were not searched: {error.seen}")
+    removed += leases.sweep()  # last: a run's directory tells which containers are its own
     for what in removed:
         show_line(f"removed {what}")
     if not removed:
-        show_line("nothing was left behind")
+        show_line("there was nothing to remove")

@@ -15,15 +15,19 @@ from rich.table import Table
 from pytest_mme import versions
 from pytest_mme.cli.output import checked, console, explained, show_line
 from pytest_mme.errors import MMEError
-from pytest_mme.libtensorflow.toolchain import Progress as Told
+from pytest_mme.libtensorflow.toolchain import Progress as ShowProgress
 from pytest_mme.libtensorflow.toolchain import Toolchain
 from pytest_mme.settings import Settings
 
-tensorflow_app = typer.Typer(no_args_is_help=True, help="The TensorFlow versions that servers can be started with.")
+tensorflow_app = typer.Typer(
+    no_args_is_help=True, help="List, fetch and remove the TensorFlow versions that servers can be started with."
+)
 
 _Cache = Annotated[
     Path,
-    typer.Option(help="Where they are kept: as pytest's --mme-cache.", envvar="PYTEST_MME_CACHE", file_okay=False),
+    typer.Option(
+        help="The folder where they are kept, as pytest's --mme-cache.", envvar="PYTEST_MME_CACHE", file_okay=False
+    ),
 ]
 _CACHE = Settings.resolve(environment={}).cache.value
 _MIB = 1 << 20
@@ -31,12 +35,17 @@ _MIB = 1 << 20
 
 @tensorflow_app.callback()
 def about_versions() -> None:
-    """The TensorFlow versions that servers can be started with: `pytest --mme-tf 2.15.1 --mme-tf latest`."""
+    """List, fetch and remove the TensorFlow versions of `pytest --mme-tf 2.15.1 --mme-tf latest`."""
 
 
 @tensorflow_app.command("list")
 def list_versions(cache: _Cache = _CACHE) -> None:
-    """Show the versions that are here, with their sizes, and when they were last used."""
+    """List the versions that are here, with their sizes, and when they were last used.
+
+        pytest-mme tensorflow list
+
+    Exit status: 0.
+    """
     table = Table("version", "MiB", "last used")
     with contextlib.suppress(MMEError):
         table.add_row(versions.installed(), "", "installed")
@@ -49,27 +58,35 @@ def list_versions(cache: _Cache = _CACHE) -> None:
 
 @tensorflow_app.command("fetch")
 def fetch_versions(
-    asked: Annotated[list[str], typer.Argument(metavar="VERSION...", help="As in 2.15.1 or 2.15, or latest.")],
+    asked: Annotated[list[str], typer.Argument(metavar="VERSION...", help="As in `2.15.1`, `2.15` or `latest`.")],
     cache: _Cache = _CACHE,
 ) -> None:
-    """Fetch versions from the package index, by pip and as it is configured. They are kept: a second time takes nothing.
+    """Fetch versions from the package index that pip is configured for, and keep them in the cache.
 
-    Only the shared libraries and the headers of a wheel are kept, so any version from 2.5 on can be had, whatever
-    Python this is.
+    Only the shared libraries and headers of a wheel are kept, so any version from 2.5 on works with any Python.
+
+        pytest-mme tensorflow fetch 2.15.1 latest
+
+    Exit status: 0 when all are here, 1 when one cannot be fetched, 2 for a name that is not a version.
     """
     toolchain = _toolchain(cache)
     for one in asked:
-        with explained(), checked("VERSION"), fetching() as tell:
-            directory = toolchain.directory(one, tell)
+        with explained(), checked("VERSION"), fetching() as show:
+            directory = toolchain.directory(one, show)
         show_line(f"TensorFlow {toolchain.resolve(one)} is in {directory}")
 
 
 @tensorflow_app.command("remove")
 def remove_versions(
-    gone: Annotated[list[str], typer.Argument(metavar="VERSION...", help="As `list` shows them.")],
+    gone: Annotated[list[str], typer.Argument(metavar="VERSION...", help="Exact versions, as `list` shows them.")],
     cache: _Cache = _CACHE,
 ) -> None:
-    """Remove versions from the cache."""
+    """Remove versions from the cache.
+
+        pytest-mme tensorflow remove 2.15.1
+
+    Exit status: 0 when all were removed, 1 when one is not in the cache.
+    """
     for version in gone:
         with explained():
             _toolchain(cache).remove(version)
@@ -85,8 +102,8 @@ def _toolchain(cache: Path) -> Toolchain:
 
 
 @contextlib.contextmanager
-def fetching() -> Iterator[Told]:
-    """A bar for as long as something is being fetched."""
+def fetching() -> Iterator[ShowProgress]:
+    """Yield what shows how much of a version is fetched, in a bar."""
     columns = (TextColumn("fetching {task.description}"), BarColumn(), TaskProgressColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0, visible=False)

@@ -1,4 +1,4 @@
-"""The builder: models by what they do, as archives with known answers."""
+"""The builder of models: archives whose expected predictions are known."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SUFFIXES = (".tar.gz", ".tgz")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Model:
-    """One model of an endpoint: its archive, and what it must answer."""
+    """One model of an endpoint: its archive, and the predictions that are expected of it."""
 
     name: str = dataclasses.field(metadata=MODEL_NAME)
     archive: Path
@@ -42,20 +42,20 @@ class Model:
     spec: ModelSpec | None = None
     """None for an archive that the kit did not build."""
     op_libraries: tuple[Path, ...] = ()
-    """What a server must have loaded before it: ``mme_server(op_libraries=model.op_libraries)``."""
+    """The op libraries that a server needs for it: ``mme_server(op_libraries=model.op_libraries)``."""
 
     def __post_init__(self) -> None:
         check(self)
 
     @property
     def key(self) -> str:
-        """The archive's name on an endpoint, SageMaker's `TargetModel`: ``<name>.tar.gz``."""
+        """Return the archive's name on an endpoint, SageMaker's `TargetModel`: ``<name>.tar.gz``."""
         return f"{self.name}.tar.gz"
 
     def answer(
         self, x: Any, *, version: int | None = None, signature: str = DEFAULT_SIGNATURE, before: float = 0.0
     ) -> Answer:
-        """What the model must answer to the instance *x*: `ModelSpec.answer`, which see.
+        """Return the prediction that is expected for the instance *x*; `ModelSpec.answer` describes the arguments.
 
         Raises `UnknownAnswerError` for an archive that the kit did not build.
         """
@@ -89,37 +89,37 @@ class Models:
         self.close()
 
     def close(self) -> None:
-        """End what was started to build models. Closing twice is fine, and so is building again afterwards."""
+        """End the processes that were started to build models. Closing twice is fine, and so is building again afterwards."""
         self._undo.close()
         self._others.clear()
         vars(self).pop("_tensorflow", None)
 
     def linear(self, name: str = "model", **spec: Any) -> Model:
-        """A model that answers ``slope * x + intercept``, both its own; *spec*: the fields of `ModelSpec`."""
+        """Build a model that predicts ``slope * x + intercept``, both its own; *spec*: the fields of `ModelSpec`."""
         return self.build(ModelSpec(name=name, kind="linear", **spec))
 
     def fleet(self, n: int, name: str = "model", kind: Kind = "linear", **spec: Any) -> list[Model]:
-        """*n* models that are alike but for their names, ``model-0`` …, and their answers."""
+        """Build *n* models that differ in their names, ``model-0`` …, and their predictions."""
         return self.build_all([ModelSpec(name=f"{name}-{number}", kind=kind, **spec) for number in range(n)])
 
     def counter(self, name: str = "counter", **spec: Any) -> Model:
-        """A model that counts: each call adds ``sum(x)`` and answers the count, ``model.answer(x, before=n)``.
+        """Build a model that counts: each call adds ``sum(x)`` and predicts the count, ``model.answer(x, before=n)``.
 
-        It reads the count, pays the call's costs (`sleep_ms` and the like) and then writes: two calls at once lose an
-        update. Every process that loads it starts from 0.
+        It reads the count, spends the call's costs (`sleep_ms` and the like) and then writes, so that two calls at once
+        lose an update. Every process that loads it starts from 0.
         """
         return self.build(ModelSpec(name=name, kind="counter", **spec))
 
     def text(self, name: str = "text", **spec: Any) -> Model:
-        """A model of strings: answers ``"<identity>: <x>"``."""
+        """Build a model of strings, which predicts ``"<identity>: <x>"``."""
         return self.build(ModelSpec(name=name, kind="text", **spec))
 
     def keras(self, name: str = "keras", **spec: Any) -> Model:
-        """A Keras model, exported by TensorFlow's own package: a dense layer, weights in a checkpoint.
+        """Build a Keras model, exported by TensorFlow's own package: a dense layer, weights in a checkpoint.
 
-        Of Keras 3, or of Keras 2 when a TensorFlow before 2.16 saves it (*saved_by*). The first one of a run takes
-        seconds, a cached one nothing; `fleet` with ``kind="keras"`` builds many at once. Raises `BuildError` when
-        TensorFlow does.
+        It is a model of Keras 3, or of Keras 2 when a TensorFlow before 2.16 saves it (*saved_by*). The first one of a
+        run takes seconds, a cached one nothing; `fleet` with ``kind="keras"`` builds many at once. Raises `BuildError`
+        when TensorFlow fails.
         """
         return self.build(ModelSpec(name=name, kind="keras", **spec))
 
@@ -134,11 +134,12 @@ class Models:
         tensorflow: Path | None = None,
         **spec: Any,
     ) -> Model:
-        """A model that needs an op of its own, *op*, which multiplies by *factor*: ``slope * (factor * x) + intercept``.
+        """Build a model with a custom op, *op*, which multiplies by *factor*: ``slope * (factor * x) + intercept``.
 
         Servers refuse it with `Op type not registered`, unless they are given its `op_libraries`: one, compiled here.
-        In C it serves TensorFlow 2.6 and later, in C++ the one in the folder *tensorflow*, by default the installed
-        one. With *crash* a call ends the process that answers it. Raises `UnavailableError` without a compiler.
+        In C the library works with TensorFlow 2.6 and later, in C++ with the TensorFlow in the folder *tensorflow*, by
+        default the installed one. With *crash* a call ends the process that runs it. Raises `UnavailableError` without
+        a compiler.
         """
         custom_op = CustomOp(name=op, factor=factor)
         tensorflow = tensorflow or self.exporters.toolchain.directory()
@@ -149,11 +150,11 @@ class Models:
         return dataclasses.replace(model, op_libraries=(library,))
 
     def build(self, spec: ModelSpec) -> Model:
-        """The model of any specification; `UnavailableError` when what is to save it (`saved_by`) cannot be had."""
+        """Build the model of a specification; raises `UnavailableError` when the TensorFlow of its `saved_by` cannot be had."""
         return self.build_all([spec])[0]
 
     def build_all(self, specs: Sequence[ModelSpec]) -> list[Model]:
-        """The models of these specifications, those that need TensorFlow's package in one go for each version of it."""
+        """Build the models of these specifications; those that need TensorFlow's package, in one step for each version of it."""
         keys = [self._key(spec) for spec in specs]
         missing = {key: spec for key, spec in zip(keys, specs, strict=True) if spec.exported and key not in self.store}
         for saved_by in {_exporter(spec) for spec in missing.values()}:
@@ -169,22 +170,21 @@ class Models:
         while True:
             try:
                 return self.store.archive(key, _must_be_there)
-            except _GoneError:  # another process has pruned it since it was seen there
+            except _GoneError:  # another process has pruned it since it was found there
                 self._export({key: spec}, _exporter(spec))
 
     def _key(self, spec: ModelSpec) -> str:
-        """Where the store keeps the archive of *spec*: what TensorFlow's package writes differs with its version."""
+        """Return the store's key for the archive of *spec*, with the version of TensorFlow's package if that writes it."""
         if not spec.exported:
             return spec.digest
         return f"{spec.digest}-{self.exporters.identity(_exporter(spec))}"
 
     def _export(self, specs: Mapping[str, ModelSpec], saved_by: str) -> None:
-        """Save *specs*, each for the key that it has."""
+        """Save each of *specs* under its key."""
         process = self._process(self.exporters.exporter(saved_by))
         with process.lock, self.store.drafts() as drafts:
-            missing = {
-                key: spec for key, spec in specs.items() if key not in self.store
-            }  # another may have been faster
+            # Another process may have been faster.
+            missing = {key: spec for key, spec in specs.items() if key not in self.store}
             if missing:
                 process.build([*missing.values()], drafts)
             for number, (key, spec) in enumerate(missing.items()):
@@ -210,11 +210,11 @@ class Models:
         return process
 
     def archive(self, path: Path | str, name: str | None = None) -> Model:
-        """A model of your own: a `model.tar.gz`, a SavedModel's folder, or a folder of numbered versions.
+        """Return a model of your own: a `model.tar.gz`, a SavedModel's folder, or a folder of numbered versions.
 
-        A SavedModel is packed as version 1. A ``code/inference.py`` in the folder comes along, and may hold a model of
-        its own kind instead of versions. An archive is taken as it is, unread. Named after the file or folder unless
-        *name* is given. Raises `ArchiveError` for anything else.
+        A SavedModel is packed as version 1. A ``code/inference.py`` in the folder is packed, too, and may stand without
+        any version, for a model that it loads itself. An archive is used as it is, without reading it. The model is
+        named after the file or folder unless *name* is given. Raises `ArchiveError` for anything else.
         """
         path = Path(path)
         if path.is_file() and path.name.endswith(_SUFFIXES):
@@ -222,15 +222,16 @@ class Models:
         if not path.is_dir():
             seen = "another kind of file" if path.exists() else "nothing of that name"
             raise ArchiveError(
-                f"{path} is no model", seen, f"give a file that ends in {' or '.join(_SUFFIXES)}, or a folder"
+                f"{path} is not a model", seen, f"give a file that ends in {' or '.join(_SUFFIXES)}, or a folder"
             )
         return Model(name=name or path.resolve().name, archive=self._packed(path))
 
     def forge(self, model: Model, forgery: str, name: str | None = None) -> Model:
-        """*model*, spoilt in one way: `pytest_mme.models.forging.forge.FORGERIES` has them all, docs/forging.md what follows.
+        """Return *model*, damaged in one way: `pytest_mme.models.forging.forge.FORGERIES` names them all.
 
-        Named ``<model>-<forgery>`` unless *name* is given. It knows its answers where the forgery leaves them as they
-        were. Raises ValueError for an unknown forgery, and `ArchiveError` when the model does not have what it changes.
+        docs/forging.md describes what servers do with each. The model is named ``<model>-<forgery>`` unless *name* is
+        given, and keeps its expected predictions where the forgery does not change them. Raises ValueError for an
+        unknown forgery, and `ArchiveError` when the model does not have what the forgery changes.
         """
         from pytest_mme.models.forging.forge import FORGER, find, forge_archive  # protobuf, as in `_write`
 
@@ -248,23 +249,24 @@ class Models:
         tolerance: float = 1e-5,
         saved_by: str | None = None,
     ) -> Model:
-        """*model* with its variables frozen into constants and its graph rewritten by Grappler, by TensorFlow's package.
+        """Return *model* with its variables frozen into constants and its graph rewritten by Grappler.
 
-        It answers as before, which is looked into: floats may differ by *tolerance*, of themselves or absolutely, all
-        else not at all. What is asked: *inputs*, values by the names of the inputs, as in ``{"x": [[1.0], [2.0]]}``, or
-        else two rows of made-up numbers. Named ``<model>-optimised`` unless *name* is given. The TensorFlow is
+        It predicts as before, which is checked: floats may differ by *tolerance*, relatively or absolutely, all else
+        not at all. The check uses *inputs*, values by the names of the inputs, as in ``{"x": [[1.0], [2.0]]}``, or else
+        two rows of random numbers. The model is named ``<model>-optimised`` unless *name* is given. The TensorFlow is
         *saved_by*, by default the one that saved *model* if that is known, else the installed one.
 
-        Raises `ArchiveError` for a model that cannot be optimised: with lookup tables, with assets, that writes its
-        variables, or whose answers then differ; docs/optimised.md says what it does to memory, load time and latency.
+        Raises `ArchiveError` for a model that cannot be optimised: one with lookup tables or assets, one that writes
+        its variables, or one whose predictions then differ. docs/optimised.md has the effect on memory, load time and
+        latency.
         """
         exporter = saved_by or (model.spec and model.spec.saved_by) or tensorflow_versions.INSTALLED
-        asked = plain(inputs)
-        made_by = f"{OPTIMISER}/{self.exporters.identity(exporter)}/{tolerance}/{asked}"
+        given = plain(inputs)
+        made_by = f"{OPTIMISER}/{self.exporters.identity(exporter)}/{tolerance}/{given}"
         key = hashlib.sha256(f"{made_by}/{_sha256(model.archive)}".encode()).hexdigest()
         while key not in self.store:
             process = self._process(self.exporters.exporter(exporter))
-            freeze = functools.partial(process.freeze, name=model.name, inputs=asked, tolerance=tolerance)
+            freeze = functools.partial(process.freeze, name=model.name, inputs=given, tolerance=tolerance)
             with process.lock, self.store.drafts() as drafts:
                 optimise(model.archive, drafts / "optimised", freeze)
                 self.store.archive(key, functools.partial(pack, drafts / "optimised"))
@@ -272,17 +274,17 @@ class Models:
         return dataclasses.replace(model, name=name or f"{model.name}-optimised", archive=archive)
 
     def bundled(self, model: Model, name: str | None = None) -> Model:
-        """*model* with its `op_libraries` in its archive, in ``code/op_libraries/``, where they are its process's alone.
+        """Return *model* with its `op_libraries` in its archive, in ``code/op_libraries/``, for its own process only.
 
-        Our servers load them with the model: the embedded one and ours of multi-model-server. TensorFlow Serving, and
-        with it AWS's TensorFlow containers, loads none. Raises ValueError for a model that has none or two of one name,
-        and `ArchiveError`.
+        The kit's servers load them with the model: the embedded server and the image with multi-model-server.
+        TensorFlow Serving does not, and so AWS's TensorFlow containers do not. Raises ValueError for a model without
+        `op_libraries` or with two of one name, and `ArchiveError` for an archive that cannot be unpacked.
         """
         if not model.op_libraries:
             raise ValueError(f"{model.name} has no op_libraries to bundle")
         names = [library.name for library in model.op_libraries]
         if len(set(names)) < len(names):
-            raise ValueError(f"op_libraries of {model.name}: two are called alike, {', '.join(sorted(names))}")
+            raise ValueError(f"op_libraries of {model.name}: two have the same name, {', '.join(sorted(names))}")
         contents = "/".join(map(_sha256, (model.archive, *model.op_libraries)))
         key = hashlib.sha256(f"bundled/{contents}".encode()).hexdigest()
         archive = self.store.archive(key, functools.partial(_bundle, model))
@@ -290,8 +292,8 @@ class Models:
 
     def _packed(self, folder: Path) -> Path:
         inside = "1" if is_saved_model(folder) else ""
-        if not inside and code_in(folder) is None:  # such code may load the model in its own way
-            versions(folder)  # raises if there is none
+        if not inside and code_in(folder) is None:  # such code may load a model of another kind
+            versions(folder)  # raises `ArchiveError` if there are none
         with self.store.drafts() as drafts:
             draft = drafts / "model.tar.gz"
             pack(folder, draft, inside=inside)
@@ -299,7 +301,7 @@ class Models:
 
 
 class _GoneError(Exception):
-    """An archive is not in the store."""
+    """An archive is no longer in the store."""
 
 
 def _must_be_there(_: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a request may be given in Python, as TensorFlow Serving's JSON has it."""
+"""Python values of a request as TensorFlow Serving's JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def to_json(value: Any) -> str:
-    """Arrays as lists and bytes as ``{"b64": "…"}``; TypeError for what has no form.
+    """Return JSON with arrays as lists and bytes as ``{"b64": "…"}``; raises TypeError for other objects.
 
     Source: TensorFlow Serving, "RESTful API", "Encoding binary values".
     """
@@ -16,7 +16,7 @@ def to_json(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The same, read again: nothing but what JSON has."""
+    """Return *value* as it is read again from that JSON."""
     return json.loads(to_json(value))
 
 

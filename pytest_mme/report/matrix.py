@@ -1,4 +1,4 @@
-"""Which archive runs on which TensorFlow: what events of many tests say together, as a table and as a document."""
+"""Which archive runs on which TensorFlow: gathered from the events of many tests, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_mme.answers import Answer
 from pytest_mme.timeline.events import Event
 
 Verdict = Literal["differs", "answers", "request fails", "loads", "does not load"]
-"""*differs*: an answer was not the expected one; *request fails*: it was loaded, and no request was answered."""
+"""*differs*: a prediction was not the expected one; *answers*: all were; *request fails*: none succeeded after a load."""
 _WEIGHT = {verdict: -place for place, verdict in enumerate(get_args(Verdict))}
 _COLOURS: Mapping[Verdict, str] = {"differs": "yellow", "answers": "green", "loads": "green"}
 
@@ -25,67 +25,67 @@ _NOISE = (
     (r" in binary running on .*", ""),
     (r"/[^\s'\"]*/(?=[\w.-]+)", "…/"),
 )
-_MOST_TOLD, _WIDEST, _NARROWEST, _GAP = 1000, 32, 12, 2  # characters
+_MOST_CHARACTERS, _WIDEST, _NARROWEST, _GAP = 1000, 32, 12, 2  # characters
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What became of one archive on one version."""
+    """What one archive did on one version."""
 
     verdict: Verdict
     why: str | None = None
-    """The first line of why not; of *differs*, what was answered. None where there is nothing to explain."""
+    """The first line of the error; for *differs*, what was predicted. None where there is nothing to explain."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What one test says of an archive on a version of TensorFlow."""
+    """What an archive did on a version of TensorFlow in one test."""
 
     model: str
     archive: str | None
-    """Tells two archives of one name apart: `models.archive.checksum`; None where it was not seen."""
+    """Its checksum, which distinguishes archives of one name; None where it was not seen."""
     tensorflow: str
     cell: Cell
 
     def to_json(self) -> str:
-        """One line of JSON."""
+        """Return one line of JSON."""
         named = {"model": self.model, "archive": self.archive, "tensorflow": self.tensorflow}
         return json.dumps(named | dataclasses.asdict(self.cell))
 
     @classmethod
     def from_json(cls, line: str) -> Entry:
-        """The entry that `to_json` wrote."""
+        """Return the entry that `to_json` wrote."""
         fields = json.loads(line)
         return cls(cell=Cell(verdict=fields.pop("verdict"), why=fields.pop("why")), **fields)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """One archive."""
+    """One archive, on every version."""
 
     model: str
     archive: str | None
     label: str
     """The model's name, and which of the archives of that name it is, where there are several."""
     cells: Mapping[str, Cell]
-    """By version; none for a version that no test has tried it on."""
+    """The cells by version, without the versions that no test has tried it on."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """Archives by name, versions ascending."""
+    """All archives by name, and all versions ascending."""
 
     versions: tuple[str, ...]
     rows: tuple[Row, ...]
 
 
 def better(one: Cell | None, other: Cell) -> Cell:
-    """Which of two cells tells more: a wrong answer, then a right one, …; the first of two that tell as much."""
+    """Return the cell whose verdict comes first in `Verdict`; the first of two with the same verdict."""
     return one if one is not None and _WEIGHT[one.verdict] >= _WEIGHT[other.verdict] else other
 
 
 def judged(events: Iterable[Event], versions: Mapping[str, str]) -> list[Entry]:
-    """What the events of one test say; *versions*: which TensorFlow each of its servers runs, by the server's name."""
+    """Return the entries of one test's events. *versions*: which TensorFlow each of its servers runs, by name."""
     stories: dict[tuple[str, str], _Story] = {}
     cells: dict[tuple[str, str | None, str], Cell] = {}
     for event in events:
@@ -93,7 +93,7 @@ def judged(events: Iterable[Event], versions: Mapping[str, str]) -> list[Entry]:
         if event.model is None or version is None:
             continue
         story = stories.setdefault((event.server or "", event.model), _Story())
-        if cell := story.hear(event):
+        if cell := story.follow(event):
             place = (event.model, story.archive, version)
             cells[place] = better(cells.get(place), cell)
     return [
@@ -102,23 +102,23 @@ def judged(events: Iterable[Event], versions: Mapping[str, str]) -> list[Entry]:
 
 
 class _Story:
-    """One model on one server."""
+    """One model on one server, followed through its events."""
 
     def __init__(self) -> None:
         self.archive: str | None = None
         self._loaded = False
 
-    def hear(self, event: Event) -> Cell | None:
-        """What an event says of the archive; what the server saw itself of a load, its client saw, too."""
+    def follow(self, event: Event) -> Cell | None:
+        """Return what an event shows of the archive; the server's own events of a load are the client's again."""
         if event.kind in ("download", "load") and event.source in ("client", "hosting"):
             self.archive = event.detail.get("archive", self.archive)
             return self._downloaded(event) if event.kind == "download" else self._load(event)
         if event.kind in ("invoke", "attempt") and self._loaded:
-            return _asked(event)
+            return _request(event)
         return None
 
     def _downloaded(self, event: Event) -> Cell | None:
-        """That there is no such archive says nothing; that it cannot be unpacked does."""
+        """Return a cell for an archive that cannot be unpacked; a missing archive shows nothing."""
         self._loaded = False
         refused = event.detail.get("refused")
         return None if refused is None else Cell(verdict="does not load", why=first_line(refused))
@@ -130,39 +130,39 @@ class _Story:
         return Cell(verdict="does not load", why=first_line(str(event.detail.get("error", ""))) or event.outcome)
 
 
-def _asked(event: Event) -> Cell | None:
+def _request(event: Event) -> Cell | None:
     if event.outcome == "ok":
-        return _answered(event.detail)
-    error = event.detail.get("error")  # a test's own view of a request has none: hosting's has
+        return _prediction(event.detail)
+    error = event.detail.get("error")  # only hosting's event of a request has the error
     return None if error is None else Cell(verdict="request fails", why=first_line(str(error)) or event.outcome)
 
 
-def _answered(detail: Mapping[str, Any]) -> Cell:
+def _prediction(detail: Mapping[str, Any]) -> Cell:
     if not {"expected", "got"} <= detail.keys() or Answer(**detail["expected"]) == detail["got"]:
         return Cell(verdict="answers")
-    told = f"answered {detail['got']!r}, not {Answer(**detail['expected'])!r}"
-    return Cell(verdict="differs", why=_cut(told, _MOST_TOLD))
+    why = f"answered {detail['got']!r}, not {Answer(**detail['expected'])!r}"
+    return Cell(verdict="differs", why=_cut(why, _MOST_CHARACTERS))
 
 
 def first_line(text: str) -> str:
-    """The first line of an error, without its JSON and what changes from run to run: ids, folders, host names."""
-    said = next((line.strip() for line in _message(text).splitlines() if line.strip()), "")
+    """Return the first line of an error, without its JSON and what changes from run to run: ids, folders, host names."""
+    line = next((line.strip() for line in _message(text).splitlines() if line.strip()), "")
     for pattern, replacement in _NOISE:
-        said = re.sub(pattern, replacement, said)
-    return said[:_MOST_TOLD]
+        line = re.sub(pattern, replacement, line)
+    return line[:_MOST_CHARACTERS]
 
 
 def _message(text: str) -> str:
     try:
-        said = json.loads(text)
-    except ValueError:  # no JSON, or the beginning of some
+        read = json.loads(text)
+    except ValueError:  # not JSON, or only the beginning of it
         return re.sub(r'^\s*\{\s*"error"\s*:\s*"', "", text).partition("\\n")[0]
-    found = said.get("error", said.get("message")) if isinstance(said, dict) else None
+    found = read.get("error", read.get("message")) if isinstance(read, dict) else None
     return found if isinstance(found, str) else text
 
 
 def merged(entries: Iterable[Entry], versions: Iterable[str] = ()) -> Matrix:
-    """One matrix of what tests say in any order; *versions*: columns that there are in any case."""
+    """Return the matrix of entries in any order. *versions*: columns that it has in any case."""
     found = sorted(entries, key=lambda entry: (entry.model, entry.archive or "", entry.cell.why or ""))
     archives: dict[str, set[str]] = {}
     for entry in found:
@@ -184,17 +184,20 @@ def _rows(found: Mapping[tuple[str, str | None], Mapping[str, Cell]]) -> Iterato
 
 
 def document(matrix: Matrix) -> dict[str, Any]:
-    """All of it, for JSON."""
-    return {"tensorflow": list(matrix.versions), "archives": [_archive(row, matrix.versions) for row in matrix.rows]}
-
-
-def _archive(row: Row, versions: Sequence[str]) -> dict[str, Any]:
-    on = {version: dataclasses.asdict(row.cells[version]) for version in versions if version in row.cells}
-    return {"model": row.model, "archive": row.archive, "on": on}
+    """Return the whole matrix for JSON."""
+    archives = [
+        {
+            "model": row.model,
+            "archive": row.archive,
+            "on": {on: dataclasses.asdict(row.cells[on]) for on in matrix.versions if on in row.cells},
+        }
+        for row in matrix.rows
+    ]
+    return {"tensorflow": list(matrix.versions), "archives": archives}
 
 
 class Terminal(Protocol):
-    """pytest's terminal writer."""
+    """What is used of pytest's terminal writer."""
 
     fullwidth: int
 
@@ -202,11 +205,11 @@ class Terminal(Protocol):
         """Write a line."""
 
     def write(self, msg: str, **markup: bool) -> None:
-        """Write a part of one."""
+        """Write a part of a line."""
 
 
 def show(matrix: Matrix, terminal: Terminal) -> None:
-    """Write the table, and below it why not."""
+    """Write the table, and below it the reasons."""
     notes = _notes(matrix)
     for columns in _blocks(matrix, terminal.fullwidth):
         _show(matrix, columns, notes, terminal)
@@ -215,14 +218,14 @@ def show(matrix: Matrix, terminal: Terminal) -> None:
 
 
 def _notes(matrix: Matrix) -> dict[tuple[str, str], int]:
-    """The number of each reason, in the order of the table."""
+    """Number the reasons in the order of the table."""
     cells = (row.cells[version] for row in matrix.rows for version in matrix.versions if version in row.cells)
     reasons = dict.fromkeys((cell.verdict, cell.why) for cell in cells if cell.why is not None)
     return {reason: number for number, reason in enumerate(reasons, start=1)}
 
 
 def _blocks(matrix: Matrix, width: int) -> Iterator[Sequence[str]]:
-    """As many versions at once as fit side by side."""
+    """Yield as many versions at once as fit side by side."""
     fit = max(1, (width - _label_width(matrix)) // (_NARROWEST + _GAP))
     for first in range(0, len(matrix.versions), fit):
         yield matrix.versions[first : first + fit]
@@ -247,12 +250,12 @@ def _show(matrix: Matrix, columns: Sequence[str], notes: Mapping[tuple[str, str]
 
 
 def _behind(text: str, width: int) -> str:
-    """*text* with a gap before it."""
+    """Return *text* with a gap before it."""
     return " " * _GAP + text.ljust(width - _GAP)
 
 
 def _text(cell: Cell | None, notes: Mapping[tuple[str, str], int]) -> str:
-    """What stands in a cell: the verdict, or the number and beginning of why not."""
+    """Return the text of a cell: the verdict, or the number and beginning of the reason."""
     if cell is None:
         return "-"
     if cell.why is None:

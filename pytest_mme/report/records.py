@@ -1,4 +1,4 @@
-"""What each test leaves for the report of the run: a file of its own, written by whoever ran it."""
+"""What the page shows of each test: a file in the run's directory, which the process that ran the test writes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 from pytest_mme.timeline.events import Timeline
 
 FOLDER = "records"
-"""Below the run's directory, which the controller shares with its workers."""
+"""A folder in the run's directory, which the controller shares with its workers."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
-    """One test."""
+    """What the page shows of one test."""
 
     test: str
     outcome: str
@@ -24,10 +24,10 @@ class Record:
     timeline: Timeline
     servers: Sequence[str]
     evidence: Sequence[tuple[str, str]] = ()
-    """Of a test that failed: title and text of each section."""
+    """Title and text of each section, for a test that failed."""
 
     def write(self, directory: Path) -> None:
-        """As a file of the run's *directory*."""
+        """Write it into the run's *directory*."""
         fields = {
             "test": self.test,
             "outcome": self.outcome,
@@ -41,7 +41,7 @@ class Record:
 
 
 def written(directory: Path) -> Iterator[Record]:
-    """All that were written below the run's *directory*."""
+    """Read all records from the run's *directory*."""
     for file in (directory / FOLDER).glob("*.json"):
         fields = json.loads(file.read_text())
         timeline = Timeline.from_jsonl(fields.pop("timeline"))

@@ -1,4 +1,4 @@
-"""Report sections: a failing test's timeline, its servers' logs, their memory."""
+"""The sections of a failing test's report: its timeline, its servers' logs, and their memory."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Logged(Protocol):
 
     @property
     def name(self) -> str:
-        """What its events call it."""
+        """Its name, which its events have."""
 
     @property
     def timeline(self) -> Sequence[Event]:
-        """Its events, the last included."""
+        """Its events, up to the last."""
 
     @property
     def log(self) -> str:
@@ -34,8 +34,8 @@ class Logged(Protocol):
 
 
 def sections(timeline: Timeline, servers: Sequence[Logged]) -> list[tuple[str, str]]:
-    """Title and text of each section."""
-    logs = [(f"mme server log of {server.name}", _last_words(server)) for server in servers]  # its last events, too
+    """Return title and text of each section; empty ones are left out."""
+    logs = [(f"mme server log of {server.name}", _log_of(server)) for server in servers]  # also gets its last events
     found = [("mme timeline", _end_of(lines(list(timeline))))]
     for server, log in zip(servers, logs, strict=True):
         found.append(log)
@@ -44,8 +44,8 @@ def sections(timeline: Timeline, servers: Sequence[Logged]) -> list[tuple[str, s
     return [(title, text) for title, text in found if text]
 
 
-def _last_words(server: Logged) -> str:
-    """Its log, when its last events have arrived; why it cannot be had, where the test has broken that, too."""
+def _log_of(server: Logged) -> str:
+    """Return the end of its log, after its last events have arrived; or why it cannot be read."""
     try:
         return _end_of(server.log.splitlines())
     except Exception as error:  # noqa: BLE001  the test has failed already; this must not end the session
@@ -53,7 +53,7 @@ def _last_words(server: Logged) -> str:
 
 
 def lines(events: Sequence[Event]) -> list[str]:
-    """One for each event, in columns: when, seen by whom, what, of which model, how it came out, how long it took."""
+    """Return a line for each event: time, source, kind, model, outcome, duration, server and details, in columns."""
     widths = {
         name: min(_WIDEST, max([least, *(len(str(getattr(event, name) or "-")) for event in events)]))
         for name, least in _COLUMNS.items()
@@ -62,7 +62,7 @@ def lines(events: Sequence[Event]) -> list[str]:
 
 
 def line(event: Event) -> str:
-    """One event of which others are not known yet."""
+    """Return the line of an event while the later ones, and so the columns' widths, are unknown."""
     return _line(event, _COLUMNS)
 
 
@@ -74,19 +74,19 @@ def _line(event: Event, widths: Mapping[str, int]) -> str:
 
 
 def memory(samples: Sequence[Event]) -> str:
-    """A chart of what was used, with a line at the limit where there is one, and the most of it in words."""
+    """Return a chart of the memory in use, with a line at the limit where there is one, and a sentence on its maximum."""
     used = [event.detail["used_bytes"] / _MIB for event in samples]
     limits = [limit / _MIB for event in samples if (limit := event.detail.get("limit_bytes"))]
     most = max(range(len(used)), key=used.__getitem__)
     of = f" of {limits[-1]:.1f}" if limits else ""
-    told = f"at most {used[most]:.1f}{of} MiB, at {samples[most].at_s:.3f} s; {used[-1]:.1f} MiB in the end"
+    sentence = f"at most {used[most]:.1f}{of} MiB, at {samples[most].at_s:.3f} s; {used[-1]:.1f} MiB in the end"
     if len(samples) < _FEW:
-        return told
+        return sentence
     try:
         with needs("report", "a chart of it"):
             from uniplot import plot_to_string
     except UnavailableError as error:
-        return f"{told} (a chart of it: {error.advice})"
+        return f"{sentence} (a chart of it: {error.advice})"
     chart = plot_to_string(
         ys=used,
         xs=[event.at_s for event in samples],
@@ -100,7 +100,7 @@ def memory(samples: Sequence[Event]) -> str:
         x_unit=" s",
         color=False,
     )
-    return f"{chart}\n{told}"
+    return f"{chart}\n{sentence}"
 
 
 def _end_of(lines: Sequence[str]) -> str:

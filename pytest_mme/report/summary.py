@@ -1,4 +1,4 @@
-"""What a run's servers and endpoints did, a line for each: requests, hits, evictions, deaths, latencies, slow loads."""
+"""Summaries of what servers and endpoints did: requests, hits, evictions, deaths, latencies, slow loads."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ _LOADS = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Of one server or endpoint, in one test."""
+    """What one server or endpoint did in one test."""
 
     server: str
     test: str
     requests: int
     failed: int
     hits: int
-    """Requests that were answered by a model that was in memory."""
+    """Requests that succeeded without waiting for a load."""
     evictions: int
     ooms: int
     crashes: int
     p50_ms: float | None
-    """Of the requests that succeeded; None where none did."""
+    """Latency of the requests that succeeded, in milliseconds; None when none did."""
     p99_ms: float | None
     loads: Sequence[tuple[str, float]]
-    """The slowest, model and seconds."""
+    """The slowest loads: model and seconds."""
 
     @property
     def trouble(self) -> tuple[int, int, float]:
-        """What is told first."""
+        """The sort key: the largest is shown first."""
         return self.ooms + self.crashes, self.failed, self.p99_ms or 0.0
 
     def to_json(self) -> str:
-        """One line."""
+        """Return one line of JSON."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, line: str) -> Summary:
-        """What `to_json` wrote."""
+        """Return the summary that `to_json` wrote."""
         fields = json.loads(line)
         return cls(**fields | {"loads": [(model, seconds) for model, seconds in fields["loads"]]})
 
 
 def summarised(events: Sequence[Event], *, server: str, test: str) -> Summary:
-    """What the events of one server say."""
+    """Summarise the events of one server."""
     asked, loads = requests(events), Loads(events)
     good = [event for event in asked if event.outcome == "ok"]
     latencies = histogram(event.seconds or 0.0 for event in good)
@@ -80,18 +80,18 @@ def summarised(events: Sequence[Event], *, server: str, test: str) -> Summary:
 
 
 class Terminal(Protocol):
-    """pytest's."""
+    """What is used of pytest's terminal writer."""
 
     @property
     def fullwidth(self) -> int:
-        """In characters."""
+        """The width in characters."""
 
     def line(self, s: str = "", **markup: bool) -> None:
         """Write a line."""
 
 
 def show(summaries: Iterable[Summary], terminal: Terminal) -> None:
-    """Those in trouble and the slow ones first; of many the first only."""
+    """Write a table, those with deaths, failures or slow requests first, and of many only the first."""
     found = sorted(summaries, key=lambda one: one.trouble, reverse=True)
     written = io.StringIO()
     Console(file=written, width=terminal.fullwidth).print(_table(found[:_ROWS]))
@@ -102,14 +102,14 @@ def show(summaries: Iterable[Summary], terminal: Terminal) -> None:
         terminal.line(f"  and {len(found) - _ROWS} more; --mme-report=FILE.html has all")
     loads = sorted(((seconds, model, one.test) for one in found for model, seconds in one.loads), reverse=True)
     if loads:
-        told = ", ".join(f"{model} {seconds * 1e3:.0f} ms" for seconds, model, _ in loads[:_LOADS])
-        terminal.line(f"  slowest loads: {told}")
+        slowest = ", ".join(f"{model} {seconds * 1e3:.0f} ms" for seconds, model, _ in loads[:_LOADS])
+        terminal.line(f"  slowest loads: {slowest}")
 
 
 def _table(summaries: Iterable[Summary]) -> Table:
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), show_edge=False, expand=True)
     table.add_column("server, test", overflow="ellipsis", no_wrap=True, ratio=1)
-    for name in ("asked", "failed", "hits", "evicted", "OOMs", "crashes", "p50 ms", "p99 ms"):
+    for name in ("requests", "failed", "hits", "evicted", "OOMs", "crashes", "p50 ms", "p99 ms"):
         table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     for one in summaries:
         counts = (one.requests, one.failed, one.hits, one.evictions, one.ooms, one.crashes)

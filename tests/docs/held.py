@@ -19,7 +19,8 @@ from pytest_mme.contract import routes
 from pytest_mme.contract.conformance.subject import CONTRACT_LIMITS, HEAVY_MIB
 from pytest_mme.contract.dialects import TENSORFLOW_B
 from pytest_mme.models.forging.forge import FORGERIES
-from pytest_mme.runtimes.base import STOP_S, ServerSpec
+from pytest_mme.runtimes.base import STOP_S
+from pytest_mme.runtimes.spec import ServerSpec
 from tools.make_docs import ROOT, command_at
 
 CODE = "the code"

@@ -18,7 +18,7 @@ from pytest_mme.waiting import wait_for
 
 @contextmanager
 def serving(directory: Path, *arguments: str) -> Iterator[tuple[ContractClient, Path, subprocess.Popen[bytes]]]:
-    """`pytest-mme serve`, once it has loaded what it found."""
+    """Run `pytest-mme serve`, from its first reply on."""
     shown = directory.parent / "shown.txt"
     with shown.open("wb") as output:
         command = [sys.executable, "-m", "pytest_mme.cli", "serve", str(directory), "--port=0", *arguments]
@@ -38,7 +38,7 @@ def serving(directory: Path, *arguments: str) -> Iterator[tuple[ContractClient, 
 
 @pytest.fixture
 def models(tmp_path: Path, mme_models: Models) -> Path:
-    """An archive, an unpacked archive, and something that is no model."""
+    """A folder with an archive, an unpacked archive, and a file that is not a model."""
     folder = tmp_path / "models"
     folder.mkdir()
     first, second = mme_models.fleet(2)
@@ -49,7 +49,7 @@ def models(tmp_path: Path, mme_models: Models) -> Path:
     return folder
 
 
-def test_it_loads_what_it_finds_and_says_what_it_cannot(models: Path, mme_models: Models) -> None:
+def test_serve_loads_every_model_of_the_folder_and_names_what_does_not_load(models: Path, mme_models: Models) -> None:
     with serving(models) as (client, shown, process):
         wait_for(lambda: "odd: not loaded" in shown.read_text() or None, what="the last model", timeout_s=20)
         assert [one["modelName"] for one in client.list().json()["models"]] == ["model-0", "model-1"]
@@ -64,7 +64,7 @@ def test_it_loads_what_it_finds_and_says_what_it_cannot(models: Path, mme_models
     assert re.search(r"^ +\d+\.\d{3} s  server +invoke +model-1 +ok", text, re.MULTILINE)
 
 
-def test_the_limit_holds(models: Path, mme_models: Models) -> None:
+def test_a_model_above_the_memory_limit_is_not_loaded(models: Path, mme_models: Models) -> None:
     heavy = mme_models.linear("heavy", weights_mib=300)
     (models / heavy.key).write_bytes(heavy.archive.read_bytes())
     with serving(models, "--memory-mib=100") as (_, shown, _process):
@@ -72,7 +72,7 @@ def test_the_limit_holds(models: Path, mme_models: Models) -> None:
         assert "memory limit: 100 MiB by " in shown.read_text()
 
 
-def test_code_for_all_models_answers(models: Path, tmp_path: Path) -> None:
+def test_code_handles_the_requests_of_models_without_their_own(models: Path, tmp_path: Path) -> None:
     code = tmp_path / "code"
     code.mkdir()
     (code / "inference.py").write_text("def handler(data, context): return context.target_model, 'text/plain'")
@@ -88,32 +88,24 @@ def test_a_folder_without_code_is_refused(models: Path, tmp_path: Path) -> None:
     assert "inference.py" in done.stderr
 
 
-def test_a_taken_port_is_said_plainly(models: Path) -> None:
+def test_a_taken_port_exits_with_1_and_advice(models: Path) -> None:
     with serving(models) as (client, _, _process):
         port = client.url.rpartition(":")[2]
         command = [sys.executable, "-m", "pytest_mme.cli", "serve", str(models), f"--port={port}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "The server cannot start: " in done.stdout
-    assert "choose another with --port; 0 takes any free one" in done.stdout
+    assert "choose another with --port; 0 takes a free one" in done.stdout
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist_exits_with_2(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest_mme.cli", "serve", str(tmp_path / "nothing")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "does not exist" in done.stderr
 
 
-def test_help_teaches() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest_mme.cli", "serve", "--help"], capture_output=True, text=True, check=True
-    )
-    assert "curl localhost:8080/models/NAME/invoke" in done.stdout
-    assert "--memory-mib" in done.stdout
-
-
-def test_another_tensorflow_serves(models: Path) -> None:
+def test_tf_chooses_the_tensorflow_that_serves(models: Path) -> None:
     with serving(models, "--tf", "2.12.1") as (client, shown, _):
         assert "TensorFlow 2.12.1 at http" in shown.read_text()
         assert client.ping().ok

@@ -95,7 +95,7 @@ def test_where_the_server_cannot_see_the_models_the_options_for_that_are_named(
     with subject(Lawful(specimens), tmp_path) as target:
         done = conformance(target.client.url, "--models", tmp_path, "--models-at", "/somewhere/else")
     assert done.exit_code == 1
-    assert "If the server cannot see the models: --models and --models-at" in done.output
+    assert "If the server cannot see the test models: --models and --models-at" in done.output
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def web_server(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_a_web_server_of_another_kind_deviates(web_server: str) -> None:
+def test_another_kind_of_web_server_deviates(web_server: str) -> None:
     done = conformance(web_server)
     assert done.exit_code == 1
     assert "the reply is 404, not 200" in done.output
@@ -131,7 +131,7 @@ def test_an_address_without_a_server_ends_with_status_2() -> None:
 def test_a_target_that_is_not_an_address_is_refused(target: str) -> None:
     done = conformance(target)
     assert done.exit_code == 2
-    assert "is no server's address" in " ".join(done.output.split())
+    assert "is not a server's address" in " ".join(done.output.split())
 
 
 def test_an_address_without_its_scheme_is_not_taken_for_an_image() -> None:
@@ -179,7 +179,7 @@ def _as_in_a_terminal() -> None:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_command_unloads_and_removes_its_models(
+def test_an_interrupted_command_unloads_its_models_and_removes_their_files(
     specimens: Specimens, tmp_path: Path, sent: signal.Signals
 ) -> None:
     server = Busy(specimens)
@@ -193,9 +193,3 @@ def test_an_interrupted_command_unloads_and_removes_its_models(
             assert process.wait(60) == 130
         assert server.loaded == {}
     assert list(tmp_path.iterdir()) == []
-
-
-def test_help_shows_an_address_and_the_exit_status() -> None:
-    done = conformance("--help")
-    for words in ("http://localhost:8080", "--models-at /opt/ml/models", "Exit status"):
-        assert words in " ".join(done.output.split())

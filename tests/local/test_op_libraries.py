@@ -99,7 +99,7 @@ def test_what_cannot_be_bundled(mme_models: Models, tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "ops.so").touch()
     alike = dataclasses.replace(mme_models.linear(), op_libraries=tuple(tmp_path.glob("*/ops.so")))
-    with pytest.raises(ValueError, match=r"two are called alike, ops\.so, ops\.so"):
+    with pytest.raises(ValueError, match=r"two have the same name, ops\.so, ops\.so"):
         mme_models.bundled(alike)
 
 

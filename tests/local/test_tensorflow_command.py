@@ -14,7 +14,7 @@ from pytest_mme.cli import app
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """With a version, of which nothing but its name is real."""
+    """A cache with one version, whose folder is empty."""
     directory = tmp_path / "tensorflow" / "2.14.1"
     directory.mkdir(parents=True)
     (directory / "used").touch()
@@ -26,14 +26,14 @@ def tensorflow(*arguments: object) -> Result:
     return CliRunner().invoke(app, command, env={"COLUMNS": "300"}, catch_exceptions=False)
 
 
-def test_what_is_here_is_listed(cache: Path) -> None:
+def test_list_shows_the_installed_and_the_kept_versions(cache: Path) -> None:
     done = tensorflow("list", "--cache", cache)
     assert done.exit_code == 0
     for seen in (versions.installed(), "installed", "2.14.1", f"in {cache / 'tensorflow'}\n"):
         assert seen in done.output
 
 
-def test_what_is_here_is_not_fetched_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_does_not_fetch_a_kept_version_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
     done = tensorflow("fetch", "2.14", "2.14.1", "installed", "--cache", cache)
     assert done.exit_code == 0
@@ -41,7 +41,7 @@ def test_what_is_here_is_not_fetched_again(cache: Path, monkeypatch: pytest.Monk
     assert f"TensorFlow {versions.installed()} is in " in done.output
 
 
-def test_one_is_removed(cache: Path) -> None:
+def test_remove_removes_a_version_once(cache: Path) -> None:
     assert "removed TensorFlow 2.14.1" in tensorflow("remove", "2.14.1", "--cache", cache).output
     assert not (cache / "tensorflow" / "2.14.1").exists()
     again = tensorflow("remove", "2.14.1", "--cache", cache)
@@ -50,11 +50,11 @@ def test_one_is_removed(cache: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "said"),
-    [("2.4.4", 2, "is too old"), ("newest", 2, "is no version"), ("2.13.1", 1, "pip says: ")],
+    ("asked", "status", "message"),
+    [("2.4.4", 2, "is too old"), ("newest", 2, "is not a version"), ("2.13.1", 1, "pip says: ")],
 )
-def test_what_cannot_be_had_is_said(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, asked: str, status: int, said: str
+def test_fetch_explains_why_a_version_cannot_be_had(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, asked: str, status: int, message: str
 ) -> None:
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
@@ -62,10 +62,10 @@ def test_what_cannot_be_had_is_said(
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
     done = tensorflow("fetch", asked, "--cache", cache)
     assert done.exit_code == status
-    assert said in done.output
+    assert message in done.output
 
 
-def test_serve_refuses_what_is_no_version(tmp_path: Path) -> None:
+def test_serve_refuses_a_version_that_is_too_old(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["serve", str(tmp_path), "--tf", "2.4.4"], env={"COLUMNS": "200"})
     assert done.exit_code == 2
     assert "is too old" in done.output

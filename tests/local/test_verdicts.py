@@ -1,4 +1,4 @@
-"""What each release does with each forgery: the data are what is measured, and the doctor says what they say."""
+"""What each release does with each forgery: the recorded verdicts are measured, and the doctor agrees with them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ FAILS = ("not loaded", "not answered")
 
 
 @pytest.mark.parametrize("version", ["2.5.3", "2.12.1", "2.15.1", versions.installed()])
-def test_the_data_are_what_is_measured(version: str) -> None:
+def test_the_recorded_verdicts_are_measured_again(version: str) -> None:
     done = subprocess.run([sys.executable, str(TOOL), "--measure", version], capture_output=True, text=True, check=True)
-    measured = {name: Verdict(**said) for name, said in json.loads(done.stdout).items()}
+    measured = {name: Verdict(**fields) for name, fields in json.loads(done.stdout).items()}
     assert measured == {name: verdict(name, version) for name in measured}
     assert len(measured) > len(FORGERIES) / 2
 
 
-def test_every_release_that_is_known_was_measured() -> None:
+def test_every_known_release_was_measured() -> None:
     assert tuple(releases()) == registry().releases
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_the_doctor_says_of_every_release_what_that_does(mme_models: Models, forgery: str) -> None:
+def test_the_doctor_predicts_what_every_release_does(mme_models: Models, forgery: str) -> None:
     try:
         archive = mme_models.forge(mme_models.linear(), forgery).archive
     except ArchiveError:
@@ -51,7 +51,7 @@ def test_the_doctor_says_of_every_release_what_that_does(mme_models: Models, for
             assert worst, f"{release}: it answers otherwise, and nothing is found"
 
 
-def test_what_was_not_measured_is_none() -> None:
+def test_the_verdict_of_an_unmeasured_release_is_none() -> None:
     assert verdict("unknown-op", "9.1.0") is None
     assert verdict("no-such-forgery", "2.12.1") is None
 

@@ -16,7 +16,9 @@ each_version = pytest.mark.mme(tf=OTHERS)
 
 
 @each_version
-def test_every_kind_of_model_answers(mme_server: Callable[..., Server], mme_models: Models, mme_tf: str) -> None:
+def test_every_kind_of_model_predicts_on_every_version(
+    mme_server: Callable[..., Server], mme_models: Models, mme_tf: str
+) -> None:
     server = mme_server()
     assert server.running.facts["tensorflow"] == mme_tf
     linear = mme_models.linear(weights_mib=2, sleep_ms=1, busy_ms=1, allocate_mib=2, versions=(1, 2))
@@ -29,7 +31,7 @@ def test_every_kind_of_model_answers(mme_server: Callable[..., Server], mme_mode
 
 
 @pytest.mark.mme(tf=["2.12.1", "2.15.1"])
-def test_a_keras_model_saved_by_the_installed_version_answers(
+def test_a_keras_model_saved_by_the_installed_version_predicts_on_older_ones(
     mme_server: Callable[..., Server], mme_models: Models
 ) -> None:
     server, model = mme_server(), mme_models.keras()
@@ -37,7 +39,7 @@ def test_a_keras_model_saved_by_the_installed_version_answers(
     assert server.invoke(model, [2.0]) == model.answer([2.0])
 
 
-def test_one_that_uses_an_op_of_later_is_refused_with_its_name(
+def test_a_model_with_an_op_of_a_later_version_is_refused_with_its_name(
     mme_server: Callable[..., Server], mme_models: Models
 ) -> None:
     with pytest.raises(ContractError, match="Op type not registered 'DisableCopyOnRead'"):
@@ -45,7 +47,7 @@ def test_one_that_uses_an_op_of_later_is_refused_with_its_name(
 
 
 @each_version
-def test_fits_is_exact(mme_endpoint: Callable[..., Endpoint], mme_models: Models) -> None:
+def test_fits_is_exact_on_every_version(mme_endpoint: Callable[..., Endpoint], mme_models: Models) -> None:
     fleet = mme_models.fleet(3, weights_mib=20)
     endpoint = mme_endpoint(fleet, fits=2)
     for model in fleet:
@@ -55,7 +57,7 @@ def test_fits_is_exact(mme_endpoint: Callable[..., Endpoint], mme_models: Models
 
 
 @each_version
-def test_tensorflow_says_that_memory_ran_out(mme_server: Callable[..., Server], mme_models: Models) -> None:
+def test_tensorflow_reports_that_memory_ran_out(mme_server: Callable[..., Server], mme_models: Models) -> None:
     server = mme_server(memory_mib=60, oom="tensorflow", admission="none")
     model = mme_models.linear(allocate_mib=100)
     server.load(model)
@@ -64,7 +66,7 @@ def test_tensorflow_says_that_memory_ran_out(mme_server: Callable[..., Server], 
     assert refused.value.status == 429
 
 
-def test_two_versions_at_once(mme_server: Callable[..., Server], mme_models: Models) -> None:
+def test_servers_of_two_versions_run_at_once(mme_server: Callable[..., Server], mme_models: Models) -> None:
     model = mme_models.linear()
     servers = [mme_server(tf="2.12.1"), mme_server(tf="installed")]
     for server in servers:
@@ -73,6 +75,6 @@ def test_two_versions_at_once(mme_server: Callable[..., Server], mme_models: Mod
 
 
 @pytest.mark.parametrize("tf", ["2.4.4", "2", "", 2.15])
-def test_what_is_no_version_is_refused(mme_server: Callable[..., Server], tf: object) -> None:
+def test_a_bad_version_is_refused(mme_server: Callable[..., Server], tf: object) -> None:
     with pytest.raises(ValueError, match="tf="):
         mme_server(tf=tf)

@@ -23,5 +23,5 @@ def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, mme_settin
 
 @pytest.fixture
 def run_directories(inner: pytest.Pytester) -> Callable[[], list[Path]]:
-    """What the inner runs have left behind, kept directories included."""
+    """Return the directories that inner runs have left, those that were kept included."""
     return lambda: sorted(path for path in (inner.path / "tmp").glob("pytest-mme-*/*") if path.is_dir())

@@ -1,4 +1,4 @@
-"""Nothing is left: after a run, after signals, after SIGKILL and the next run."""
+"""A run leaves nothing behind: not after signals, and after SIGKILL not when the next run has begun."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RunDirectories = Callable[[], list[Path]]
 
 
 class Blocked:
-    """A pytest that stands in the middle of its test, with a server up."""
+    """A pytest that waits in the middle of a test, with a server running."""
 
     def __init__(self, process: subprocess.Popen[bytes], facts: list[dict[str, Any]]) -> None:
         self.process, self.facts = process, facts
@@ -57,7 +57,7 @@ class Blocked:
 
 @pytest.fixture
 def block(inner: pytest.Pytester) -> Iterator[Callable[..., Blocked]]:
-    """Starts such a pytest."""
+    """Start a pytest that waits in the middle of a test."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: str) -> Blocked:
@@ -66,7 +66,7 @@ def block(inner: pytest.Pytester) -> Iterator[Callable[..., Blocked]]:
             [sys.executable, "-m", "pytest", *arguments],
             cwd=inner.path,
             env=dict(os.environ),
-            preexec_fn=_hear_sigint,
+            preexec_fn=_reset_sigint,
         )
         started.append(process)
 
@@ -82,8 +82,8 @@ def block(inner: pytest.Pytester) -> Iterator[Callable[..., Blocked]]:
         process.wait()
 
 
-def _hear_sigint() -> None:
-    """A shell has what it runs in the background ignore SIGINT, and so do the tests and all they start."""
+def _reset_sigint() -> None:
+    """Reset SIGINT: a shell lets background processes ignore it, and children inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -94,7 +94,7 @@ def _exit_code(process: subprocess.Popen[bytes]) -> str | None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("arguments", [(), ("-n", "1")], ids=["alone", "xdist"])
-def test_a_signal_cleans_up(
+def test_after_a_signal_nothing_is_left(
     block: Callable[..., Blocked], run_directories: RunDirectories, number: signal.Signals, arguments: tuple[str, ...]
 ) -> None:
     blocked = block(*arguments)
@@ -106,7 +106,7 @@ def test_a_signal_cleans_up(
     assert [path for path in blocked.cgroups() if path.exists()] == []
 
 
-def test_sigterm_is_left_alone_when_told_so(block: Callable[..., Blocked]) -> None:
+def test_no_signal_leaves_sigterm_alone(block: Callable[..., Blocked]) -> None:
     blocked = block("--mme-no-signal")
     blocked.process.terminate()
     assert blocked.wait() == -signal.SIGTERM
@@ -145,7 +145,7 @@ def test_a_run_does_not_sweep_a_living_one(
     ("when", "kept"), [("never", False), ("failed", True), ("always", True)], ids=["never", "failed", "always"]
 )
 @pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_what_is_kept_when_a_test_fails(
+def test_keep_decides_whether_the_directory_of_a_failed_run_is_kept(
     inner: pytest.Pytester, run_directories: RunDirectories, when: str, kept: bool, arguments: tuple[str, ...]
 ) -> None:
     inner.makepyfile("def test_failing(mme_server): mme_server(); raise AssertionError")
@@ -154,13 +154,15 @@ def test_what_is_kept_when_a_test_fails(
     assert len(list((inner.path / "tmp").rglob("server.log"))) == kept
 
 
-def test_nothing_is_kept_of_a_run_that_passes(inner: pytest.Pytester, run_directories: RunDirectories) -> None:
+def test_keep_failed_keeps_nothing_of_a_run_that_passes(
+    inner: pytest.Pytester, run_directories: RunDirectories
+) -> None:
     inner.makepyfile("def test_passing(mme_server): mme_server()")
     inner.runpytest_subprocess("--mme-keep=failed").assert_outcomes(passed=1)
     assert run_directories() == []
 
 
-def test_a_run_without_the_fixtures_leaves_no_trace(inner: pytest.Pytester, run_directories: RunDirectories) -> None:
+def test_a_run_without_the_fixtures_makes_no_directory(inner: pytest.Pytester, run_directories: RunDirectories) -> None:
     inner.makepyfile("def test_passing(): pass")
     inner.runpytest_subprocess().assert_outcomes(passed=1)
     assert run_directories() == []

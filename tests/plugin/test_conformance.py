@@ -16,7 +16,7 @@ client.ContractClient.ping = ping
 """
 
 
-def test_one_test_for_each_clause(inner: pytest.Pytester) -> None:
+def test_each_clause_is_a_test(inner: pytest.Pytester) -> None:
     result = inner.runpytest_subprocess("-v", "-rs", "--pyargs", "pytest_mme.conformance")
     result.assert_outcomes(passed=len(CLAUSES) - 1, skipped=1)
     result.stdout.fnmatch_lines(["*::test_clause[[]ping.200[]] PASSED*", "SKIPPED*it was not asked for*"])

@@ -1,4 +1,4 @@
-"""`pytest --mme-doctor` takes each archive for a test."""
+"""`pytest --mme-doctor` collects each archive as a test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_mme.models.builder import Model
 
 @pytest.fixture
 def archives(inner: pytest.Pytester, mme_models: Models) -> pytest.Pytester:
-    """A good one, and two that are not."""
+    """A folder with a good archive and two with findings."""
     good = mme_models.linear("good")
     for model in (
         good,
@@ -42,7 +42,7 @@ def test_each_archive_is_a_test(archives: pytest.Pytester, arguments: tuple[str,
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
-def test_for_the_versions_that_will_serve(archives: pytest.Pytester) -> None:
+def test_archives_are_examined_for_the_versions_of_mme_tf(archives: pytest.Pytester) -> None:
     result = archives.runpytest_subprocess(
         "--mme-doctor", "--mme-tf=2.12.1", "--mme-tf=2.19.1", "dist/good-op-decode-webp.tar.gz", "dist/good.tar.gz"
     )
@@ -51,26 +51,26 @@ def test_for_the_versions_that_will_serve(archives: pytest.Pytester) -> None:
     result.stdout.no_fnmatch_line("*fetching*")
 
 
-def test_without_the_option_archives_are_no_tests(archives: pytest.Pytester) -> None:
+def test_without_the_option_archives_are_not_tests(archives: pytest.Pytester) -> None:
     assert archives.runpytest_subprocess("dist").ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
-def test_what_is_no_archive_fails_its_own_test(archives: pytest.Pytester) -> None:
+def test_a_damaged_archive_fails_its_own_test(archives: pytest.Pytester) -> None:
     (archives.path / "dist" / "cut.tar.gz").write_bytes(b"no archive")
     result = archives.runpytest_subprocess("--mme-doctor", "dist/cut.tar.gz", "dist/good.tar.gz")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*MME101 error: the archive cannot be unpacked*"])
 
 
-def test_a_version_that_nothing_is_known_of(archives: pytest.Pytester) -> None:
+def test_an_unknown_version_is_a_collection_error(archives: pytest.Pytester) -> None:
     result = archives.runpytest_subprocess("--mme-doctor", "--mme-tf=99.1.0", "dist/good.tar.gz")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*nothing is known of TensorFlow 99.1.0: there is 2.5.3 to *"])
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
-def test_a_version_is_not_fetched_for_it(archives: pytest.Pytester) -> None:
-    """The cache is empty, and stays so."""
+def test_versions_are_not_fetched_to_examine_archives(archives: pytest.Pytester) -> None:
+    """Use an empty cache, which must stay empty."""
     result = archives.runpytest_subprocess(
         "--mme-doctor", "--mme-tf=2.16.1", "-n1", "dist/good.tar.gz", "--mme-cache=empty"
     )

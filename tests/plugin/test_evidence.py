@@ -93,7 +93,7 @@ def test_a_tear_down_that_fails_shows_the_evidence_once(inner: pytest.Pytester, 
     assert 'name="mme_timeline"' in (inner.path / "report.xml").read_text()
 
 
-def test_evidence_that_is_gone_ends_no_session(inner: pytest.Pytester) -> None:
+def test_a_log_that_is_gone_does_not_end_the_session(inner: pytest.Pytester) -> None:
     inner.makepyfile(
         """
         import shutil
@@ -112,7 +112,7 @@ def test_evidence_that_is_gone_ends_no_session(inner: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["it cannot be read any more: FileNotFoundError: *"])
 
 
-def test_a_failing_set_up_names_the_cause(inner: pytest.Pytester) -> None:
+def test_a_server_with_an_unknown_field_names_it(inner: pytest.Pytester) -> None:
     inner.makepyfile(
         """
         def test_failing(mme_server):

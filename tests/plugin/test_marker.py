@@ -20,7 +20,9 @@ MODULE = """
 
 
 @pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_an_unknown_keyword_fails_its_own_test_at_set_up(inner: pytest.Pytester, arguments: tuple[str, ...]) -> None:
+def test_a_mark_with_an_unknown_keyword_fails_its_own_test_at_set_up(
+    inner: pytest.Pytester, arguments: tuple[str, ...]
+) -> None:
     inner.makepyfile(MODULE)
     result = inner.runpytest_subprocess(*arguments)
     result.assert_outcomes(passed=1, errors=2)

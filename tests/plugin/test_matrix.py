@@ -59,19 +59,21 @@ def run(inner: pytest.Pytester, *arguments: str) -> pytest.RunResult:
 
 
 def on(path: Path) -> dict[tuple[str, str], Any]:
-    """What the report says of each archive of another name than all others, on each version."""
+    """Return the report's cells by model and version, for models of different names."""
     archives = json.loads(path.read_text())["matrix"]["archives"]
     return {(row["model"], version): cell for row in archives for version, cell in row["on"].items()}
 
 
 def properties(path: Path) -> list[Any]:
-    """What each test case of the JUnit report says."""
+    """Return the matrix entries in the JUnit report."""
     found = [one for one in ET.parse(path).iter("property") if one.get("name") == "mme_matrix"]
     return [json.loads(one.get("value") or "") for one in found]
 
 
 @both_ways
-def test_it_is_shown_at_the_end_and_written_down(inner: pytest.Pytester, arguments: tuple[str, ...]) -> None:
+def test_the_matrix_is_shown_at_the_end_and_written_to_the_report_and_to_junit(
+    inner: pytest.Pytester, arguments: tuple[str, ...]
+) -> None:
     result = run(inner, *arguments)
     result.assert_outcomes(passed=10, failed=5)
     result.stdout.fnmatch_lines(
@@ -98,14 +100,14 @@ def test_it_is_shown_at_the_end_and_written_down(inner: pytest.Pytester, argumen
     assert found["model", "2.12.1"] == {"verdict": "answers", "why": None}
     assert found["keras", "2.5.3"]["verdict"] == "does not load"
     assert ("keras", "2.12.1") not in found
-    said = properties(inner.path / "junit.xml")
-    (keras,) = [one for one in said if (one["model"], one["tensorflow"]) == ("keras", "2.5.3")]
+    entries = properties(inner.path / "junit.xml")
+    (keras,) = [one for one in entries if (one["model"], one["tensorflow"]) == ("keras", "2.5.3")]
     assert keras["why"] == "NOT_FOUND: Op type not registered 'DisableCopyOnRead'"
-    assert len(said) == 14
+    assert len(entries) == 14
 
 
 @both_ways
-def test_where_no_version_is_asked_for_there_is_none(inner: pytest.Pytester, arguments: tuple[str, ...]) -> None:
+def test_without_asked_versions_there_is_no_matrix(inner: pytest.Pytester, arguments: tuple[str, ...]) -> None:
     inner.makepyfile(
         """
         def test_answers(mme_server, mme_models):
@@ -120,7 +122,7 @@ def test_where_no_version_is_asked_for_there_is_none(inner: pytest.Pytester, arg
     assert json.loads((inner.path / "mme.json").read_text()) == {}
 
 
-def test_one_version_of_a_mark_is_no_matrix_and_one_of_the_option_is(inner: pytest.Pytester) -> None:
+def test_one_version_makes_a_matrix_only_if_the_option_asks_for_it(inner: pytest.Pytester) -> None:
     inner.makepyfile(
         """
         import pytest
@@ -134,7 +136,7 @@ def test_one_version_of_a_mark_is_no_matrix_and_one_of_the_option_is(inner: pyte
     assert TITLE in inner.runpytest_subprocess("--mme-tf=installed").stdout.str()
 
 
-def test_a_report_that_cannot_be_written_ends_the_run_before_it_begins(inner: pytest.Pytester) -> None:
+def test_a_json_report_that_cannot_be_written_ends_the_run_before_it_begins(inner: pytest.Pytester) -> None:
     inner.makepyfile("def test_nothing(): pass")
     (inner.path / "file").touch()
     result = inner.runpytest_subprocess("--mme-report=file/mme.json")

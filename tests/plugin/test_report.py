@@ -1,4 +1,4 @@
-"""The page of a run, as a browser shows it; and the summary in the terminal."""
+"""The report of a run: the page, as a browser shows it, and the summary in the terminal."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def text(browser: webdriver.Chrome, identifier: str) -> str:
     return browser.find_element(By.ID, identifier).text
 
 
-def test_the_page_of_a_run(inner: pytest.Pytester, browser: webdriver.Chrome) -> None:
+def test_the_page_shows_every_test_with_a_server(inner: pytest.Pytester, browser: webdriver.Chrome) -> None:
     inner.makepyfile(RUN)
     result = inner.runpytest_subprocess("-n", "2", "--mme-report=report.html")
     result.assert_outcomes(passed=2, failed=1, xfailed=2)
@@ -184,18 +184,18 @@ def _changes_its_colours(browser: webdriver.Chrome) -> None:
     assert colour() != light
 
 
-def test_the_summary_of_the_run(inner: pytest.Pytester) -> None:
+def test_the_terminal_and_junit_summarise_what_servers_did(inner: pytest.Pytester) -> None:
     inner.makepyfile(RUN)
     result = inner.runpytest_subprocess("-n", "2", "--junitxml=report.xml")
     result.stdout.fnmatch_lines(
         [
             "*mme: what the servers and endpoints did*",
-            "server, test * asked * failed * hits * evicted * OOMs * crashes * p50 ms * p99 ms",
+            "server, test * requests * failed * hits * evicted * OOMs * crashes * p50 ms * p99 ms",
             "ranking,* 7 * 1 *",
         ]
     )
-    (told,) = re.findall(r"slowest loads: (.*)", result.stdout.str())
-    loads = re.findall(r"(\S+) (\d+) ms", told)
+    (shown,) = re.findall(r"slowest loads: (.*)", result.stdout.str())
+    loads = re.findall(r"(\S+) (\d+) ms", shown)
     assert len(loads) == 5
     assert {name for name, _ in loads} <= {"model-0", "model-1", "model-2", "other"}
     assert loads == sorted(loads, key=lambda one: -int(one[1]))
@@ -214,21 +214,21 @@ def test_a_run_without_servers_has_no_summary(inner: pytest.Pytester) -> None:
     assert "what the servers" not in inner.runpytest_subprocess().stdout.str()
 
 
-def test_the_page_of_a_run_without_servers(inner: pytest.Pytester) -> None:
+def test_the_page_of_a_run_without_servers_says_so(inner: pytest.Pytester) -> None:
     inner.makepyfile("def test_it(): pass")
     inner.runpytest_subprocess("--mme-report=report.html").assert_outcomes(passed=1)
     assert "no test used a server" in (inner.path / "report.html").read_text()
 
 
-def test_a_place_that_cannot_be_written_is_told_before_the_tests(inner: pytest.Pytester, tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_written_ends_the_run_before_it_begins(inner: pytest.Pytester, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = inner.runpytest_subprocess(f"--mme-report={tmp_path}/file/report.html")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*report.html cannot be written: *"])
 
 
-def test_what_a_test_says_is_not_lost_for_its_evidence(inner: pytest.Pytester) -> None:
-    """Names that look like markup, an exception that cannot say what it is, a report whose place has gone."""
+def test_the_failure_of_a_test_is_shown_whatever_happens_to_its_evidence(inner: pytest.Pytester) -> None:
+    """Try names that look like markup, an exception whose str() fails, and a report whose path becomes a folder."""
     inner.makepyfile("""
         import pathlib
 
@@ -264,8 +264,10 @@ def test_what_a_test_says_is_not_lost_for_its_evidence(inner: pytest.Pytester) -
     assert "the report is" not in result.stdout.str()
 
 
-def test_all_that_went_wrong_is_on_the_page(inner: pytest.Pytester, browser: webdriver.Chrome) -> None:
-    """Also text that a browser could take for the beginning of a script."""
+def test_the_page_shows_failures_of_the_test_and_of_its_tear_down(
+    inner: pytest.Pytester, browser: webdriver.Chrome
+) -> None:
+    """The page also shows text that a browser could take for the beginning of a script."""
     inner.makepyfile("""
         import pytest
 
@@ -282,11 +284,11 @@ def test_all_that_went_wrong_is_on_the_page(inner: pytest.Pytester, browser: web
     browser.get((inner.path / "report.html").as_uri())
     drawn(browser)
     assert "test_it: failed" in text(browser, "one-title")
-    for told in ("first <!-- <script> the test", "then the tear-down", "mme timeline"):
-        assert told in text(browser, "evidence")
+    for shown in ("first <!-- <script> the test", "then the tear-down", "mme timeline"):
+        assert shown in text(browser, "evidence")
 
 
-def test_a_second_try_begins_anew(inner: pytest.Pytester) -> None:
+def test_a_repeated_test_begins_with_empty_evidence(inner: pytest.Pytester) -> None:
     inner.makeconftest("""
         from _pytest.runner import runtestprotocol
 

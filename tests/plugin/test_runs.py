@@ -1,4 +1,4 @@
-"""Side by side, and where it cannot run."""
+"""Runs beside each other, systems that the kit cannot run on, and the environment of a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_xdist_workers_do_not_collide(inner: pytest.Pytester) -> None:
 @pytest.mark.parametrize(
     ("missing", "without"), [("fork", "import os; del os.fork"), ("fcntl", "import sys; sys.modules['fcntl'] = None")]
 )
-def test_where_something_is_missing_the_fixtures_say_so_and_pytest_works(
+def test_on_a_system_without_fork_or_fcntl_only_tests_with_servers_are_skipped(
     inner: pytest.Pytester, missing: str, without: str
 ) -> None:
     inner.makeconftest(without)
@@ -43,7 +43,7 @@ def test_where_something_is_missing_the_fixtures_say_so_and_pytest_works(
     result.stdout.fnmatch_lines([f"SKIPPED*servers need {missing}, which linux does not have; it is tested on Linux"])
 
 
-def test_the_environment_and_the_default_session_come_back(
+def test_the_environment_and_the_default_session_are_restored(
     inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")

@@ -1,4 +1,4 @@
-"""`soft=True`: a test goes on, and says at its end what its checks have found."""
+"""Checks with `soft=True` let a test go on, and fail it at its end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EVENTS = """
 """
 
 
-def test_all_that_soft_checks_find_is_said_at_the_end(inner: pytest.Pytester) -> None:
+def test_a_test_goes_on_and_fails_at_its_end_with_all_soft_checks(inner: pytest.Pytester) -> None:
     inner.makepyfile(
         EVENTS
         + """
@@ -29,7 +29,7 @@ def test_all_that_soft_checks_find_is_said_at_the_end(inner: pytest.Pytester) ->
     )
 
 
-def test_they_are_shown_beside_another_failure(inner: pytest.Pytester) -> None:
+def test_soft_checks_are_shown_beside_another_failure(inner: pytest.Pytester) -> None:
     inner.makepyfile(
         EVENTS
         + """
@@ -43,7 +43,7 @@ def test_they_are_shown_beside_another_failure(inner: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*OSError: something else", "*mme soft checks*", "a was not evicted; *"])
 
 
-def test_one_that_finds_nothing_and_the_next_test_pass(inner: pytest.Pytester) -> None:
+def test_a_soft_check_that_finds_nothing_passes_and_leaves_other_tests_alone(inner: pytest.Pytester) -> None:
     inner.makepyfile(
         EVENTS
         + """
@@ -61,7 +61,7 @@ def test_one_that_finds_nothing_and_the_next_test_pass(inner: pytest.Pytester) -
 
 
 @pytest.mark.parametrize("words", ["pytest.skip('no more')", "pytest.xfail('known')"])
-def test_what_was_found_before_a_skip_is_said_all_the_same(inner: pytest.Pytester, words: str) -> None:
+def test_a_soft_check_that_failed_before_a_skip_fails_the_test(inner: pytest.Pytester, words: str) -> None:
     inner.makepyfile(
         EVENTS
         + f"""

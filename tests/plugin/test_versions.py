@@ -1,4 +1,4 @@
-"""A test that starts servers runs once on each TensorFlow that is asked for."""
+"""`--mme-tf`: a test that starts servers runs once on each TensorFlow that is asked for."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ MODULE = """
 
 
 @pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_by_option_and_by_mark(inner: pytest.Pytester, arguments: tuple[str, ...]) -> None:
+def test_tests_run_on_the_versions_of_the_option_or_of_their_mark(
+    inner: pytest.Pytester, arguments: tuple[str, ...]
+) -> None:
     inner.makepyfile(MODULE)
     result = inner.runpytest_subprocess("-v", "--mme-tf=2.12.1", "--mme-tf=installed", *arguments)
     result.assert_outcomes(passed=6)
@@ -36,14 +38,14 @@ def test_by_option_and_by_mark(inner: pytest.Pytester, arguments: tuple[str, ...
         result.stdout.fnmatch_lines([f"*test_{name.replace('[', '[[]')} *"])
 
 
-def test_without_either_it_is_the_installed_one_and_nothing_is_repeated(inner: pytest.Pytester) -> None:
+def test_without_option_and_mark_tests_run_once_on_the_installed_version(inner: pytest.Pytester) -> None:
     inner.makepyfile(MODULE)
     result = inner.runpytest_subprocess("-v")
     result.assert_outcomes(passed=5)
     result.stdout.fnmatch_lines(["*::test_asked PASSED*"])
 
 
-def test_nothing_is_fetched_to_collect(inner: pytest.Pytester, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_collecting_fetches_nothing(inner: pytest.Pytester, tmp_path_factory: pytest.TempPathFactory) -> None:
     inner.makepyfile(MODULE)
     cache = tmp_path_factory.mktemp("cache")
     result = inner.runpytest_subprocess("--collect-only", "-q", "--mme-tf=2.13.0", f"--mme-cache={cache}")
@@ -73,7 +75,7 @@ def test_a_version_that_cannot_be_had_ends_the_run(
 
 
 @pytest.mark.parametrize("marked", ["'2.12.1'", "[]", "['2.4']", "None", "[2]"])
-def test_a_mark_with_no_versions_fails_its_own_test(inner: pytest.Pytester, marked: str) -> None:
+def test_a_mark_with_bad_versions_fails_its_own_test(inner: pytest.Pytester, marked: str) -> None:
     inner.makepyfile(
         f"""
         import pytest

@@ -201,7 +201,7 @@ def test_a_server_that_never_lists_its_models(docker_run: Run, engine: docker.Do
 def test_a_server_that_dies_when_it_is_ready(docker_run: Run, engine: docker.DockerClient, derived: Derive) -> None:
     image = derived(entry_point("python3", "-c", ANSWERING, "both", "die"), "LABEL pytest-mme.events=none")
     said = refused(ServerStartError, docker_run, engine, image=image)
-    assert "got no answer" in said
+    assert "got no reply" in said
     assert '"GET /models HTTP/1.1" 200' in said  # the end of its log
 
 

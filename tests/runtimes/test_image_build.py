@@ -62,7 +62,7 @@ def test_an_up_to_date_image_is_not_built_again(build: Build, engine: docker.Doc
     build("LABEL tiny=1")
     before = engine.images.get(images.tag("tiny", version)).id
     again = build("LABEL tiny=1")
-    assert again.output == f"pytest-mme-tiny:{version} is here already, and nothing of it has changed\n"
+    assert again.output == f"pytest-mme-tiny:{version} is here already, and its contents have not changed\n"
     build("LABEL tiny=2")
     assert engine.images.get(images.tag("tiny", version)).id != before
 
@@ -101,7 +101,7 @@ def test_without_tensorflow_a_version_is_required(monkeypatch: pytest.MonkeyPatc
     ("command", "said"),
     [
         (("image", "build", "nothing"), "there are mms, server"),
-        (("image", "build", "server", "--tf", "a b"), "is no version: give one as in 2.15.1"),
+        (("image", "build", "server", "--tf", "a b"), "is not a version: give one as in 2.15.1"),
         (("image", "build", "server", "--tf", "2.4.4"), "is too old"),
         (("image", "build", "server", "--ca-bundle", "absent.pem"), "absent.pem is no file"),
     ],

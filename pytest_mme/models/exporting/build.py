@@ -1,11 +1,11 @@
 """SavedModels that need TensorFlow's Python package, in a process of its own: ``python -m pytest_mme.models.exporting.build <folder>``.
 
-It listens on the Unix socket ``<folder>/build.sock``, answers one request after another, and ends when its standard
+It listens on the Unix socket ``<folder>/build.sock``, handles one request after another, and ends when its standard
 input closes: that is the lifeline of the process that started it. `process.py` is the other end.
 
-It also runs with the Python and the TensorFlow of another environment (`exporters.py`), from 2.8 on, which has nothing
-else of what this package needs: import here and in what is imported here only the standard library, TensorFlow, Keras
-and numpy.
+It also runs with the Python and the TensorFlow of another environment (`environments.py`), from 2.8 on, which has none
+of this package's dependencies: this module and those that it imports import only the standard library, TensorFlow,
+Keras and numpy.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _WAITING = 64  # clients that may queue; the default of 1 refuses the workers of
 
 @contextmanager
 def socket_in(directory: Path) -> Iterator[str]:
-    """The socket's path in *directory*, however deep that lies: the kernel takes 107 bytes of path and no more."""
+    """Yield the socket's path in *directory*, of any length, though the kernel takes 107 bytes of path at most."""
     if not sys.platform.startswith("linux"):
         yield str(directory / "build.sock")
         return
@@ -47,13 +47,13 @@ def socket_in(directory: Path) -> Iterator[str]:
 
 
 def request(specs: list[ModelSpec], target: Path) -> bytes:
-    """What to send: build each of *specs* into ``<target>/<its index>/<version>/``."""
+    """Return the request to build each of *specs* into ``<target>/<its index>/<version>/``."""
     fields = [dataclasses.asdict(spec) for spec in specs]
     return json.dumps({"specs": fields, "target": str(target)}, default=bytes.hex).encode()
 
 
-def freezing(source: Path, target: Path, inputs: Mapping[str, Any] | None, tolerance: float) -> bytes:
-    """What to send: freeze the SavedModel *source* into the folder *target*, as `freeze.freeze` does."""
+def freeze_request(source: Path, target: Path, inputs: Mapping[str, Any] | None, tolerance: float) -> bytes:
+    """Return the request to freeze the SavedModel *source* into the folder *target*, as `freeze.freeze` does."""
     fields = {"source": str(source), "target": str(target), "inputs": inputs, "tolerance": tolerance}
     return json.dumps({"freeze": fields}).encode()
 
@@ -70,34 +70,34 @@ def main(directory: Path) -> None:
 
 def _end_with_lifeline() -> None:
     sys.stdin.buffer.read()
-    os._exit(0)  # at once: whoever wanted a model is gone. The socket stays, and refuses whoever tries it
+    os._exit(0)  # at once: whoever wanted a model is gone. The socket stays, and refuses connections
 
 
 def _serve(connection: Connection) -> None:
     try:
-        asked = json.loads(connection.recv_bytes())
-        connection.send_bytes(_attempt(asked).encode())
+        fields = json.loads(connection.recv_bytes())
+        connection.send_bytes(_handle(fields).encode())
     except (EOFError, OSError):
         return  # the client is gone; the next one may come
 
 
-def _attempt(asked: dict[str, Any]) -> str:
-    """Build what was asked for; "", the traceback of what went wrong, or after `REFUSED` why it cannot be done."""
+def _handle(request: dict[str, Any]) -> str:
+    """Do what was requested; return "", the traceback of an error, or `REFUSED` and why it is not possible."""
     try:
-        if "freeze" in asked:
-            freeze(**asked["freeze"])
+        if "freeze" in request:
+            freeze(**request["freeze"])
             return ""
-        for number, fields in enumerate(asked["specs"]):
-            build(_spec(fields), Path(asked["target"], str(number)))
+        for number, fields in enumerate(request["specs"]):
+            build(_spec(fields), Path(request["target"], str(number)))
     except RefusedError as error:
         return f"{REFUSED}{error}"
-    except Exception:  # noqa: BLE001 - whatever it is, the one who asked must hear of it, and the next request be served
+    except Exception:  # noqa: BLE001 - whatever it is, the client must get it, and the next request be handled
         return traceback.format_exc()
     return ""
 
 
 def _spec(fields: dict[str, Any]) -> ModelSpec:
-    """The specification that `request` sent."""
+    """Return the specification that `request` sent."""
     handler = tuple((name, bytes.fromhex(content)) for name, content in fields["handler"])
     return ModelSpec(**{**fields, "handler": handler})
 
@@ -123,9 +123,9 @@ def _save_keras(spec: ModelSpec, version: int, path: str) -> None:
 
 
 def keras_model(spec: ModelSpec, version: int) -> keras.Model:
-    """One dense layer that holds the line of *spec*, beside a layer for its identity and its weights.
+    """Return a dense layer with the line of *spec*, beside a layer for its identity and its weights.
 
-    The layers are called as the outputs are: Keras 2, saved by `tf.saved_model.save`, calls the outputs as the layers.
+    The layers have the names of the outputs: Keras 2, saved by `tf.saved_model.save`, names the outputs after layers.
     """
     import keras
     import numpy as np
@@ -142,7 +142,7 @@ def _signed(spec: ModelSpec, version: int) -> keras.layers.Layer:
     import keras
 
     class Signed(keras.layers.Layer):  # type: ignore[misc]  # Keras comes without types
-        """Answers with the model's identity, and carries its weights."""
+        """Outputs the model's identity, and has its weights."""
 
         def build(self, _shape: object) -> None:
             count = _ballast(spec)
@@ -153,7 +153,9 @@ def _signed(spec: ModelSpec, version: int) -> keras.layers.Layer:
             return _identity(spec.identity(version), x)
 
         def compute_output_spec(self, x: keras.KerasTensor) -> keras.KerasTensor:
-            return keras.KerasTensor((x.shape[0],), dtype="string")  # Keras 3 cannot find out by running it: no strings
+            return keras.KerasTensor(
+                (x.shape[0],), dtype="string"
+            )  # Keras 3 cannot infer it by running it: it has no strings
 
     return Signed(name="identity")
 
@@ -173,7 +175,7 @@ def _save_module(spec: ModelSpec, version: int, path: str) -> None:
 def _function(
     spec: ModelSpec, version: int, signature: str, module: tf.Module
 ) -> tf.types.experimental.GenericFunction:
-    """What *signature* computes: the same as in `write.py`."""
+    """Return what *signature* computes: the same as in `writing/saved_model.py`."""
     import tensorflow as tf
 
     identity = spec.identity(version, signature)
@@ -191,10 +193,10 @@ def _function(
     takes = tf.TensorSpec([None], tf.string) if spec.kind == "text" else tf.TensorSpec([None, None], tf.float32)
 
     @tf.function(input_signature=[takes], autograph=False)  # type: ignore[untyped-decorator]
-    def answer(x: tf.Tensor) -> dict[str, tf.Tensor]:
+    def predict(x: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"identity": _identity(identity, x), "y": value(x)}
 
-    return answer
+    return predict
 
 
 def _identity(identity: str, x: tf.Tensor) -> tf.Tensor:
@@ -204,7 +206,7 @@ def _identity(identity: str, x: tf.Tensor) -> tf.Tensor:
 
 
 def _ballast(spec: ModelSpec) -> int:
-    """How many numbers of four bytes its weights are."""
+    """Return how many numbers of four bytes the weights are."""
     return spec.weights_mib * (1 << 20) // 4
 
 

@@ -1,7 +1,7 @@
 """Freezes a SavedModel's variables into constants and lets Grappler rewrite its graph, in the building process.
 
-It runs with the TensorFlow of another environment, too: see `build.py`. The functions that it takes from TensorFlow's
-insides are where they are from 2.8 to 2.21.
+It runs with the TensorFlow of another environment, too: see `build.py`. TensorFlow's private functions that it uses are
+at the same place from 2.8 to 2.21.
 """
 
 from __future__ import annotations
@@ -21,44 +21,44 @@ if TYPE_CHECKING:
 
 _SERVE = "serve"
 _ROWS, _COLUMNS = 2, 8
-_GIVE = "give inputs= that it answers"
+_GIVE = "give inputs= that it accepts"
 _UNFIT = {
     "it writes its variables": r"Assign|ResourceScatter|Scatter(Nd)?(Update|Add|Sub|Mul|Div|Min|Max)$",
     "it has lookup tables, which are filled when it is loaded": r"LookupTable|.*HashTable",
     "it reads files": "ReadFile$",
 }
-_SAID_CHARACTERS = 300
+_MESSAGE_CHARACTERS = 300
 
 
 class RefusedError(Exception):
-    """This model cannot be optimised; says why."""
+    """This model cannot be optimised, for the reason in the message."""
 
 
 def freeze(source: str, target: str, inputs: Mapping[str, Any] | None, tolerance: float) -> None:
-    """Write the SavedModel *source*, frozen and rewritten, to *target*; it answers *inputs* as before, by name.
+    """Write the SavedModel *source*, frozen and rewritten, to *target*, and check that it predicts as before.
 
-    Without *inputs* it is asked for made-up numbers. Floats may differ by *tolerance*, of themselves or absolutely.
-    Raises `RefusedError`.
+    *inputs* are values by the names of the inputs; without them the check uses random numbers. Floats may differ by
+    *tolerance*, relatively or absolutely. Raises `RefusedError` when the model cannot be frozen, or predicts otherwise.
     """
     with contextlib.closing(_Loaded(source)) as before:
         if why := before.unfit():
             raise RefusedError(why)
-        asked = {name: before.sample(name, inputs) for name in before.signatures}
-        answers = before.answers(asked)
-        if not answers or (DEFAULT_SIGNATURE in asked and DEFAULT_SIGNATURE not in answers):
-            raise RefusedError(_unanswered(before.failures, "the" if inputs else "made-up"))
+        fed = {name: before.sample(name, inputs) for name in before.signatures}
+        predictions = before.predictions(fed)
+        if not predictions or (DEFAULT_SIGNATURE in fed and DEFAULT_SIGNATURE not in predictions):
+            raise RefusedError(_not_accepted(before.failures, "the" if inputs else "random"))
         _save(_rewritten(before.frozen(), before.signatures), before.signatures, target)
     with contextlib.closing(_Loaded(target)) as after:
-        again = after.answers({name: asked[name] for name in answers})
-    for name, answer in answers.items():
+        again = after.predictions({name: fed[name] for name in predictions})
+    for name, prediction in predictions.items():
         if name not in again:
-            raise RefusedError(f"{name} no longer answers: {after.failures[name]}")
-        _compare(name, answer, again[name], tolerance)
+            raise RefusedError(f"{name} fails afterwards: {after.failures[name]}")
+        _compare(name, prediction, again[name], tolerance)
 
 
-def _unanswered(failures: Mapping[str, str], which: str) -> str:
+def _not_accepted(failures: Mapping[str, str], which: str) -> str:
     failure = failures.get(DEFAULT_SIGNATURE) or next(iter(failures.values()), "it has no signature")
-    return f"the model does not answer {which} inputs: {failure}; {_GIVE}"
+    return f"the model does not accept {which} inputs: {failure}; {_GIVE}"
 
 
 class _Loaded:
@@ -74,14 +74,14 @@ class _Loaded:
         self._loaded = loaded
         self.signatures = {name: one for name, one in loaded.signature_def.items() if not name.startswith("__saved")}
         self.failures: dict[str, str] = {}
-        """Why signatures did not answer."""
+        """The errors of signatures, by name."""
 
     def close(self) -> None:
-        """Give back what it takes."""
+        """Close the session."""
         self._session.close()
 
     def unfit(self) -> str:
-        """Why answering takes more than constants; empty when it does not."""
+        """Return why predictions need more than constants; empty when they do not."""
         nodes = reached_nodes(self._loaded, answered(self._loaded))
         running = [node for node in self._loaded.graph_def.node if node.name in nodes]
         functions = reached_functions(self._loaded, running)
@@ -96,50 +96,50 @@ class _Loaded:
         return ""
 
     def sample(self, signature: str, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
-        """What to feed a signature: *inputs* where they are given for just its names."""
+        """Return what to feed a signature: *inputs*, if they have exactly the names of its inputs, or else random numbers."""
         import tensorflow as tf
 
         taken = self.signatures[signature].inputs
         if any(not info.name for info in taken.values()):
-            raise RefusedError(f"an input of {signature} is no plain tensor")
+            raise RefusedError(f"an input of {signature} is not a plain tensor")
         types = {name: tf.as_dtype(info.dtype) for name, info in taken.items()}
         if inputs is not None and set(inputs) == set(taken):
             return {taken[name].name: _array(inputs[name], types[name]) for name in taken}
         shapes = {name: self._graph.get_tensor_by_name(info.name).shape for name, info in taken.items()}
-        return {info.name: _made_up(types[name], shapes[name]) for name, info in taken.items()}
+        return {info.name: _random(types[name], shapes[name]) for name, info in taken.items()}
 
-    def answers(self, asked: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
-        """What each signature answers, those that do: some may not take what was made up."""
+    def predictions(self, fed: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
+        """Return what each signature predicts; `failures` has those that do not accept what they are fed."""
         import tensorflow as tf
 
         found = {}
-        for name, fed in asked.items():
+        for name, tensors in fed.items():
             fetched = {key: info.name for key, info in self.signatures[name].outputs.items()}
             try:
-                found[name] = self._session.run(fetched, dict(fed))
+                found[name] = self._session.run(fetched, dict(tensors))
             except (tf.errors.OpError, ValueError, TypeError) as error:
                 self.failures[name] = _first_line(error)
         return found
 
     def frozen(self) -> Any:
-        """The graph that answers all signatures, with constants in place of variables."""
+        """Return the graph of all signatures, with constants in place of variables."""
         from tensorflow.python.framework import convert_to_constants
 
         try:
             return convert_to_constants.convert_variables_to_constants_from_session_graph(
-                self._session, self._graph.as_graph_def(), _answering(self.signatures)
+                self._session, self._graph.as_graph_def(), _outputs(self.signatures)
             )
-        except Exception as error:  # whatever it meets that is no variable that is only read
+        except Exception as error:  # for anything but a variable that is only read
             raise RefusedError(f"TensorFlow cannot freeze it: {type(error).__name__}: {_first_line(error)}") from error
 
 
-def _answering(signatures: Mapping[str, Any]) -> list[str]:
+def _outputs(signatures: Mapping[str, Any]) -> list[str]:
     tensors = (info.name for signature in signatures.values() for info in signature.outputs.values())
     return sorted({tensor.partition(":")[0] for tensor in tensors})
 
 
 def _rewritten(graph: Any, signatures: Mapping[str, Any]) -> Any:
-    """The graph as Grappler leaves it, with all that it does by default."""
+    """Return the graph as Grappler rewrites it with its default passes."""
     import tensorflow as tf
     from tensorflow.python.grappler import tf_optimizer
 
@@ -148,7 +148,7 @@ def _rewritten(graph: Any, signatures: Mapping[str, Any]) -> Any:
         meta_graph = tf.compat.v1.train.export_meta_graph(graph_def=graph, graph=whole)
     for name, signature in signatures.items():
         meta_graph.signature_def[name].CopyFrom(signature)
-    meta_graph.collection_def["train_op"].node_list.value.extend(_answering(signatures))
+    meta_graph.collection_def["train_op"].node_list.value.extend(_outputs(signatures))
     config = tf.compat.v1.ConfigProto()
     config.graph_options.rewrite_options.min_graph_nodes = -1  # however small it is
     return tf_optimizer.OptimizeGraph(config, meta_graph, verbose=False)
@@ -167,8 +167,8 @@ def _save(graph: Any, signatures: Mapping[str, Any], target: str) -> None:
         builder.save()
 
 
-def _made_up(dtype: tf.DType, shape: tf.TensorShape) -> np.ndarray[Any, Any]:
-    """The same each time; where no rank is known, a vector."""
+def _random(dtype: tf.DType, shape: tf.TensorShape) -> np.ndarray[Any, Any]:
+    """Return the same numbers each time; a vector where the rank is unknown."""
     import numpy as np
 
     known = [None] if shape.rank is None else shape.as_list()
@@ -182,7 +182,7 @@ def _made_up(dtype: tf.DType, shape: tf.TensorShape) -> np.ndarray[Any, Any]:
 
 
 def _array(value: Any, dtype: tf.DType) -> np.ndarray[Any, Any]:
-    """Bytes are written as TensorFlow Serving writes them: ``{"b64": "…"}``."""
+    """Return the array of a JSON value, with bytes as TensorFlow Serving has them: ``{"b64": "…"}``."""
     import numpy as np
 
     return np.array(_decoded(value), object if dtype == "string" else dtype.as_numpy_dtype)
@@ -207,16 +207,16 @@ def _compare(
         if is_real and np.allclose(value, after[key], rtol=tolerance, atol=tolerance, equal_nan=True):
             continue
         if is_real and value.shape == after[key].shape:
-            by = f"by up to {np.max(np.abs(value - after[key])):g}, and may by {tolerance:g}"
+            by = f"by up to {np.max(np.abs(value - after[key])):g}, more than {tolerance:g}"
         elif np.array_equal(value, after[key]):
             continue
         else:
             by = "from what it was"
-        raise RefusedError(f"its answer differs: {key} of {signature} {by}")
+        raise RefusedError(f"its prediction differs: {key} of {signature} {by}")
 
 
 def _first_line(error: Exception) -> str:
-    said = [line.strip() for line in str(getattr(error, "message", "") or error).splitlines() if line.strip()]
-    if said and said[0].endswith("execution error:"):  # a session says where before it says what
-        said = [line for line in said[1:] if not line.startswith(("Detected at", "Node:"))]
-    return (said or [type(error).__name__])[0][:_SAID_CHARACTERS]
+    lines = [line.strip() for line in str(getattr(error, "message", "") or error).splitlines() if line.strip()]
+    if lines and lines[0].endswith("execution error:"):  # a session names the place before the error
+        lines = [line for line in lines[1:] if not line.startswith(("Detected at", "Node:"))]
+    return (lines or [type(error).__name__])[0][:_MESSAGE_CHARACTERS]

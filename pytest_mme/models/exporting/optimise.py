@@ -1,4 +1,4 @@
-"""An archive of which each version is frozen and rewritten, and all else is as it was."""
+"""Optimises an archive: each version is frozen and rewritten, and all else is kept."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from pytest_mme.archives.archive import extract, versions
 
-OPTIMISER = 1  # goes into the keys of optimised archives: raise it whenever they come out otherwise than before
+OPTIMISER = 1  # goes into the keys of optimised archives: raise it whenever they differ from before
 
 Freeze = Callable[[Path, Path], None]
-"""Writes the SavedModel in the first folder, optimised, to the second, which is not there yet."""
+"""Writes the SavedModel in the first folder, optimised, to the second, which does not exist yet."""
 
 
 def optimise(archive: Path, target: Path, freeze: Freeze) -> None:
-    """Write what *archive* holds to the folder *target*, its versions optimised; raises `ArchiveError`."""
+    """Write the contents of *archive* to the folder *target*, its versions optimised; raises `ArchiveError`."""
     source = target.with_name("whole")
     extract(archive, source)
     target.mkdir()

@@ -15,7 +15,7 @@ from typing import Any
 import filelock
 
 from pytest_mme.errors import ArchiveError, BuildError, NotReadyError
-from pytest_mme.models.exporting.build import REFUSED, freezing, request, socket_in
+from pytest_mme.models.exporting.build import REFUSED, freeze_request, request, socket_in
 from pytest_mme.models.spec import ModelSpec
 from pytest_mme.waiting import wait_for
 
@@ -25,13 +25,13 @@ _LOG_BYTES = 4000
 
 
 class TensorFlowProcess:
-    """A building process of a run: the first need starts it, other processes share it, and it ends with its starter.
+    """The process of a run that builds: the first use starts it, other processes share it, and it ends with its starter.
 
-    Its socket, lock and log lie in a folder that all of them know. If it has died, the next need starts another.
+    Its socket, lock and log lie in a folder that all of them know. If it has died, the next use starts another.
     """
 
     def __init__(self, directory: Path, python: Path | None = None) -> None:
-        """Nothing is started yet. *directory* must be this user's alone: whoever can write to it can ask for models.
+        """Start nothing yet. *directory* must be writable for this user only: whoever can write to it can request models.
 
         *python* is the interpreter of another environment that has a TensorFlow, but not this package.
         """
@@ -41,42 +41,42 @@ class TensorFlowProcess:
 
     @cached_property
     def lock(self) -> filelock.BaseFileLock:
-        """Held while something is built, by whichever process; may be taken again by the one that holds it."""
+        """A lock that a process holds while it builds; the holder may acquire it again."""
         return filelock.FileLock(self.directory / "build.lock")
 
     def build(self, specs: Sequence[ModelSpec], target: Path, *, timeout_s: float = BUILD_S) -> None:
         """Build all of *specs* at once, each into ``<target>/<its index>/<version>/``; raises `BuildError`."""
         names = tuple(spec.name for spec in specs)
         with self.lock:
-            answer = self._ask(request(list(specs), target), names, timeout_s)
-        if answer:
-            raise BuildError(names, answer.strip().splitlines()[-1], answer)
+            error = self._request(request(list(specs), target), names, timeout_s)
+        if error:
+            raise BuildError(names, error.strip().splitlines()[-1], error)
 
     def freeze(
         self, source: Path, target: Path, *, name: str, inputs: Mapping[str, Any] | None, tolerance: float
     ) -> None:
         """Freeze and rewrite the SavedModel *source* of the model *name* into *target*: `freeze.freeze`.
 
-        Raises `ArchiveError` for one that cannot be, `BuildError` for what went wrong.
+        Raises `ArchiveError` when it cannot be frozen, `BuildError` when something else went wrong.
         """
         with self.lock:
-            answer = self._ask(freezing(source, target, inputs, tolerance), (name,), BUILD_S)
-        if answer.startswith(REFUSED):
-            seen = answer.removeprefix(REFUSED)
+            error = self._request(freeze_request(source, target, inputs, tolerance), (name,), BUILD_S)
+        if error.startswith(REFUSED):
+            seen = error.removeprefix(REFUSED)
             raise ArchiveError(f"{name} cannot be optimised", seen, "serve it as it is, or see docs/optimised.md")
-        if answer:
-            raise BuildError((name,), answer.strip().splitlines()[-1], answer)
+        if error:
+            raise BuildError((name,), error.strip().splitlines()[-1], error)
 
-    def _ask(self, message: bytes, names: tuple[str, ...], timeout_s: float) -> str:
+    def _request(self, message: bytes, names: tuple[str, ...], timeout_s: float) -> str:
         seen = ""
-        for connect in (self._connect, self._start):  # one that runs may be dying with its starter: then a new one
+        for connect in (self._connect, self._start):  # a running one may be dying with its starter: then start another
             try:
                 with connect() as connection:
                     connection.send_bytes(message)
                     if connection.poll(timeout_s):
                         return connection.recv_bytes().decode()
                 self.close()
-                raise BuildError(names, f"no answer within {timeout_s:g} s", self._log())
+                raise BuildError(names, f"no reply within {timeout_s:g} s", self._log())
             except (EOFError, ConnectionError, FileNotFoundError) as error:
                 seen = f"the building process ended meanwhile ({type(error).__name__})"
             except NotReadyError as error:
@@ -98,7 +98,7 @@ class TensorFlowProcess:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for the tests; this one ends with its lifeline
+                start_new_session=True,  # Ctrl-C is for the tests; this process ends with its lifeline
             )
         return wait_for(self._connect, what="the building process", timeout_s=START_S, gone=self._ended)
 
@@ -107,7 +107,7 @@ class TensorFlowProcess:
         return environment if self.python is None else {**environment, "PYTHONPATH": str(self._this_package())}
 
     def _this_package(self) -> Path:
-        """A folder to import this package from, and nothing that is installed beside it: that is for another Python."""
+        """Return a folder to import only this package from: what is installed beside it is for another Python."""
         folder = self.directory / "package"
         folder.mkdir(exist_ok=True)
         with contextlib.suppress(FileExistsError):
@@ -132,7 +132,7 @@ class TensorFlowProcess:
 
 
 def quiet_environment(directory: Path) -> dict[str, str]:
-    """The environment variables of a process that imports TensorFlow; what it writes by itself goes to *directory*."""
+    """Return the environment variables of a process that imports TensorFlow; its own files go to *directory*."""
     return {
         **os.environ,
         "CUDA_VISIBLE_DEVICES": "-1",  # nothing is computed, and a GPU would be taken whole

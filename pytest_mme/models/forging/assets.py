@@ -27,7 +27,7 @@ def _track_absent_asset(meta_graph: Any) -> None:
 
 
 def _track(meta_graph: Any, path: str) -> None:
-    """Tell the loader that the constant *path* is to hold the vocabulary's true path."""
+    """Let the loader put the vocabulary's true path into the constant *path*."""
     asset = meta_graph.asset_file_def.add(filename=_VOCABULARY)
     asset.tensor_info.name, asset.tensor_info.dtype = f"{path}:0", protos.data_type_number("DT_STRING")
     asset.tensor_info.tensor_shape.SetInParent()
@@ -38,9 +38,9 @@ def _read_absolute_path(meta_graph: Any) -> None:
 
 
 def _read_at_load(meta_graph: Any, name: str, path: str) -> str:
-    """Fill a table from the file at *path* before the first call; the name of the constant that holds the path.
+    """Fill a table from the file at *path* before the first call; return the name of the constant with the path.
 
-    An asset is a constant that the loader feeds with the file's true path; any other is taken as it is.
+    An asset is a constant that the loader feeds with the file's true path; any other path is used as it is.
     """
     nodes = Nodes(meta_graph.graph_def.node, f"forged_{name}_")
     kinds = {"key_dtype": type_of("DT_STRING"), "value_dtype": type_of("DT_INT64")}
@@ -53,7 +53,7 @@ def _read_at_load(meta_graph: Any, name: str, path: str) -> str:
 
 
 def _initialiser(meta_graph: Any) -> Any:
-    """The node that is run before the first call, a new one if the model has none."""
+    """Return the node that is run before the first call, a new one if the model has none."""
     wanted = _initialiser_name(meta_graph)
     for node in meta_graph.graph_def.node:
         if node.name == wanted:

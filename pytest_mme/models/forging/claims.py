@@ -1,4 +1,4 @@
-"""What a SavedModel says of itself: the versions that may read it, its tags, its signatures. The graph stays whole."""
+"""Forgeries of what a SavedModel declares: the versions that may read it, its tags, its signatures. Its nodes stay."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from pytest_mme.errors import ArchiveError
 from pytest_mme.models.forging.forgery import Forgery, of_each_graph
 
-# Who may read a graph: tensorflow/core/framework/versions.proto, judged by `CheckVersions` of versions.cc.
+# Which versions may read a graph: tensorflow/core/framework/versions.proto, judged by `CheckVersions` of versions.cc.
 # `TF_GRAPH_DEF_VERSION` of tensorflow/core/public/release_version.h counts days: 1395 in 2.12, 2474 in 2.21.
 _FUTURE = 1_000_000
 _EVERY_CONSUMER = range(1_000, 10_000)
@@ -57,7 +57,7 @@ def _drop_the_signatures(meta_graph: Any) -> None:
 
 
 def own_signatures(meta_graph: Any) -> list[str]:
-    """The names of the signatures that are there to be called."""
+    """Return the names of the signatures that requests can name."""
     return sorted(name for name in meta_graph.signature_def if not name.startswith(_INTERNAL))
 
 

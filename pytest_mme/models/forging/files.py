@@ -1,4 +1,4 @@
-"""Files that are cut, changed or gone."""
+"""Forgeries with files that are cut, changed or missing."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ def _graph_becomes(spoil: Callable[[bytes], bytes]) -> Change:
 
 
 def _of_each_checkpoint(change: Callable[[Path], None]) -> Change:
-    """Does *change* to each `variables` folder that holds a checkpoint, as the C++ loader looks for one."""
+    """Make *change* in each `variables` folder with a checkpoint, where the C++ loader looks for one."""
 
     def change_all(folder: Path) -> None:
-        checkpoints = [path for _, version in versions(folder) if _is_checkpoint(path := version / "variables")]
+        checkpoints = [
+            path
+            for _, version in versions(folder)
+            if (path := version / "variables").joinpath("variables.index").is_file()
+        ]
         if not checkpoints:
             raise ArchiveError(
                 "the model has no variables to forge",
@@ -41,10 +45,6 @@ def _of_each_checkpoint(change: Callable[[Path], None]) -> Change:
             change(variables)
 
     return change_all
-
-
-def _is_checkpoint(variables: Path) -> bool:
-    return (variables / "variables.index").is_file()
 
 
 def _index_becomes(spoil: Callable[[bytes], bytes]) -> Change:

@@ -1,6 +1,6 @@
-"""SavedModels that claim another version, use unknown ops, or are damaged: made from any archive, without TensorFlow.
+"""SavedModels that declare another version, use unknown ops, or are damaged: made from any archive, without TensorFlow.
 
-docs/forging.md has what comes of each.
+docs/forging.md describes what servers do with each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pytest_mme.errors import shown
 from pytest_mme.models.forging import assets, claims, files, graphs, layouts, mismatches
 from pytest_mme.models.forging.forgery import Forgery
 
-FORGER = 3  # goes into the keys of forged archives: raise it whenever a forgery gives another archive than before
+FORGER = 3  # goes into the keys of forged archives: raise it whenever a forgery makes another archive than before
 
 _ALL = (
     *(*claims.FORGERIES, *graphs.FORGERIES, *assets.FORGERIES, *files.FORGERIES, *layouts.FORGERIES),
@@ -28,7 +28,7 @@ FORGERIES: Mapping[str, Forgery] = MappingProxyType({forgery.name: forgery for f
 
 
 def find(forgery: str) -> Forgery:
-    """The forgery of that name; ValueError, with the names of all, if there is none."""
+    """Return the forgery of that name; raises ValueError, with the names of all, if there is none."""
     try:
         return FORGERIES[forgery]
     except KeyError:
@@ -45,7 +45,7 @@ def forge(folder: Path, forgery: str) -> None:
 
 
 def forge_archive(archive: Path, forged: Path, forgery: str) -> None:
-    """Write *archive*, forged, to *forged*; raises what `forge` and `extract` raise."""
+    """Write *archive*, forged, to *forged*; raises as `forge` and `extract` do."""
     with tempfile.TemporaryDirectory(dir=forged.parent) as drafts:
         folder = Path(drafts, "unpacked")
         extract(archive, folder)

@@ -1,4 +1,4 @@
-"""What a forgery is, and how it gets at the SavedModels of an unpacked archive."""
+"""What a forgery is, and how it changes the SavedModels of an unpacked archive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_mme.errors import ArchiveError
 from pytest_mme.libtensorflow import protos
 
 Change = Callable[[Path], None]
-"""Changes an unpacked archive's folder, the one that holds ``1/saved_model.pb``, in place."""
+"""Changes the folder of an unpacked archive, with ``1/saved_model.pb`` and so on, in place."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,14 +23,14 @@ class Forgery:
 
     name: str
     about: str
-    """What is wrong with the archive, and how that comes about in practice."""
+    """What is wrong with the archive, and how that happens in practice."""
     change: Change
     keeps_answers: bool = False
-    """Whether a loader that takes the archive answers, at the same cost, what the whole model would have answered."""
+    """Whether a server that loads the archive predicts what the undamaged model would, at the same cost."""
 
 
 def of_each_version(change: Change) -> Change:
-    """Does *change* to the folder of each version."""
+    """Make *change* in the folder of each version."""
 
     def change_all(folder: Path) -> None:
         for _, version in versions(folder):
@@ -40,7 +40,7 @@ def of_each_version(change: Change) -> Change:
 
 
 def of_each_graph(edit: Callable[[Any], None]) -> Change:
-    """Does *edit* to each `MetaGraphDef` of each version."""
+    """Make *edit* in each `MetaGraphDef` of each version."""
 
     def change(version: Path) -> None:
         path = binary(version)
@@ -48,7 +48,7 @@ def of_each_graph(edit: Callable[[Any], None]) -> Change:
             saved_model = protos.SavedModel.FromString(path.read_bytes())
         except DecodeError as error:
             seen = f"version {version.name}: {error}"
-            raise ArchiveError("the model's graph cannot be read", seen, "forge a model that is whole") from error
+            raise ArchiveError("the model's graph cannot be read", seen, "forge a model that is not damaged") from error
         for meta_graph in saved_model.meta_graphs:
             edit(meta_graph)
         path.write_bytes(saved_model.SerializeToString(deterministic=True))
@@ -57,7 +57,7 @@ def of_each_graph(edit: Callable[[Any], None]) -> Change:
 
 
 def binary(version: Path) -> Path:
-    """The `saved_model.pb` of a version; `ArchiveError` when it has a `saved_model.pbtxt` only."""
+    """Return the `saved_model.pb` of a version; raises `ArchiveError` when it has a `saved_model.pbtxt` only."""
     path = version / "saved_model.pb"
     if not path.is_file():
         seen = f"version {version.name} holds a saved_model.pbtxt"

@@ -1,7 +1,7 @@
-"""What the graph does: nodes that this TensorFlow cannot read, place or run, ahead of every answer of the model.
+"""Forgeries of the graph: nodes that this TensorFlow cannot read, place or run, which every prediction waits for.
 
-The nodes are added, and the answers wait for them unless they are to be unused: so each forgery is the same in every
-model.
+The nodes are added, and the outputs wait for them unless the forgery leaves them unused, so that each forgery is the
+same in every model.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ _NEW_ATTRIBUTE = "attribute_from_the_future"
 
 
 def _add(meta_graph: Any, op: str, *, name: str, used: bool = True, **attributes: Any) -> Any:
-    """Append a node that every answer waits for, or none if it is not *used*, and return it."""
+    """Append a node that every output waits for, or none if it is not *used*, and return it."""
     graph = meta_graph.graph_def
-    answering = _answering(meta_graph) if used else []
+    outputs = _outputs(meta_graph) if used else []
     added = Nodes(graph.node, "forged_").add(op, name=name, **attributes)
-    for node in answering:
+    for node in outputs:
         node.input.append(f"^{added}")
     return graph.node[-1]
 
 
-def _answering(meta_graph: Any) -> list[Any]:
-    """The nodes that the signatures answer with."""
+def _outputs(meta_graph: Any) -> list[Any]:
+    """Return the nodes of the signatures' outputs."""
     signatures = (meta_graph.signature_def[name] for name in own_signatures(meta_graph))
     tensors = (info.name for signature in signatures for info in signature.outputs.values())
     names = {tensor.partition(":")[0] for tensor in tensors}
     if found := [node for node in meta_graph.graph_def.node if node.name in names]:
         return found
     raise ArchiveError(
-        "no answer to forge", "no signature answers with a tensor of the graph", "use a model with a signature"
+        "no output to forge", "no signature has a tensor of the graph as its output", "use a model with a signature"
     )
 
 
@@ -73,7 +73,7 @@ def _calling(function: str) -> dict[str, Any]:
 
 
 def _add_function(meta_graph: Any, name: str, op: str, **attributes: Any) -> str:
-    """Append a function that takes and gives nothing, and ends when its one node, an *op*, has run."""
+    """Append a function without arguments and results, which ends when its one node, an *op*, has run."""
     function = meta_graph.graph_def.library.function.add()
     function.signature.name, function.signature.is_stateful = name, True
     function.signature.control_output.append("done")
@@ -82,9 +82,10 @@ def _add_function(meta_graph: Any, name: str, op: str, **attributes: Any) -> str
 
 
 def _add_new_attribute(value: bool) -> Callable[[Any], None]:
-    """The exporter tells what its ops' attributes are, and their defaults: this one's is False.
+    """Add an attribute that the exporter declares with the default False.
 
-    See `stripped_op_list` of tensorflow/core/protobuf/meta_graph.proto. The C++ loader does not look at it.
+    Exporters declare the attributes of their ops and the defaults in `stripped_op_list` of
+    tensorflow/core/protobuf/meta_graph.proto. The C++ loader does not read it.
     """
 
     def edit(meta_graph: Any) -> None:

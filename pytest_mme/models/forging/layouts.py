@@ -1,4 +1,4 @@
-"""How the archive is laid out: version folders, another kind of model, links, what macOS leaves behind."""
+"""Forgeries of the archive's layout: version folders, another kind of model, links, hidden files of macOS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pytest_mme.models.forging.forgery import Change, Forgery, binary, of_each_v
 _ELSEWHERE = Path("/home/nobody/.cache/models")
 _APPLE_DOUBLE = b"\0\5\x16\7\0\2\0\0" + bytes(18)  # RFC 1740: magic number, version, filler, no entries
 _DS_STORE = b"\0\0\0\1Bud1" + bytes(24)
-# HDF5 File Format Specification 3.0, "Disk Format: Level 0A": the signature; nothing follows that Keras could read.
+# HDF5 File Format Specification 3.0, "Disk Format: Level 0A": the signature; Keras can read nothing of the rest.
 _HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(88)
 _KERAS_FILES = {  # of Keras 3's saving_lib.py
     "metadata.json": json.dumps({"keras_version": "3.10.0"}).encode(),
@@ -67,7 +67,7 @@ def _keras_file() -> bytes:
 
 
 def _link(link: Callable[[Path, Path], None]) -> Change:
-    """Move each graph to ``blobs/``, and put into its place what *link* makes of the two paths, old and new."""
+    """Move each graph to ``blobs/``, and call *link* with the old and the new path to make a link in its place."""
 
     def change(folder: Path) -> None:
         (folder / "blobs").mkdir()

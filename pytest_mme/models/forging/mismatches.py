@@ -1,7 +1,7 @@
-"""What really changed between TensorFlow's releases: an operation of a later one takes part in every answer.
+"""Forgeries with what really changed between TensorFlow's releases: every prediction uses an operation of a later one.
 
-Where the release has it, the answers are what they were; elsewhere they cannot be had, or they differ. When each came
-is in the releases' own lists (`archives/op_registry.py`).
+In a release with the operation the predictions stay as they were; in others there are none, or they differ. Which
+release brought each is in the releases' own lists (`archives/op_registry.py`).
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ _WEBP = base64.b64decode("UklGRiQAAABXRUJQVlA4IBgAAAAwAQCdASoBAAEAAwA0JaQAA3AA/v
 """One pixel."""
 
 _SHUFFLED = 876
-"""What 7 becomes of 1000 in 8 rounds (measured with 2.21; in 4 rounds, which 2.9 and 2.10 make, 530)."""
+"""Where 8 rounds shuffle 7 of 1000 to (measured with 2.21; the 4 rounds of 2.9 and 2.10 give 530)."""
 
 Add = Callable[[Nodes], str]
-"""Appends nodes to a graph; the last is a scalar, a float, that is 0 where the release does what it is told."""
+"""Appends nodes to a graph; the last is a float scalar, which is 0 where the release has the operation."""
 
 
-def _answering_with(add: Add) -> Callable[[Any], None]:
+def _predicting_with(add: Add) -> Callable[[Any], None]:
     def edit(meta_graph: Any) -> None:
         nodes = Nodes(meta_graph.graph_def.node, "mismatch_")
         zero = add(nodes)
-        answers = _floats(meta_graph)
-        if not answers:
-            seen = "no signature answers with a DT_FLOAT tensor"
-            raise ArchiveError("no answer to change", seen, "use a model that answers with floats")
-        for info in answers:
-            _change(nodes, info, zero)
+        outputs = _floats(meta_graph)
+        if not outputs:
+            seen = "no signature has a DT_FLOAT tensor as its output"
+            raise ArchiveError("no output to change", seen, "use a model that predicts floats")
+        for info in outputs:
+            info.name = f"{nodes.add('AddV2', info.name.removesuffix(':0'), zero, T=_FLOAT)}:0"
 
     return edit
 
@@ -47,12 +47,8 @@ def _floats(meta_graph: Any) -> list[Any]:
     return [info for signature in signatures for info in signature.outputs.values() if info.dtype == number]
 
 
-def _change(nodes: Nodes, info: Any, zero: str) -> None:
-    info.name = f"{nodes.add('AddV2', info.name.removesuffix(':0'), zero, T=_FLOAT)}:0"
-
-
 def _less(nodes: Nodes, number: str, expected: float, dtype: str) -> str:
-    """How much more than *expected* a number of that type is, as a float."""
+    """Return how much more than *expected* a number of that type is, as a float."""
     given = number if dtype == "DT_FLOAT" else nodes.add("Cast", number, SrcT=type_of(dtype), DstT=_FLOAT)
     return nodes.add("Sub", given, nodes.constant("DT_FLOAT", expected), T=_FLOAT)
 
@@ -94,7 +90,7 @@ def _gather_nd(nodes: Nodes) -> str:
 
 
 def _ctc(nodes: Nodes) -> str:
-    """Three moments of three classes: the second, the first, the third. Blank is the first, by default the last."""
+    """Decode three steps of three classes: the second, the first, the third. Blank is the first, by default the last."""
     scores = [*(0.0, 1.0, 0.0), *(1.0, 0.0, 0.0), *(0.0, 0.0, 1.0)]
     inputs, length = _shaped(nodes, "DT_FLOAT", scores, 3, 1, 3), nodes.constant("DT_INT32", [3])
     decoded = nodes.add("CTCGreedyDecoder", inputs, length, blank_index=0, T=_FLOAT)
@@ -113,36 +109,36 @@ FORGERIES = (
     Forgery(
         name="op-decode-webp",
         about="The model reads WebP images, `tf.image.decode_webp`, which came with 2.20.",
-        change=of_each_graph(_answering_with(_decode_webp)),
+        change=of_each_graph(_predicting_with(_decode_webp)),
         keeps_answers=True,
     ),
     Forgery(
         name="kernel-fftnd",
         about="The model uses `tf.signal.fftnd`, which came with 2.15 and has no kernel for the CPU.",
-        change=of_each_graph(_answering_with(_fftnd)),
+        change=of_each_graph(_predicting_with(_fftnd)),
     ),
     Forgery(
         name="type-top-k-int64",
         about="The model asks `tf.math.top_k` for int64 indices, `index_type=`, which came with 2.13.",
-        change=of_each_graph(_answering_with(_top_k)),
+        change=of_each_graph(_predicting_with(_top_k)),
         keeps_answers=True,
     ),
     Forgery(
         name="attribute-gather-nd",
         about="The model lets `tf.gather_nd` ignore bad indices, `bad_indices_policy=`, which came with 2.17.",
-        change=of_each_graph(_answering_with(_gather_nd)),
+        change=of_each_graph(_predicting_with(_gather_nd)),
         keeps_answers=True,
     ),
     Forgery(
         name="drift-ctc-blank",
         about="The model decodes with `tf.nn.ctc_greedy_decoder(blank_index=0)`, which came with 2.6.",
-        change=of_each_graph(_answering_with(_ctc)),
+        change=of_each_graph(_predicting_with(_ctc)),
         keeps_answers=True,
     ),
     Forgery(
         name="drift-shuffle-rounds",
         about="The model shuffles with `RandomIndexShuffle(rounds=8)`; the number of rounds came with 2.11.",
-        change=of_each_graph(_answering_with(_shuffle)),
+        change=of_each_graph(_predicting_with(_shuffle)),
         keeps_answers=True,
     ),
 )

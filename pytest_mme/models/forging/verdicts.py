@@ -13,18 +13,21 @@ Outcome = Literal["answers", "differs", "not loaded", "not answered"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What came of one model on one release, on the embedded server and a CPU."""
+    """What one release did with one model, on the embedded server and a CPU."""
 
     outcome: Outcome
-    """``differs``: it answers, and not what it should."""
+    """``differs``: it predicts, but not what is expected."""
     status: int | None = None
-    """The HTTP status of the load or of the first request; None where both were good."""
+    """The HTTP status of the load or of the first request; None where both succeeded."""
     words: str = ""
-    """How the server's words begin, with TensorFlow's code; what changes from run to run is left out."""
+    """How the server's message begins, with TensorFlow's code; what changes from run to run is left out."""
 
 
 def verdict(forgery: str, version: str) -> Verdict | None:
-    """What a release does with a forgery; None where that was not measured. A version counts as its minor's last."""
+    """Return what a release does with a forgery; None where that was not measured.
+
+    For a patch release that was not measured, the last of the same minor version counts.
+    """
     data = _data()
     minor = version.split(".")[:2]
     measured = (by for by in data if by.split(".")[:2] == minor)
@@ -32,11 +35,11 @@ def verdict(forgery: str, version: str) -> Verdict | None:
 
 
 def releases() -> list[str]:
-    """Those that were measured, the oldest first."""
+    """Return the releases that were measured, the oldest first."""
     return list(_data())
 
 
 @functools.cache
 def _data() -> dict[str, dict[str, Verdict]]:
     read = json.loads(files(__package__).joinpath("verdicts.json").read_text())
-    return {by: {name: Verdict(**said) for name, said in verdicts.items()} for by, verdicts in read.items()}
+    return {by: {name: Verdict(**fields) for name, fields in verdicts.items()} for by, verdicts in read.items()}

@@ -1,4 +1,4 @@
-"""What a call costs on purpose, as plain graph: memory held, CPU burnt, time passed. Once per call, whatever the batch.
+"""The costs of a call, as nodes of the graph: memory held, CPU used, time passed; once per call, for any batch size.
 
 Each function appends nodes that start once the nodes *after* have run, and returns those that a later one must wait for.
 Only stateful ops are used where an optimiser could compute, move or drop the cost.
@@ -11,11 +11,11 @@ from typing import Any
 from pytest_mme.libtensorflow import protos
 from pytest_mme.models.writing.graph import Nodes, shape, type_of, types_of
 
-_STEP = 1 << 16  # numbers shuffled per look at the clock: some 0.5 ms of work
+_STEP = 1 << 16  # numbers shuffled between two looks at the clock: some 0.5 ms of work
 
 
 def unfoldable(nodes: Nodes, number: int, after: list[str] | None = None) -> str:
-    """A vector of one: *number* as int64, from a stateful op, so that nothing that depends on it is computed at load.
+    """Return a vector of one, *number* as int64, from a stateful op, so that nothing that depends on it is folded at load.
 
     A `Fill` with constant dimensions becomes a constant: copied several times, and copied unchecked when memory is
     short (docs/facts.md).
@@ -26,7 +26,7 @@ def unfoldable(nodes: Nodes, number: int, after: list[str] | None = None) -> str
 
 
 def filled(nodes: Nodes, mib: int, after: list[str] | None = None) -> str:
-    """A float32 vector of *mib* MiB, every page of it written."""
+    """Return a float32 vector of *mib* MiB, every page of it written."""
     kinds = {"T": type_of("DT_FLOAT"), "index_type": type_of("DT_INT64")}
     size = unfoldable(nodes, mib * (1 << 20) // 4, after)
     return nodes.add("Fill", size, nodes.constant("DT_FLOAT", 1.0), **kinds)
@@ -50,7 +50,7 @@ def wait(nodes: Nodes, sleep_ms: int, after: list[str]) -> list[str]:
         "TensorDataset", nodes.constant("DT_INT64", 1), after=after, Toutput_types=types_of("DT_INT64"), **flat
     )
     slow = nodes.add("SleepDataset", one, nodes.constant("DT_INT64", sleep_ms * 1000), **kinds)
-    # DatasetToSingleElement asks for a second element, too: `TakeDataset` spares the second sleep.
+    # DatasetToSingleElement requests a second element, too: `TakeDataset` avoids the second sleep.
     first = nodes.add("TakeDataset", slow, nodes.constant("DT_INT64", 1), **kinds)
     return [nodes.add("DatasetToSingleElement", first, **kinds)]
 
@@ -64,7 +64,7 @@ def hold(nodes: Nodes, memory: str, after: list[str]) -> list[str]:
 
 
 def _write_loop(graph: Any) -> None:
-    """The functions of `burn`: ``mme_before(until)``, whether it is earlier, and ``mme_step(until)``, some work."""
+    """Write the functions of `burn`: ``mme_before(until)``, whether it is earlier, and ``mme_step(until)``, some work."""
     if graph.library.function:
         return
     before, body = _new_function(graph, "mme_before", "DT_BOOL")

@@ -1,4 +1,4 @@
-"""Op libraries: real ones, compiled here. In C one serves every TensorFlow from 2.6 on, in C++ one version.
+"""Op libraries, compiled here. In C one library works with every TensorFlow from 2.6 on, in C++ with one version.
 
 Measured with gcc 12, two cores, 2.5 to 2.21: in C 0.3 s and 16 kB, in C++ 3 to 5 s, 0.6 GB of memory and 26 kB.
 """
@@ -29,10 +29,10 @@ from pytest_mme.models.spec import CustomOp
 Language = Literal["c", "c++"]
 
 _SOURCES = {"c": Path(__file__).with_name("customop.c"), "c++": Path(__file__).with_name("customop.cc")}
-_SAID_CHARACTERS = 4000
+_MESSAGE_CHARACTERS = 4000
 _LOG = logging.getLogger("pytest_mme")
 
-# What a TensorFlow was built with shows in the names of what it exports (read in 2.5 to 2.21): the old strings of
+# The flags that a TensorFlow was built with show in the names of its symbols (read in 2.5 to 2.21): the old strings of
 # libstdc++ in `OpDefBuilder::Input(std::string)`, up to 2.8; C++17's own string_view, not abseil's, in
 # `OpKernelContext::input(string_view, …)`, after 2.9.
 _OLD_STRINGS = b"\0_ZN10tensorflow12OpDefBuilder5InputESs\0"
@@ -63,10 +63,11 @@ _COMPILERS = {".c": _C, ".cc": _CPP, ".cpp": _CPP, ".cxx": _CPP}
 def compile_op(
     op: CustomOp, directory: Path, *, language: Language = "c", crash: bool = False, tensorflow: Path | None = None
 ) -> Path:
-    """A library that registers *op* for the CPU, from float32 of any shape to the same; kept in *directory*.
+    """Return a library that registers *op* for the CPU, from float32 of any shape to the same; it is kept in *directory*.
 
-    In C one library serves every TensorFlow from 2.6 on: 2.5 lacks a function that it needs (measured). In C++ it serves
-    the version in the folder *tensorflow*, by default the installed one. With *crash* its kernel ends the process with SIGABRT. Raises as `compile_source` does.
+    In C one library works with every TensorFlow from 2.6 on: 2.5 lacks a function that it needs (measured). In C++ it
+    works with the version in the folder *tensorflow*, by default the installed one. With *crash* its kernel ends the
+    process with SIGABRT. Raises as `compile_source` does.
     """
     if language not in _SOURCES:
         raise ValueError(f"language: seen {shown(language)}; allowed: {', '.join(_SOURCES)}")
@@ -77,13 +78,13 @@ def compile_op(
 def compile_source(
     source: Path, directory: Path, *, name: str = "", flags: Sequence[str] = (), tensorflow: Path | None = None
 ) -> Path:
-    """The op library of one file in C (``.c``) or C++ (``.cc``, ``.cpp``, ``.cxx``), linked to TensorFlow.
+    """Return the op library of a source in C (``.c``) or C++ (``.cc``, ``.cpp``, ``.cxx``), linked to TensorFlow.
 
-    It is compiled once and kept in *directory*, named after *name*, by default after the source, and after a digest: of
-    the source, but not of what it includes, of the *flags* and, for C++, of the TensorFlow in the folder *tensorflow*.
-    That holds `libtensorflow_framework.so.2` and `include/`, as a wheel and the toolchain's folders do; by default it
-    is the installed one. Raises `UnavailableError` when there is no compiler or no such TensorFlow, and when the
-    compiler refuses the source, in its words; ValueError for another suffix.
+    It is compiled once and kept in *directory*. Its file name has *name*, by default the name of the source, and a
+    digest of the source without the files that it includes, of the *flags* and, for C++, of the TensorFlow in the
+    folder *tensorflow*. That folder has `libtensorflow_framework.so.2` and `include/`, as wheels and the toolchain's
+    folders do; by default it is the installed one. Raises `UnavailableError` when there is no compiler or no such
+    TensorFlow, and with the compiler's message when it refuses the source; ValueError for another suffix.
     """
     if source.suffix not in _COMPILERS:
         raise ValueError(f"source: seen {shown(source.name)}; allowed: a name that ends in {', '.join(_COMPILERS)}")
@@ -96,7 +97,7 @@ def compile_source(
     if not target.exists():
         (directory / "locks").mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(directory / "locks" / f"{digest[:2]}.lock"):
-            if not target.exists():  # nobody was faster
+            if not target.exists():  # another process may have been faster
                 _compile(compiler, source, flags, tensorflow, target)
     return target
 
@@ -115,14 +116,16 @@ def _compile(compiler: _Compiler, source: Path, flags: Sequence[str], tensorflow
         command += ["-o", str(draft), "-Wl,--no-as-needed", f"-L{tensorflow}", f"-l:{FRAMEWORK}"]
         done = subprocess.run(command, env={**os.environ, "LC_ALL": "C"}, capture_output=True, check=False)
         if done.returncode:
-            said = done.stderr.decode(errors="replace").strip()[:_SAID_CHARACTERS]
-            raise UnavailableError(asked, f"{Path(program).name} says:\n{said}", "mend what it names, the first first")
+            message = done.stderr.decode(errors="replace").strip()[:_MESSAGE_CHARACTERS]
+            raise UnavailableError(
+                asked, f"{Path(program).name} says:\n{message}", "fix the errors, beginning with the first"
+            )
         draft.replace(target)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Built:
-    """Which TensorFlow, and the flags of the compiler that C++ for it needs: nothing and none, for C."""
+    """Which TensorFlow a library in C++ is for, and the compiler flags that it needs; both empty for C."""
 
     digest: str = ""
     flags: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ _VALUES = {
 
 
 class Nodes:
-    """A list of nodes being written: a graph's, or a function's body."""
+    """The nodes of a graph or of a function's body, while they are written."""
 
     def __init__(self, written: Any, prefix: str = "") -> None:
         """Append to *written*, a repeated `NodeDef` field; every name starts with *prefix*."""
@@ -52,31 +52,31 @@ class Nodes:
 
 
 def new_graph() -> Any:
-    """An empty `GraphDef` that TensorFlow 2.12 and every later version takes."""
+    """Return an empty `GraphDef` that TensorFlow 2.12 and every later version loads."""
     graph = protos.GraphDef()
     graph.versions.producer = PRODUCER
     return graph
 
 
 def type_of(data_type: str) -> Any:
-    """An attribute that is a type, from a name such as ``"DT_FLOAT"``."""
+    """Return an attribute that is a type, from a name such as ``"DT_FLOAT"``."""
     return protos.AttrValue(type=protos.data_type_number(data_type))
 
 
 def types_of(*data_types: str) -> Any:
-    """An attribute that is a list of types."""
+    """Return an attribute that is a list of types."""
     numbers = [protos.data_type_number(data_type) for data_type in data_types]
     return protos.AttrValue(list=protos.AttrValue.ListValue(type=numbers))
 
 
 def shape(*dims: int | None) -> Any:
-    """A `TensorShapeProto`; None is a dimension that any size fits."""
+    """Return a `TensorShapeProto`; None is a dimension of any size."""
     sizes = [{"size": -1 if dim is None else dim} for dim in dims]
     return protos.TensorShapeProto(dim=sizes)
 
 
 def tensor(data_type: str, value: Any) -> Any:
-    """An attribute that is a tensor: a scalar, or a vector if *value* is a list."""
+    """Return an attribute that is a tensor: a scalar, or a vector if *value* is a list."""
     values: Sequence[Any] = value if isinstance(value, list) else [value]
     dims = (len(values),) if isinstance(value, list) else ()
     content = protos.TensorProto(

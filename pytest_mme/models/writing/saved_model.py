@@ -10,7 +10,7 @@ from pytest_mme.models.spec import ModelSpec
 from pytest_mme.models.writing import costs
 from pytest_mme.models.writing.graph import Nodes, new_graph, shape, type_of
 
-# What the loaders run before the first call (tensorflow/cc/saved_model/constants.h). The newer way, a signature named
+# The key of what loaders run before the first call (tensorflow/cc/saved_model/constants.h). The newer way, a signature named
 # `__saved_model_init_op`, would be listed among the model's own signatures.
 _MAIN_OP = "saved_model_main_op"
 _NUMBERS = ("DT_FLOAT", (None, None))
@@ -18,7 +18,7 @@ _STRINGS = ("DT_STRING", (None,))
 
 
 def write(spec: ModelSpec, directory: Path) -> None:
-    """Write *spec* as ``<directory>/<version>/saved_model.pb`` for each of its versions; ValueError for exported ones."""
+    """Write *spec* as ``<directory>/<version>/saved_model.pb`` for each version; raises ValueError if TensorFlow must save it."""
     for version in spec.versions:
         folder = directory / str(version)
         folder.mkdir(parents=True)
@@ -26,9 +26,9 @@ def write(spec: ModelSpec, directory: Path) -> None:
 
 
 def saved_model(spec: ModelSpec, version: int) -> Any:
-    """The `SavedModel` message of one version of *spec*."""
+    """Return the `SavedModel` message of one version of *spec*."""
     if spec.exported:
-        raise ValueError(f"model {spec.name!r} is one that TensorFlow's Python package saves (build.py)")
+        raise ValueError(f"model {spec.name!r} can only be saved by TensorFlow's Python package (exporting/build.py)")
     writing = _Version(spec, version)
     meta_graph = protos.MetaGraphDef()
     meta_graph.meta_info_def.tags.append("serve")
@@ -60,7 +60,7 @@ class _Version:
         takes = _STRINGS if self.spec.kind == "text" else _NUMBERS
         x = nodes.add("Placeholder", name="x", dtype=type_of(takes[0]), shape=shape(*takes[1]))
         checked = nodes.add("EnsureShape", x, T=type_of(takes[0]), shape=shape(*takes[1]))
-        y, last = self._answer(nodes, signature, checked)
+        y, last = self._prediction(nodes, signature, checked)
         name = nodes.constant("DT_STRING", self.spec.identity(self.version, signature).encode())
         identity = nodes.add("Fill", _batch(nodes, checked, takes[0]), name, T=type_of("DT_STRING"))
         described.method_name = "tensorflow/serving/predict"
@@ -70,8 +70,8 @@ class _Version:
             _tensor(_output(nodes, "identity", identity, "DT_STRING", last), _STRINGS)
         )
 
-    def _answer(self, nodes: Nodes, signature: str, x: str) -> tuple[str, list[str]]:
-        """The tensor to answer with, and what must have run before the answer is given."""
+    def _prediction(self, nodes: Nodes, signature: str, x: str) -> tuple[str, list[str]]:
+        """Return the tensor to predict with, and the nodes that must run before the outputs."""
         if self.spec.kind == "text":
             greeting = nodes.constant("DT_STRING", f"{self.spec.identity(self.version, signature)}: ".encode())
             return nodes.add("StringJoin", greeting, x, N=2), self._add_costs(nodes, [])
@@ -84,7 +84,7 @@ class _Version:
         return nodes.add("AddV2", product, intercept, T=type_of("DT_FLOAT")), self._add_costs(nodes, [])
 
     def _counted(self, nodes: Nodes, x: str) -> tuple[str, list[str]]:
-        """Read, then pay the costs, then assign: not atomic, so that two calls at once lose an update."""
+        """Read, then spend the costs, then assign: not atomic, so that two calls at once lose an update."""
         real = {"T": type_of("DT_FLOAT")}
         before = nodes.add("ReadVariableOp", self._count, dtype=type_of("DT_FLOAT"))
         amounts = nodes.add("Sum", x, nodes.constant("DT_INT32", [1]), keep_dims=True, **real)
@@ -92,12 +92,12 @@ class _Version:
             "AddV2", before, nodes.add("Cumsum", amounts, nodes.constant("DT_INT32", 0), **real), **real
         )
         after_all = nodes.add("AddV2", before, nodes.add("Sum", x, nodes.constant("DT_INT32", [0, 1]), **real), **real)
-        paid = self._add_costs(nodes, [before])
+        spent = self._add_costs(nodes, [before])
         kinds = {"dtype": type_of("DT_FLOAT")}
-        return after_each, [nodes.add("AssignVariableOp", self._count, after_all, after=paid, **kinds)]
+        return after_each, [nodes.add("AssignVariableOp", self._count, after_all, after=spent, **kinds)]
 
     def _add_costs(self, nodes: Nodes, after: list[str]) -> list[str]:
-        """Memory first, then CPU, then the wait, the memory held until the end of it."""
+        """Append memory first, then CPU, then the wait; the memory is held until its end."""
         spec, memory = self.spec, ""
         if spec.allocate_mib:
             memory = costs.filled(nodes, spec.allocate_mib, after)
@@ -117,12 +117,12 @@ class _Version:
         return variable
 
     def add_initialiser(self) -> str:
-        """The operation that fills the variables, or "" when there are none."""
+        """Append the operation that fills the variables, and return its name, or "" when there are none."""
         return self._nodes.add("NoOp", name="initialise", after=self._initialisers) if self._initialisers else ""
 
 
 def _batch(nodes: Nodes, x: str, data_type: str) -> str:
-    """A vector of one: how many instances *x* holds."""
+    """Return a vector of one: how many instances *x* holds."""
     whole = nodes.add("Shape", x, T=type_of(data_type))
     begin, size = nodes.constant("DT_INT32", [0]), nodes.constant("DT_INT32", [1])
     return nodes.add("Slice", whole, begin, size, T=type_of("DT_INT32"), Index=type_of("DT_INT32"))

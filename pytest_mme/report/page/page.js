@@ -25,18 +25,18 @@ function draw(id, traces, more) {
   if (id !== "latencies" && !element.followed) { element.on("plotly_relayout", followZoom); element.followed = true; }
 }
 
-// What lies between two moments, as it can be told apart there: closer spans of a lane are one. Zooming in draws anew.
+// What lies between two moments, as far as it can be distinguished there: closer spans of a lane are one. Zooming in draws anew.
 function merged(found, from, to) {
   const least = (to - from) / SPANS, last = new Map(), drawn = [];
-  for (const [began, ended, model, told] of found) {
+  for (const [began, ended, model, label] of found) {
     if (ended < from || began > to) continue;
     const before = last.get(model);
     if (before && began - before[1] < least) {
       before[1] = Math.max(before[1], ended); before[4] += 1;
-      if (told && !before[3].includes(told)) before[3] += `, ${told}`;
+      if (label && !before[3].includes(label)) before[3] += `, ${label}`;
       continue;
     }
-    const one = [began, ended, model, told, 1];
+    const one = [began, ended, model, label, 1];
     last.set(model, one); drawn.push(one);
   }
   return drawn;
@@ -45,10 +45,10 @@ function merged(found, from, to) {
 // As above, of moments: of those that one mark would hide, the first.
 function thinned(found, from, to) {
   const width = (to - from) / MARKS, slots = new Map();
-  for (const [at, model, told] of found) {
+  for (const [at, model, label] of found) {
     if (at < from || at > to) continue;
     const slot = `${Math.floor((at - from) / width)} ${model}`, before = slots.get(slot);
-    if (before) before[3] += 1; else slots.set(slot, [at, model, told, 1]);
+    if (before) before[3] += 1; else slots.set(slot, [at, model, label, 1]);
   }
   return [...slots.values()];
 }
@@ -56,9 +56,9 @@ function thinned(found, from, to) {
 // One line with gaps for all spans of a kind.
 function spans(name, found, lanes, width, shift) {
   const x = [], y = [], text = [];
-  for (const [began, ended, model, told, count] of found) {
+  for (const [began, ended, model, label, count] of found) {
     const lane = lanes.get(model) + shift;
-    const words = `${count > 1 ? `${count} times, at once or in quick succession: ` : ""}${name} of ${model}, ${((ended - began) * 1e3).toFixed(1)} ms${told ? ", " + told : ""}`;
+    const words = `${count > 1 ? `${count} times, at once or in quick succession: ` : ""}${name} of ${model}, ${((ended - began) * 1e3).toFixed(1)} ms${label ? ", " + label : ""}`;
     x.push(began, ended, null); y.push(lane, lane, null); text.push(words, words, null);
   }
   return {type: "scatter", mode: "lines", name, x, y, text, hovertemplate: "%{text}<extra></extra>", connectgaps: false,
@@ -70,27 +70,27 @@ function lanesOf(test) {
   return test.models.filter((model) => model.toLowerCase().includes(wanted)).reverse();
 }
 
-function wholeColour(told) { return told.startsWith("mark") ? COLOURS.mark : COLOURS.fault; }
+function wholeColour(label) { return label.startsWith("mark") ? COLOURS.mark : COLOURS.fault; }
 
 function drawLanes(test, from = 0, to = test.seconds) {
   const lanes = lanesOf(test), place = new Map(lanes.map((model, number) => [model, number]));
   const traces = [];
   for (const [kind, width, shift] of [["resident", 18, 0], ["download", 10, 0.25], ["load", 10, 0.25], ["no room", 10, 0.25], ["invoke", 6, -0.1], ["failed", 6, -0.25]]) {
-    const found = test.spans[kind].map(([began, ended, model, told]) => [began, ended, test.models[model], told]).filter((one) => place.has(one[2]));
+    const found = test.spans[kind].map(([began, ended, model, label]) => [began, ended, test.models[model], label]).filter((one) => place.has(one[2]));
     if (found.length) traces.push(spans(kind, merged(found, from, to), place, width, shift));
   }
   for (const [kind, symbol] of [["evict", "triangle-down"], ["crash", "x"]]) {
-    const all = test.marks[kind].map(([at, model, told]) => [at, test.models[model], told]).filter((one) => place.has(one[1]));
+    const all = test.marks[kind].map(([at, model, label]) => [at, test.models[model], label]).filter((one) => place.has(one[1]));
     const found = thinned(all, from, to);
     if (found.length) traces.push({type: "scatter", mode: "markers", name: kind, x: found.map((one) => one[0]), y: found.map((one) => place.get(one[1])),
       text: found.map((one) => (one[3] > 1 ? `${one[3]} times ${one[2]}; zoom in to tell them apart` : one[2])), hovertemplate: "%{text}<extra></extra>", marker: {symbol, size: 11, color: COLOURS[kind], line: {width: 1, color: style("--paper")}}});
   }
-  const shapes = test.whole.map(([began, ended, told]) => ({type: "rect", x0: began, x1: ended, y0: 0, y1: 1, yref: "paper", fillcolor: wholeColour(told), opacity: told.startsWith("mark") ? 0.08 : 0.18, line: {width: began === ended ? 2 : 0, color: wholeColour(told)}, label: {text: told, textposition: "top left", font: {size: 10}}}));
+  const shapes = test.whole.map(([began, ended, label]) => ({type: "rect", x0: began, x1: ended, y0: 0, y1: 1, yref: "paper", fillcolor: wholeColour(label), opacity: label.startsWith("mark") ? 0.08 : 0.18, line: {width: began === ended ? 2 : 0, color: wholeColour(label)}, label: {text: label, textposition: "top left", font: {size: 10}}}));
   draw("lanes", traces, {height: 110 + 44 * lanes.length, shapes, xaxis: {range: [from, to]},
     yaxis: {tickmode: "array", tickvals: [...place.values()], ticktext: lanes, range: [-0.6, lanes.length - 0.4], zeroline: false}});
 }
 
-// Of samples that lie closer than can be told apart, the highest.
+// Of samples that lie too close to be distinguished, the highest.
 function highest(samples, from, to) {
   const width = (to - from) / SPANS, slots = new Map();
   samples.at.forEach((at, place) => {
@@ -131,7 +131,7 @@ function fillEvents(test) {
   const found = test.events.filter((one) => !one[3] || lanes.has(one[3]));
   body.replaceChildren();
   for (const event of found) { const row = body.insertRow(); event.forEach((text) => cell(row, text === null ? "" : text)); }
-  const last = test.told > test.events.length ? `the last ${test.events.length} of ${test.told}` : `${test.told}`;
+  const last = test.listed > test.events.length ? `the last ${test.events.length} of ${test.listed}` : `${test.listed}`;
   byId("counted").textContent = `${test.counted} events; ${last} without requests and samples; below, those of the models above: ${found.length}`;
 }
 

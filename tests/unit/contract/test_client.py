@@ -24,7 +24,7 @@ def url(server: socket.socket) -> str:
 
 
 def test_without_a_reply_in_time_the_error_says_timed_out(silent: socket.socket) -> None:
-    with pytest.raises(NoAnswerError, match=r"POST http://127.0.0.1:\d+/models/m/invoke got no answer after") as late:
+    with pytest.raises(NoAnswerError, match=r"POST http://127.0.0.1:\d+/models/m/invoke got no reply after") as late:
         ContractClient(url(silent)).invoke("m", b"{}", timeout_s=0.1)
     assert late.value.timed_out
 

@@ -1,4 +1,4 @@
-"""Models run in a process each: memory and CPU time are then theirs alone."""
+"""Fixtures that run each model in a process of its own, so that its memory and CPU time can be measured."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def models(store: Store) -> Iterator[Models]:
 
 @pytest.fixture(scope="session")
 def in_process() -> InProcess:
-    """Runs Python with these arguments in a process of its own; returns what it printed and fails if it fails."""
+    """Run Python with these arguments in a process of its own; return its output, and fail if it fails."""
 
-    def run(*arguments: object, told: str = "", **environment: str) -> str:
+    def run(*arguments: object, stdin: str = "", **environment: str) -> str:
         ended = subprocess.run(
             [sys.executable, *map(str, arguments)],
             cwd=ROOT,
             env={**os.environ, **QUIET, **environment},
-            input=told,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=120,
@@ -52,16 +52,16 @@ def in_process() -> InProcess:
 
 @pytest.fixture
 def run_model(in_process: InProcess, tmp_path: Path) -> Run:
-    """Unpacks a model, loads one version in a process of its own and calls it: see `runner.py`."""
+    """Unpack a model, load one version in a process of its own and call it, by `runner.py`."""
 
     def run(
-        model: Model, *, version: int = 1, environment: dict[str, str] | None = None, **told: Any
+        model: Model, *, version: int = 1, environment: dict[str, str] | None = None, **order: Any
     ) -> dict[str, Any]:
         folder = tmp_path / "unpacked" / model.name
         if not folder.exists():
             extract(model.archive, folder)
-        told["directory"] = str(folder / str(version))
-        printed = in_process("-m", "tests.unit.models.runner", told=json.dumps(told), **environment or {})
+        order["directory"] = str(folder / str(version))
+        printed = in_process("-m", "tests.unit.models.runner", stdin=json.dumps(order), **environment or {})
         seen: dict[str, Any] = json.loads(printed)
         return seen
 
@@ -69,5 +69,5 @@ def run_model(in_process: InProcess, tmp_path: Path) -> Run:
 
 
 def ask(*x: Any, signature: str = "serving_default") -> dict[str, Any]:
-    """One call with the instances *x*."""
+    """Return the order of one call with the instances *x*."""
     return {"x": list(x), "signature": signature}

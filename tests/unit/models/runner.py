@@ -1,4 +1,4 @@
-"""Loads one SavedModel in this process, calls it as told on standard input, and prints what was seen, both as JSON."""
+"""Load a SavedModel in this process, call it by the JSON on standard input, and print the results as JSON."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pytest_mme.libtensorflow.saved_model import SavedModel
 
 
 def own_bytes() -> int:
-    """Anonymous memory: not USS, of which TensorFlow's libraries are a part for as long as nobody else maps them."""
+    """Return the anonymous memory: USS contains TensorFlow's libraries, too, while no other process maps them."""
     status = Path("/proc/self/status").read_text().split()
     return int(status[status.index("RssAnon:") + 1]) * 1024
 
 
 def peak_bytes() -> int:
-    """Not `ru_maxrss`, which a process inherits from the one that started it: here pytest's own size."""
+    """Return the peak of memory: `ru_maxrss` is inherited from the starting process, here pytest."""
     status = Path("/proc/self/status").read_text().split()
     return int(status[status.index("VmHWM:") + 1]) * 1024
 
@@ -34,7 +34,7 @@ def plain(value: Any) -> Any:
 
 
 def call(model: SavedModel, x: list[Any], signature: str) -> dict[str, Any]:
-    """One call with the batch *x*: the instances' predictions, as a server would send them, and what they cost."""
+    """Call with the batch *x*; return the predictions, as a server would send them, and what they cost."""
     batch = np.array(x, object if isinstance(x[0], str) else np.float32)
     wall, cpu = time.perf_counter(), time.process_time()
     outputs = model.run({"x": batch}, signature=signature)
@@ -45,7 +45,7 @@ def call(model: SavedModel, x: list[Any], signature: str) -> dict[str, Any]:
 
 
 def race(model: SavedModel, x: list[Any], threads: int, calls: int) -> None:
-    """*calls* calls in each of *threads* threads that start together."""
+    """Make *calls* calls in each of *threads* threads that start together."""
     start = threading.Barrier(threads)
 
     def client() -> None:
@@ -61,7 +61,7 @@ def race(model: SavedModel, x: list[Any], threads: int, calls: int) -> None:
 
 
 def watch(model: SavedModel, watched: dict[str, Any]) -> list[tuple[float, int]]:
-    """How much larger the process was, and how long after the start, while it answered one call."""
+    """Sample the time since the start of one call and how much larger the process is."""
     idle, samples, start = own_bytes(), [], time.perf_counter()
     client = threading.Thread(target=call, args=(model,), kwargs=watched)
     client.start()
@@ -71,17 +71,17 @@ def watch(model: SavedModel, watched: dict[str, Any]) -> list[tuple[float, int]]
 
 
 def main() -> None:
-    told = json.load(sys.stdin)
-    library = Library(Path(told["tensorflow"])) if "tensorflow" in told else Library()
+    order = json.load(sys.stdin)
+    library = Library(Path(order["tensorflow"])) if "tensorflow" in order else Library()
     before = own_bytes()
-    model = SavedModel(library, Path(told["directory"]))
+    model = SavedModel(library, Path(order["directory"]))
     seen: dict[str, Any] = {"loaded_bytes": own_bytes() - before, "signatures": sorted(model.signatures)}
-    for one in told.get("races", ()):
+    for one in order.get("races", ()):
         race(model, **one)
-    if watched := told.get("watched"):
+    if watched := order.get("watched"):
         seen["samples"] = watch(model, watched)
     idle, peak = own_bytes(), peak_bytes()
-    seen["calls"] = [call(model, **one) for one in told.get("calls", ())]
+    seen["calls"] = [call(model, **one) for one in order.get("calls", ())]
     seen |= {"kept_bytes": own_bytes() - idle, "peak_bytes": peak_bytes() - peak}
     model.close()
     json.dump(seen, sys.stdout)

@@ -32,18 +32,18 @@ def agree(answer: Answer, seen: object) -> bool:
 
 
 @given(VALUES)
-def test_what_crosses_the_wire_is_still_the_answer(value: Any) -> None:
+def test_a_value_equals_itself_after_json(value: Any) -> None:
     assert agree(Answer(identity=IDENTITY, value=value), json.loads(json.dumps(prediction(value))))
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
-def test_the_last_bit_of_a_float32_does_not_matter(value: float) -> None:
+def test_values_that_differ_in_the_last_bit_of_a_float32_are_equal(value: float) -> None:
     neighbour = float(np.nextafter(np.float32(value), np.float32(0)))
     assert agree(Answer(identity=IDENTITY, value=[value]), prediction([neighbour]))
 
 
 @given(st.floats(min_value=1e-2, max_value=1e30), st.floats(min_value=1e-3, max_value=10))
-def test_a_tenth_of_a_percent_does(value: float, excess: float) -> None:
+def test_values_that_differ_by_a_tenth_of_a_percent_are_not_equal(value: float, excess: float) -> None:
     assert not agree(Answer(identity=IDENTITY, value=[value]), prediction([value * (1 + excess)]))
 
 
@@ -66,11 +66,11 @@ def test_a_tenth_of_a_percent_does(value: float, excess: float) -> None:
         Answer(identity=IDENTITY, value=[2.0]),
     ],
 )
-def test_anything_else_is_not_the_answer(seen: object) -> None:
+def test_another_prediction_is_not_equal(seen: object) -> None:
     assert not agree(Answer(identity=IDENTITY, value=[1.0]), seen)
 
 
-def test_answers_and_arrays_compare_too() -> None:
+def test_two_answers_and_arrays_can_be_compared() -> None:
     answer = Answer(identity=IDENTITY, value=[1.0, math.nan])
     assert agree(answer, Answer(identity=IDENTITY, value=[1.000001, math.nan]))
     assert answer == prediction(np.array([1.0, math.nan], "f"))
@@ -78,16 +78,16 @@ def test_answers_and_arrays_compare_too() -> None:
     assert answer != np.array([1.0, 2.0])
 
 
-def test_nearly_equal_things_have_no_hash() -> None:
+def test_an_answer_has_no_hash() -> None:
     with pytest.raises(TypeError, match="unhashable"):
         hash(Answer(identity=IDENTITY, value=1.0))
 
 
-def test_its_repr_reads_like_the_prediction() -> None:
+def test_the_repr_shows_the_prediction() -> None:
     assert repr(Answer(identity="m/1#0", value=[1.5])) == "Answer({'identity': 'm/1#0', 'y': [1.5]})"
 
 
-def test_nested_values_are_compared_to_the_bottom() -> None:
+def test_nested_values_are_compared_at_every_level() -> None:
     assert alike({"a": [{"b": 1.0}]}, {"a": [{"b": 1.0000001}]})
     assert not alike({"a": [{"b": 1.0}]}, {"a": [{"b": 1.1}]})
     assert not alike({"a": 1.0}, {"b": 1.0})

@@ -30,7 +30,7 @@ def test_equal_specifications_share_an_archive(models: Models, store: Store) -> 
     assert models.linear(weights_mib=2).archive != first.archive
 
 
-def test_archives_hold_every_version(models: Models, tmp_path: Path) -> None:
+def test_an_archive_contains_every_version(models: Models, tmp_path: Path) -> None:
     extract(models.linear(versions=(1, 12)).archive, tmp_path / "out")
     assert [number for number, _ in versions(tmp_path / "out")] == [1, 12]
 
@@ -56,7 +56,7 @@ def test_a_saved_model_folder_becomes_version_1(models: Models, saved_model: Pat
     assert call["predictions"] == [ModelSpec(name="theirs").answer([1.0])]
 
 
-def test_a_folder_of_versions_is_packed_as_it_is(models: Models, saved_model: Path, tmp_path: Path) -> None:
+def test_a_folder_of_versions_is_packed_unchanged(models: Models, saved_model: Path, tmp_path: Path) -> None:
     saved_model.rename(saved_model.parent / "42")
     model = models.archive(saved_model.parent)
     assert model.name == "exported"
@@ -72,15 +72,15 @@ def test_a_changed_folder_gives_another_archive(models: Models, saved_model: Pat
     assert before.archive.exists()
 
 
-def test_an_archive_is_taken_as_it_is(models: Models, saved_model: Path, tmp_path: Path) -> None:
+def test_an_archive_is_used_unchanged(models: Models, saved_model: Path, tmp_path: Path) -> None:
     pack(saved_model, tmp_path / "theirs.tar.gz")
     model = models.archive(str(tmp_path / "theirs.tar.gz"))
     assert model == Model(name="theirs", archive=tmp_path / "theirs.tar.gz")
 
 
-def test_the_kit_does_not_know_what_a_users_model_answers(models: Models, saved_model: Path) -> None:
+def test_the_expected_prediction_of_a_users_model_is_unknown(models: Models, saved_model: Path) -> None:
     model = models.archive(saved_model, "mine")
-    with pytest.raises(UnknownAnswerError, match="does not know what 'mine' answers") as caught:
+    with pytest.raises(UnknownAnswerError, match="does not know what 'mine' is expected to predict") as caught:
         model.answer([1.0])
     assert (caught.value.model, caught.value.archive) == ("mine", str(model.archive))
 
@@ -89,14 +89,14 @@ def test_the_kit_does_not_know_what_a_users_model_answers(models: Models, saved_
     ("name", "seen"),
     [("none", "nothing of that name"), ("model.h5", "another kind of file"), ("empty", "nothing at all")],
 )
-def test_anything_else_is_no_model(models: Models, tmp_path: Path, name: str, seen: str) -> None:
+def test_a_path_that_is_not_a_model_is_refused(models: Models, tmp_path: Path, name: str, seen: str) -> None:
     (tmp_path / "model.h5").touch()
     (tmp_path / "empty").mkdir()
     with pytest.raises(ArchiveError, match=seen):
         models.archive(tmp_path / name)
 
 
-def test_a_name_unfit_for_an_endpoint_is_refused(models: Models, tmp_path: Path) -> None:
+def test_a_name_that_no_endpoint_allows_is_refused(models: Models, tmp_path: Path) -> None:
     (tmp_path / "my model.tar.gz").touch()
     with pytest.raises(ValueError, match="name='my model': give"):
         models.archive(tmp_path / "my model.tar.gz")

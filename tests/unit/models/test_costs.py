@@ -1,4 +1,4 @@
-"""What a model costs is what its specification says: measured from outside, by the operating system's own books."""
+"""A model costs what its specification says, as the operating system measures it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ EXACT = {"TF_ENABLE_ONEDNN_OPTS": "0"}  # with oneDNN TensorFlow's allocator rou
 
 
 @pytest.mark.parametrize("mib", [8, 64])  # TensorFlow's optimiser computes constants of up to 10 MiB beforehand
-def test_weights_are_resident_after_the_load_and_once(models: Models, run_model: Run, mib: int) -> None:
+def test_weights_are_in_memory_once_after_the_load(models: Models, run_model: Run, mib: int) -> None:
     light, heavy = models.linear("light", weights_mib=1), models.linear("heavy", weights_mib=1 + mib)
     light_bytes, heavy_bytes = (run_model(model, environment=EXACT)["loaded_bytes"] for model in (light, heavy))
     assert (mib - 1) * MIB <= heavy_bytes - light_bytes < 1.5 * mib * MIB
 
 
-def test_weights_cost_no_room_in_the_archive(models: Models) -> None:
+def test_weights_take_no_space_in_the_archive(models: Models) -> None:
     assert models.linear(weights_mib=1000).archive.stat().st_size < 2000
 
 
-def test_allocate_mib_is_held_during_the_call_and_freed(models: Models, run_model: Run) -> None:
+def test_allocate_mib_is_held_during_the_call_and_then_freed(models: Models, run_model: Run) -> None:
     seen = run_model(models.linear(allocate_mib=96), calls=[ask([1.0])], environment=EXACT)
     assert seen["peak_bytes"] >= 90 * MIB  # the peak of the load itself may have been a little above the idle process
     assert seen["kept_bytes"] < 48 * MIB

@@ -89,7 +89,7 @@ def custom_op(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CustomOpMode
 
 
 def folder_of(version: str) -> Path:
-    """Where that version of TensorFlow is; skips the test where it cannot be had."""
+    """Return the folder of that version of TensorFlow; skip the test where it cannot be had."""
     try:
         return Toolchain(Settings.resolve(environment=os.environ).cache.value / "tensorflow").directory(version)
     except UnavailableError as error:
@@ -98,7 +98,7 @@ def folder_of(version: str) -> Path:
 
 @pytest.fixture
 def ask(tmp_path: Path) -> Ask:
-    """Loads op libraries and a model in a process of its own and asks it; what that said, or how it ended."""
+    """Loads op libraries and a model in a process of its own and calls it; returns its output, or how it ended."""
 
     def ask(model: Model, *op_libraries: Path, tensorflow: Path | None = None) -> str:
         folder = tmp_path / "unpacked" / model.archive.name
@@ -133,19 +133,19 @@ def written(path: Path, source: str) -> Path:
 
 
 def test_a_model_is_refused_without_its_library(custom_op: CustomOpModel, ask: Ask) -> None:
-    said = ask(custom_op())
-    assert said.startswith("TensorFlowError NOT_FOUND: Op type not registered 'MmeScale' in binary running on")
+    output = ask(custom_op())
+    assert output.startswith("TensorFlowError NOT_FOUND: Op type not registered 'MmeScale' in binary running on")
 
 
 @pytest.mark.parametrize("language", ["c", "c++"])
-def test_it_answers_right_with_it(custom_op: CustomOpModel, ask: Ask, language: Language) -> None:
+def test_a_model_predicts_as_expected_with_its_library(custom_op: CustomOpModel, ask: Ask, language: Language) -> None:
     model = custom_op(op="Thrice", factor=3, language=language, weights_mib=1)
     (library,) = model.op_libraries
     assert ask(model, library) == right_answers(model)
     assert ask(model, library, library) == right_answers(model)  # loading it again changes nothing
 
 
-def test_the_library_decides_what_is_computed_and_the_model_knows(custom_op: CustomOpModel, ask: Ask) -> None:
+def test_the_factor_of_the_library_is_in_the_expected_prediction(custom_op: CustomOpModel, ask: Ask) -> None:
     twice, half = custom_op(), custom_op(factor=0.5)
     assert twice.op_libraries != half.op_libraries
     assert ask(twice, *half.op_libraries) != right_answers(twice)
@@ -153,8 +153,8 @@ def test_the_library_decides_what_is_computed_and_the_model_knows(custom_op: Cus
 
 def test_two_libraries_that_register_one_op_collide_in_one_process(custom_op: CustomOpModel, ask: Ask) -> None:
     twice, half = custom_op(), custom_op(factor=0.5)
-    said = ask(twice, *twice.op_libraries, *half.op_libraries)
-    assert said.startswith(
+    output = ask(twice, *twice.op_libraries, *half.op_libraries)
+    assert output.startswith(
         "TensorFlowError INVALID_ARGUMENT: Multiple OpKernel registrations match NodeDef at the same"
     )
 
@@ -164,42 +164,44 @@ def test_a_kernel_that_crashes_ends_the_process_that_calls_it(
     custom_op: CustomOpModel, ask: Ask, language: Language
 ) -> None:
     model = custom_op(crash=True, language=language)
-    code, *said = ask(model, *model.op_libraries).splitlines()
+    code, *output = ask(model, *model.op_libraries).splitlines()
     assert int(code) == -signal.SIGABRT
-    assert "loaded" in said
+    assert "loaded" in output
 
 
-def test_children_forked_after_it_was_loaded_can_use_it(
+def test_children_forked_after_the_load_can_use_the_op(
     custom_op: CustomOpModel, in_process: InProcess, tmp_path: Path
 ) -> None:
     model = custom_op()
     extract(model.archive, tmp_path / "unpacked")
-    said = in_process("-c", FORK, tmp_path / "unpacked/1", *model.op_libraries)
-    assert [float(line) for line in said.split()] == 3 * model.answer([1.0]).value
+    output = in_process("-c", FORK, tmp_path / "unpacked/1", *model.op_libraries)
+    assert [float(line) for line in output.split()] == 3 * model.answer([1.0]).value
 
 
-def test_one_library_in_c_serves_other_versions_too(custom_op: CustomOpModel, ask: Ask) -> None:
+def test_a_library_in_c_works_with_other_versions(custom_op: CustomOpModel, ask: Ask) -> None:
     model, other = custom_op(), folder_of("2.12.1")
     assert custom_op(tensorflow=other).op_libraries == model.op_libraries
     assert ask(model, *model.op_libraries, tensorflow=other) == right_answers(model)
 
 
-def test_tensorflow_2_5_has_too_little_of_the_c_api(custom_op: CustomOpModel, ask: Ask) -> None:
+def test_tensorflow_2_5_lacks_the_c_api_of_ops(custom_op: CustomOpModel, ask: Ask) -> None:
     model = custom_op()
-    said = ask(model, *model.op_libraries, tensorflow=folder_of("2.5.3"))
-    assert "undefined symbol: TF_OpDefinitionBuilder" in said
-    assert "next: TensorFlow 2.5.3, which serves here, does not have this part of the C API" in said
+    output = ask(model, *model.op_libraries, tensorflow=folder_of("2.5.3"))
+    assert "undefined symbol: TF_OpDefinitionBuilder" in output
+    assert "next: TensorFlow 2.5.3, which serves here, does not have this part of the C API" in output
 
 
 @pytest.mark.parametrize("version", OTHERS)
-def test_one_in_cpp_serves_the_version_that_it_was_built_for(custom_op: CustomOpModel, ask: Ask, version: str) -> None:
+def test_a_library_in_cpp_works_only_with_the_version_it_was_built_for(
+    custom_op: CustomOpModel, ask: Ask, version: str
+) -> None:
     other = folder_of(version)
     model = custom_op(language="c++", tensorflow=other)
     assert ask(model, *model.op_libraries, tensorflow=other) == right_answers(model)
-    said = ask(model, *model.op_libraries)
-    assert said.startswith("OpLibraryError TensorFlow did not load the op library")
-    assert "undefined symbol: _Z" in said
-    assert f"it was built for another TensorFlow than {versions.installed()}, which serves here" in said
+    output = ask(model, *model.op_libraries)
+    assert output.startswith("OpLibraryError TensorFlow did not load the op library")
+    assert "undefined symbol: _Z" in output
+    assert f"it was built for another TensorFlow than {versions.installed()}, which serves here" in output
 
 
 UNDEFINED = """
@@ -216,16 +218,16 @@ void call_it(void) {{ {0}(); }}
         ("no_such_function", "link it to the library that has the symbol"),
     ],
 )
-def test_a_symbol_that_is_not_there_is_explained(
+def test_a_missing_symbol_is_explained(
     custom_op: CustomOpModel, ask: Ask, tmp_path: Path, symbol: str, advised: str
 ) -> None:
     library = compile_source(written(tmp_path / "own.c", UNDEFINED.format(symbol)), tmp_path)
-    said = ask(custom_op(), library)
-    assert f"seen: NOT_FOUND: {library}: undefined symbol: {symbol}" in said
-    assert advised in said.partition("next: ")[2]
+    output = ask(custom_op(), library)
+    assert f"seen: NOT_FOUND: {library}: undefined symbol: {symbol}" in output
+    assert advised in output.partition("next: ")[2]
 
 
-def test_a_library_that_is_not_linked_to_tensorflow_is_told_how(
+def test_of_a_library_that_is_not_linked_to_tensorflow_the_flags_are_shown(
     custom_op: CustomOpModel, ask: Ask, tmp_path: Path
 ) -> None:
     model, library = custom_op(), tmp_path / "unlinked.so"
@@ -233,13 +235,15 @@ def test_a_library_that_is_not_linked_to_tensorflow_is_told_how(
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))))
     flags = ["-shared", "-fPIC", '-DMME_OP="MmeScale"', "-DMME_FACTOR=2.0f"]
     subprocess.run([compiler, *flags, source, "-o", library], check=True)
-    said = ask(model, library)
-    assert "undefined symbol: TF_" in said
-    assert "link it with -Wl,--no-as-needed -L<TensorFlow's folder> -l:libtensorflow_framework.so.2" in said
+    output = ask(model, library)
+    assert "undefined symbol: TF_" in output
+    assert "link it with -Wl,--no-as-needed -L<TensorFlow's folder> -l:libtensorflow_framework.so.2" in output
 
 
 @pytest.mark.parametrize("kind", ["no TensorFlow library", "no library", "a folder", "absent"])
-def test_what_is_no_op_library_is_refused(custom_op: CustomOpModel, ask: Ask, tmp_path: Path, kind: str) -> None:
+def test_a_file_that_is_not_an_op_library_is_refused(
+    custom_op: CustomOpModel, ask: Ask, tmp_path: Path, kind: str
+) -> None:
     paths = {
         "no TensorFlow library": compile_source(written(tmp_path / "own.c", "int seven(void) { return 7; }"), tmp_path),
         "no library": written(tmp_path / "text.so", "no library"),
@@ -250,9 +254,9 @@ def test_what_is_no_op_library_is_refused(custom_op: CustomOpModel, ask: Ask, tm
         "no TensorFlow library": "registers no operation and knows no function of TensorFlow's that would",
         "absent": "next: look at the path",
     }
-    said = ask(custom_op(), paths[kind])
-    assert said.startswith(f"OpLibraryError TensorFlow did not load the op library {paths[kind]}\n")
-    assert advised.get(kind, "next: give a shared library (.so)") in said
+    output = ask(custom_op(), paths[kind])
+    assert output.startswith(f"OpLibraryError TensorFlow did not load the op library {paths[kind]}\n")
+    assert advised.get(kind, "next: give a shared library (.so)") in output
 
 
 def test_a_library_of_a_newer_system_or_without_its_own_libraries_is_explained() -> None:
@@ -262,7 +266,7 @@ def test_a_library_of_a_newer_system_or_without_its_own_libraries_is_explained()
     assert "see what ldd says" in advice(Path(__file__), needed, "2.21.0")
 
 
-def test_the_error_survives_a_border_between_processes() -> None:
+def test_the_error_can_be_pickled() -> None:
     error = OpLibraryError("own.so", "NOT_FOUND", "seen", "advice")
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.code, again.message) == (str(error), "NOT_FOUND", "seen: advice")
@@ -270,7 +274,7 @@ def test_the_error_survives_a_border_between_processes() -> None:
 
 @pytest.fixture
 def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How often the compiler ran."""
+    """Count how often the compiler ran."""
     compiler = shutil.which("cc")
     if compiler is None:
         lacking("there is no cc on the PATH")
@@ -281,7 +285,7 @@ def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int
     return lambda: len(count.read_text().splitlines())
 
 
-def test_one_is_compiled_once_by_all_who_want_it_at_the_same_time(counted: Callable[[], int], tmp_path: Path) -> None:
+def test_a_library_that_many_compile_at_once_is_compiled_once(counted: Callable[[], int], tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         libraries = list(pool.map(lambda _: compile_op(CustomOp(), tmp_path / "ops"), range(4)))
     assert counted() == 1
@@ -289,7 +293,7 @@ def test_one_is_compiled_once_by_all_who_want_it_at_the_same_time(counted: Calla
     assert len(set(libraries)) == 1
 
 
-def test_a_kept_one_needs_no_compiler_and_another_one_does(
+def test_a_cached_library_needs_no_compiler_and_a_new_one_does(
     models: Models, custom_op: CustomOpModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     custom_op()  # there is a compiler
@@ -306,7 +310,7 @@ def test_a_kept_one_needs_no_compiler_and_another_one_does(
         compile_op(CustomOp(factor=7), directory, language="c++")
 
 
-def test_a_source_that_is_wrong_is_refused_in_the_compilers_words(custom_op: CustomOpModel, tmp_path: Path) -> None:
+def test_a_bad_source_is_refused_with_the_compilers_message(custom_op: CustomOpModel, tmp_path: Path) -> None:
     custom_op()  # there is a compiler
     source = written(tmp_path / "broken.c", "int seven(void) { return nothing_of_that_name; }")
     with pytest.raises(UnavailableError, match=r"(?s)broken\.c.*says:\n.*nothing_of_that_name.*undeclared"):
@@ -314,7 +318,7 @@ def test_a_source_that_is_wrong_is_refused_in_the_compilers_words(custom_op: Cus
     assert [path.name for path in (tmp_path / "ops").iterdir()] == ["locks"]
 
 
-def test_cpp_needs_the_headers_and_the_library(tmp_path: Path) -> None:
+def test_cpp_without_headers_or_library_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match=f"there is no {FRAMEWORK}"):
         compile_op(CustomOp(), tmp_path, language="c++", tensorflow=tmp_path)
     (tmp_path / FRAMEWORK).symlink_to(installed_directory() / FRAMEWORK)

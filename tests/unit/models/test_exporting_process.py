@@ -1,4 +1,4 @@
-"""The building process: started at need, shared, replaced when it dies, gone with the one that started it."""
+"""The building process starts at its first use, is shared, is replaced when it dies, and ends with its starter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Shared = Callable[[], TensorFlowProcess]
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """Deeper than the path of a Unix socket may be long."""
+    """A folder whose path is longer than that of a Unix socket may be."""
     folder = tmp_path.joinpath(*["deep" * 10] * 3)
     folder.mkdir(parents=True)
     return folder
@@ -49,7 +49,7 @@ def pid(process: TensorFlowProcess) -> int | None:
     return process._started.pid if process._started else None
 
 
-def test_nothing_is_started_before_the_first_need(shared: Shared, directory: Path) -> None:
+def test_no_process_is_started_before_its_first_use(shared: Shared, directory: Path) -> None:
     assert pid(shared()) is None
     assert list(directory.iterdir()) == []
 
@@ -63,7 +63,7 @@ def test_clients_share_one_process(shared: Shared, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("by", [0, 1])
-def test_one_that_died_is_replaced(shared: Shared, tmp_path: Path, by: int) -> None:
+def test_a_process_that_died_is_replaced(shared: Shared, tmp_path: Path, by: int) -> None:
     clients = shared(), shared()
     clients[0].build([], tmp_path)
     old = pid(clients[0])
@@ -73,7 +73,7 @@ def test_one_that_died_is_replaced(shared: Shared, tmp_path: Path, by: int) -> N
     assert pid(clients[by]) not in (None, old)
 
 
-def test_closing_ends_it_and_building_starts_another(shared: Shared, tmp_path: Path) -> None:
+def test_close_ends_the_process_and_the_next_build_starts_another(shared: Shared, tmp_path: Path) -> None:
     process = shared()
     process.build([], tmp_path)
     old = pid(process)
@@ -84,7 +84,7 @@ def test_closing_ends_it_and_building_starts_another(shared: Shared, tmp_path: P
     assert pid(process) not in (None, old)
 
 
-def test_a_builder_ends_the_process_it_started(store: Store, tmp_path: Path) -> None:
+def test_closing_a_builder_ends_the_process_that_it_started(store: Store, tmp_path: Path) -> None:
     models = Models(store)
     for _ in range(2):  # and can build again
         models._tensorflow.build([], tmp_path)
@@ -95,7 +95,7 @@ def test_a_builder_ends_the_process_it_started(store: Store, tmp_path: Path) -> 
         assert not psutil.pid_exists(started or 0)
 
 
-def test_it_ends_with_the_process_that_started_it(directory: Path) -> None:
+def test_the_process_ends_with_the_process_that_started_it(directory: Path) -> None:
     script = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom pytest_mme.models.exporting.process import TensorFlowProcess\n"
         "process = TensorFlowProcess(Path(sys.argv[1]))\n"
@@ -116,18 +116,18 @@ def running(started: int) -> bool:
         return False
 
 
-def test_one_that_hangs_is_given_up_and_ended(shared: Shared, tmp_path: Path) -> None:
+def test_a_process_that_hangs_is_ended_after_the_timeout(shared: Shared, tmp_path: Path) -> None:
     process = shared()
     process.build([], tmp_path)
     hanging = pid(process)
     assert hanging
     os.kill(hanging, signal.SIGSTOP)
-    with pytest.raises(BuildError, match=r"no answer within 0.1 s"):
+    with pytest.raises(BuildError, match=r"no reply within 0.1 s"):
         process.build([], tmp_path, timeout_s=0.1)
     assert not psutil.pid_exists(hanging)
 
 
-def test_what_goes_wrong_inside_is_told_with_its_traceback(
+def test_an_error_in_the_process_is_raised_with_its_traceback(
     shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "keras.py").write_text("raise RuntimeError('no Keras today')\n")
@@ -140,7 +140,7 @@ def test_what_goes_wrong_inside_is_told_with_its_traceback(
     process.build([], tmp_path)  # and it lives on
 
 
-def test_one_that_does_not_start_is_told_with_its_log(
+def test_a_process_that_does_not_start_is_an_error_with_its_log(
     shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.exit('no Python today')\n")
@@ -150,7 +150,7 @@ def test_one_that_does_not_start_is_told_with_its_log(
     assert "no Python today" in str(caught.value)
 
 
-def test_one_that_dies_over_a_request_twice_is_told(
+def test_a_process_that_dies_of_a_request_twice_is_an_error(
     shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "keras.py").write_text("import os; os.write(2, b'last words'); os.abort()\n")
@@ -160,7 +160,7 @@ def test_one_that_dies_over_a_request_twice_is_told(
     assert "last words" in str(caught.value)
 
 
-def test_keras_models_of_racing_processes_are_built_once_and_answer(
+def test_keras_models_that_processes_build_at_once_are_built_once(
     store: Store, directory: Path, run_model: Run
 ) -> None:
     script = (

@@ -32,7 +32,7 @@ def test_every_forgery_has_a_verdict_and_a_row_in_the_page() -> None:
 
 
 def tree(folder: Path) -> dict[str, Any]:
-    """What each file below *folder* holds; where a link leads."""
+    """Return the contents of each file below *folder*, and the target of each link."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or path.is_file()]
     return {
         path.relative_to(folder).as_posix(): path.readlink() if path.is_symlink() else path.read_bytes()
@@ -50,7 +50,7 @@ Forged = Callable[..., Path]
 
 @pytest.fixture
 def forged(tmp_path: Path) -> Forged:
-    """The folder of a tiny model after these forgeries."""
+    """Return the folder of a tiny model after these forgeries."""
 
     def make(*names: str) -> Path:
         write(ModelSpec(name="tiny"), tmp_path / "forged")
@@ -62,11 +62,11 @@ def forged(tmp_path: Path) -> Forged:
 
 
 @pytest.mark.parametrize(("name", "producer"), [("producer-zero", 0), ("producer-huge", 2**31 - 1)])
-def test_another_producer_is_claimed(forged: Forged, name: str, producer: int) -> None:
+def test_the_producer_is_changed(forged: Forged, name: str, producer: int) -> None:
     assert meta_graph_of(forged(name) / "1").graph_def.versions.producer == producer
 
 
-def test_another_version_is_declared(forged: Forged) -> None:
+def test_the_declared_version_is_changed(forged: Forged) -> None:
     declared = meta_graph_of(forged("tensorflow-version-from-the-future") / "1").meta_info_def
     assert (declared.tensorflow_version, declared.tensorflow_git_version) == ("99.0.0", "v99.0.0")
 
@@ -74,7 +74,7 @@ def test_another_version_is_declared(forged: Forged) -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("attribute-from-the-future", True), ("attribute-from-the-future-default", False)]
 )
-def test_the_exporter_tells_of_the_new_attribute_and_its_default(forged: Forged, name: str, value: bool) -> None:
+def test_the_new_attribute_is_declared_with_its_default(forged: Forged, name: str, value: bool) -> None:
     meta_graph = meta_graph_of(forged(name) / "1")
     (node,) = (node for node in meta_graph.graph_def.node if "attribute_from_the_future" in node.attr)
     assert node.attr["attribute_from_the_future"].b is value
@@ -88,7 +88,7 @@ def test_the_exporter_tells_of_the_new_attribute_and_its_default(forged: Forged,
     assert attribute.default_value.b is False
 
 
-def test_both_attributes_are_told_of_together(forged: Forged) -> None:
+def test_both_forged_attributes_can_be_declared_together(forged: Forged) -> None:
     both = forged("attribute-from-the-future", "attribute-from-the-future-default")
     (described,) = meta_graph_of(both / "1").meta_info_def.stripped_op_list.op
     assert described.name == "NoOp"
@@ -112,17 +112,17 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_where_the_files_lie(forged: Forged, name: str) -> None:
+def test_the_files_are_where_the_forgery_puts_them(forged: Forged, name: str) -> None:
     assert list(tree(forged(name))) == LAYOUTS[name]
 
 
 @pytest.mark.parametrize("name", ["non-numeric-version", "nested-version", "unversioned", "keras-file", "h5-file"])
-def test_the_kit_finds_no_version_in_it(forged: Forged, name: str) -> None:
+def test_the_kit_finds_no_version_in_a_forged_layout(forged: Forged, name: str) -> None:
     with pytest.raises(ArchiveError, match="holds no version of a model"):
         versions(forged(name))
 
 
-def test_the_highest_version_lies_there_twice(models: Models, tmp_path: Path) -> None:
+def test_several_versions_repeats_the_highest(models: Models, tmp_path: Path) -> None:
     extract(models.linear(versions=(1, 3)).archive, tmp_path / "m")
     forge(tmp_path / "m", "several-versions")
     assert [number for number, _ in versions(tmp_path / "m")] == [1, 3, 4]
@@ -150,7 +150,7 @@ def test_every_signature_waits_for_what_was_added(models: Models, tmp_path: Path
     assert waiting == {f"{name}_{output}" for name in ("serving_default", "other") for output in ("y", "identity")}
 
 
-def test_what_a_model_initialises_itself_stays(tmp_path: Path) -> None:
+def test_the_models_own_initialiser_is_kept(tmp_path: Path) -> None:
     write(ModelSpec(name="m", kind="counter"), tmp_path / "m")
     forge(tmp_path / "m", "missing-asset")
     meta_graph = meta_graph_of(tmp_path / "m/1")
@@ -159,7 +159,7 @@ def test_what_a_model_initialises_itself_stays(tmp_path: Path) -> None:
     assert list(initialise.input) == ["^AssignVariableOp", "^forged_asset_InitializeTableFromTextFileV2"]
 
 
-def test_a_signature_of_the_loaders_own_is_no_signature_to_forge(forged: Forged) -> None:
+def test_a_signature_of_the_loader_is_not_forged(forged: Forged) -> None:
     folder = forged()
     path = folder / "1/saved_model.pb"
     saved_model = protos.SavedModel.FromString(path.read_bytes())
@@ -176,37 +176,37 @@ def test_a_signature_of_the_loaders_own_is_no_signature_to_forge(forged: Forged)
 
 
 @pytest.mark.parametrize("name", NEED_VARIABLES)
-def test_a_model_without_variables_has_none_to_forge(forged: Forged, name: str) -> None:
+def test_a_model_without_variables_is_refused(forged: Forged, name: str) -> None:
     with pytest.raises(ArchiveError, match=r"no variables to forge(.|\n)*use a model with a checkpoint, such as"):
         forged(name)
 
 
 @pytest.mark.parametrize("name", ["unknown-op", "unknown-op-in-function", "wrong-signature", "gpu-only-placement"])
-def test_a_model_without_signature_has_no_answer_to_forge(forged: Forged, name: str) -> None:
+def test_a_model_without_signature_is_refused(forged: Forged, name: str) -> None:
     with pytest.raises(ArchiveError, match="use a model with a signature"):
         forged("missing-signature", name)
 
 
 @pytest.mark.parametrize("name", ["unknown-op", "cut-pb", "hard-link"])
-def test_a_graph_in_text_form_is_not_forged(tmp_path: Path, name: str) -> None:
+def test_a_graph_in_text_form_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "1").mkdir()
     (tmp_path / "1/saved_model.pbtxt").write_text("saved_model_schema_version: 1")
     with pytest.raises(ArchiveError, match=r"version 1 holds a saved_model\.pbtxt"):
         forge(tmp_path, name)
 
 
-def test_a_damaged_graph_is_not_forged(forged: Forged) -> None:
+def test_a_damaged_graph_is_refused(forged: Forged) -> None:
     with pytest.raises(ArchiveError, match="the model's graph cannot be read"):
         forged("garbage-pb", "unknown-op")
 
 
 @pytest.mark.parametrize("name", NEED_NONE)
-def test_a_folder_without_a_model_is_not_forged(tmp_path: Path, name: str) -> None:
+def test_a_folder_without_a_model_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ArchiveError, match="holds no version of a model"):
         forge(tmp_path, name)
 
 
-def test_an_unknown_forgery_is_told_which_there_are(models: Models, tmp_path: Path) -> None:
+def test_an_unknown_forgery_is_refused_with_the_names_of_all(models: Models, tmp_path: Path) -> None:
     model = models.linear()
     for attempt in (functools.partial(forge, tmp_path), functools.partial(models.forge, model)):
         with pytest.raises(ValueError, match=r"forgery: seen 'cut'; allowed: min-consumer.*, cut-pb, .*hidden-macos"):
@@ -223,7 +223,7 @@ def test_a_forged_model_has_a_name_and_an_archive_of_its_own(models: Models) -> 
     assert models.forge(whole, "unknown-op", "mine").key == "mine.tar.gz"
 
 
-def test_the_forgers_number_goes_with_what_it_forges(tmp_path: Path) -> None:
+def test_a_changed_forgery_needs_a_new_forger_number(tmp_path: Path) -> None:
     made = hashlib.sha256()
     for name in NEED_NONE:
         write_checkpointed(tmp_path / name / "1")
@@ -243,7 +243,7 @@ def test_equal_forgeries_share_an_archive_and_are_equal_everywhere(models: Model
     assert elsewhere.archive.read_bytes() == first.archive.read_bytes()
 
 
-def test_a_model_that_still_answers_knows_its_answers(models: Models) -> None:
+def test_a_forgery_that_keeps_predictions_keeps_the_expected_ones(models: Models) -> None:
     whole = models.linear("m")
     known = [name for name in NEED_NONE if models.forge(whole, name).spec == whole.spec]
     on_a_gpu = {"gpu-only-placement", "gpu-only-placement-unused"}
@@ -252,7 +252,7 @@ def test_a_model_that_still_answers_knows_its_answers(models: Models) -> None:
     assert models.forge(whole, "producer-zero").answer([1.0]) == whole.answer([1.0])
 
 
-def test_what_cannot_be_forged_leaves_nothing(models: Models, store: Store) -> None:
+def test_a_refused_forgery_leaves_nothing_in_the_store(models: Models, store: Store) -> None:
     whole = models.linear()
     with pytest.raises(ArchiveError, match="no variables"):
         models.forge(whole, "cut-data")

@@ -176,11 +176,11 @@ Apart = Callable[[Callable[[], None], Any], Any]
 
 @pytest.fixture(scope="module")
 def apart(in_process: InProcess) -> Apart:
-    """Runs a function of this module in a process of its own, told something on standard input."""
+    """Runs a function of this module in a process of its own, with the JSON of something on standard input."""
 
-    def run(function: Callable[[], None], told: Any) -> Any:
+    def run(function: Callable[[], None], given: Any) -> Any:
         program = f"from {__name__} import {function.__name__} as run; run()"
-        return json.loads(in_process("-c", program, told=json.dumps(told)))
+        return json.loads(in_process("-c", program, stdin=json.dumps(given)))
 
     return run
 
@@ -212,7 +212,9 @@ def seen(
 
 
 @pytest.mark.parametrize(("base", "name"), CASES)
-def test_what_tensorflow_does_with_it(seen: dict[tuple[str, str], Any], base: str, name: str) -> None:
+def test_tensorflow_does_with_a_forgery_what_the_verdict_says(
+    seen: dict[tuple[str, str], Any], base: str, name: str
+) -> None:
     comes_to, code, words = seen[base, name]
     expected = VERDICTS[name]
     assert (comes_to, code) == (expected.comes_to, expected.code)
@@ -225,11 +227,11 @@ def test_what_tensorflow_does_with_it(seen: dict[tuple[str, str], Any], base: st
 
 
 @pytest.mark.parametrize("base", INPUTS)
-def test_the_whole_model_answers(seen: dict[tuple[str, str], Any], base: str) -> None:
+def test_the_undamaged_model_predicts(seen: dict[tuple[str, str], Any], base: str) -> None:
     assert seen[base, "whole"] == ["answer", "", ANSWERED[base]]
 
 
-def test_with_the_asset_in_its_place_it_answers(apart: Apart, tmp_path: Path) -> None:
+def test_with_the_asset_in_its_place_the_model_predicts(apart: Apart, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     write(ModelSpec(name="tiny"), folder)
     forge(folder, "missing-asset")

@@ -1,4 +1,4 @@
-"""What the written models answer, loaded by TensorFlow's own loader."""
+"""What the written models predict, loaded by TensorFlow's own loader."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_mme.models.writing.saved_model import saved_model, write
 from tests.unit.models.conftest import InProcess, Run, ask
 
 
-def test_every_model_of_a_fleet_answers_for_itself(models: Models, run_model: Run) -> None:
+def test_every_model_of_a_fleet_predicts_its_own_line(models: Models, run_model: Run) -> None:
     a, b = models.fleet(2)
     seen = {
         model.name: run_model(model, calls=[ask([1.0]), ask([-2.5, 0.0, 7.25], [1.0, 2.0, 3.0])]) for model in (a, b)
@@ -26,7 +26,7 @@ def test_every_model_of_a_fleet_answers_for_itself(models: Models, run_model: Ru
         assert single != other.answer([1.0])
 
 
-def test_an_empty_batch_is_answered_and_a_wrong_rank_refused(in_process: InProcess, tmp_path: Path) -> None:
+def test_an_empty_batch_is_accepted_and_a_wrong_rank_refused(in_process: InProcess, tmp_path: Path) -> None:
     write(ModelSpec(name="m"), tmp_path / "m")
     script = (
         "import sys, pathlib, numpy as np\n"
@@ -42,7 +42,7 @@ def test_an_empty_batch_is_answered_and_a_wrong_rank_refused(in_process: InProce
     assert wrong_rank.startswith("INVALID_ARGUMENT: Shape of tensor")
 
 
-def test_versions_and_signatures_answer_differently(models: Models, run_model: Run) -> None:
+def test_versions_and_signatures_predict_differently(models: Models, run_model: Run) -> None:
     model = models.linear("m", versions=(3, 1), signatures=("serving_default", "other"))
     for version in (1, 3):
         seen = run_model(model, version=version, calls=[ask([1.0]), ask([1.0], signature="other")])
@@ -53,7 +53,7 @@ def test_versions_and_signatures_answer_differently(models: Models, run_model: R
     assert plain == model.answer([1.0])  # the highest version is what a server serves
 
 
-def test_text_is_answered_with_text(models: Models, run_model: Run) -> None:
+def test_a_text_model_predicts_text(models: Models, run_model: Run) -> None:
     model = models.text(busy_ms=1)
     (call,) = run_model(model, calls=[ask("hello", "", "Grüße, 世界")])["calls"]
     assert call["predictions"] == [model.answer("hello"), model.answer(""), model.answer("Grüße, 世界")]
@@ -68,9 +68,7 @@ def test_a_counter_counts_from_zero_and_within_a_batch(models: Models, run_model
 
 
 @pytest.mark.parametrize(("threads", "calls"), [(1, 10), (2, 5)])
-def test_a_counter_loses_updates_to_a_race_and_only_then(
-    models: Models, run_model: Run, threads: int, calls: int
-) -> None:
+def test_a_counter_loses_updates_only_when_calls_race(models: Models, run_model: Run, threads: int, calls: int) -> None:
     model = models.counter(sleep_ms=20)
     race = {"x": [[1.0]], "threads": threads, "calls": calls}
     ((prediction,),) = (call["predictions"] for call in run_model(model, races=[race], calls=[ask([0.0])])["calls"])
@@ -78,7 +76,7 @@ def test_a_counter_loses_updates_to_a_race_and_only_then(
     assert count == 10 if threads == 1 else 2 <= count < 10
 
 
-def test_pythons_loader_takes_them_too(in_process: InProcess, tmp_path: Path) -> None:
+def test_tensorflows_python_loader_loads_every_kind(in_process: InProcess, tmp_path: Path) -> None:
     specs = [
         ModelSpec(name="costly", weights_mib=2, busy_ms=1, sleep_ms=1, allocate_mib=1),
         ModelSpec(name="counter", kind="counter"),
@@ -97,7 +95,7 @@ def test_pythons_loader_takes_them_too(in_process: InProcess, tmp_path: Path) ->
     assert printed.split() == [spec.identity(1) for spec in specs]
 
 
-def test_the_writers_number_goes_with_what_it_writes() -> None:
+def test_a_changed_archive_needs_a_new_writer_number() -> None:
     specs = (
         ModelSpec(name="m", weights_mib=1, busy_ms=1, sleep_ms=1, allocate_mib=1, signatures=("a", "serving_default")),
         ModelSpec(name="m", kind="counter"),

@@ -37,13 +37,13 @@ MISSING = "tensorflow-cpu==2.99.1 has no wheels. No solution found when resolvin
 
 @pytest.fixture(scope="module")
 def exporters(mme_settings: Settings) -> Exporters:
-    """The run's, which stay for later runs: an environment takes 1 to 2 GB."""
+    """The exporters of the run's cache, which are kept for later runs: an environment takes 1 to 2 GB."""
     return Exporters(mme_settings.cache.value)
 
 
 @pytest.fixture(scope="module", params=[OLD, NEWER, "installed"])
 def exporter(request: pytest.FixtureRequest, exporters: Exporters) -> Exporter:
-    """Each version that the tests save models with."""
+    """The versions that the tests save models with, one after the other."""
     try:
         return exporters.exporter(request.param)
     except UnavailableError as error:
@@ -52,14 +52,14 @@ def exporter(request: pytest.FixtureRequest, exporters: Exporters) -> Exporter:
 
 @pytest.fixture(scope="module")
 def builder(exporters: Exporters, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
-    """One that starts each version once."""
+    """A builder that starts each version once."""
     with Models(Store(tmp_path_factory.mktemp("saved") / "models"), exporters=exporters) as models:
         yield models
 
 
 @pytest.fixture(params=["installed", OLD])
 def loader(request: pytest.FixtureRequest, mme_settings: Settings) -> str:
-    """The folder of the TensorFlow that loads what was saved: never Python's loader."""
+    """The folder of the TensorFlow whose C++ loader loads what was saved."""
     try:
         return str(Toolchain(mme_settings.cache.value / "tensorflow").directory(request.param))
     except UnavailableError as error:
@@ -67,13 +67,13 @@ def loader(request: pytest.FixtureRequest, mme_settings: Settings) -> str:
 
 
 def saved_models(model: Model, folder: Path) -> list[Any]:
-    """The `SavedModel` messages of its versions."""
+    """Return the `SavedModel` messages of a model's versions."""
     extract(model.archive, folder)
     return [protos.SavedModel.FromString(path.read_bytes()) for path in sorted(folder.glob("*/saved_model.pb"))]
 
 
 @pytest.mark.parametrize("kind", ["linear", "counter", "text", "keras"])
-def test_each_kind_answers_in_an_old_and_in_the_installed_tensorflow(
+def test_each_kind_predicts_in_an_old_and_in_the_installed_tensorflow(
     builder: Models, exporter: Exporter, loader: str, run_model: Run, kind: str
 ) -> None:
     model: Model = getattr(builder, kind)(saved_by=exporter.tensorflow)
@@ -88,7 +88,7 @@ def test_each_kind_answers_in_an_old_and_in_the_installed_tensorflow(
 
 
 @pytest.mark.parametrize("kind", ["linear", "keras"])
-def test_the_saved_model_says_which_tensorflow_saved_it(
+def test_the_saved_model_declares_the_tensorflow_that_saved_it(
     builder: Models, exporter: Exporter, tmp_path: Path, kind: str
 ) -> None:
     model: Model = getattr(builder, kind)(saved_by=exporter.tensorflow)
@@ -96,7 +96,9 @@ def test_the_saved_model_says_which_tensorflow_saved_it(
     assert saved.meta_graphs[0].meta_info_def.tensorflow_version == exporter.tensorflow
 
 
-def test_keras_is_the_one_of_its_tensorflow(builder: Models, exporter: Exporter, tmp_path: Path) -> None:
+def test_keras_models_are_saved_by_the_keras_of_that_tensorflow(
+    builder: Models, exporter: Exporter, tmp_path: Path
+) -> None:
     (saved,) = saved_models(builder.keras(saved_by=exporter.tensorflow), tmp_path / "m")
     release = tuple(map(int, exporter.tensorflow.split(".")[:2]))
     assert exporter.keras.startswith("2." if release < (2, 16) else "3.")
@@ -104,7 +106,7 @@ def test_keras_is_the_one_of_its_tensorflow(builder: Models, exporter: Exporter,
     assert signatures == ({"serving_default"} if release < (2, 13) else {"serve", "serving_default"})
 
 
-def test_weights_versions_signatures_and_code_are_as_ever(
+def test_weights_versions_signatures_and_code_are_the_same_by_any_exporter(
     builder: Models, exporter: Exporter, run_model: Run, tmp_path: Path
 ) -> None:
     fields: dict[str, Any] = {"versions": (1, 3), "signatures": ("serving_default", "other"), "handler": "# theirs"}
@@ -118,14 +120,14 @@ def test_weights_versions_signatures_and_code_are_as_ever(
     assert (tmp_path / "unpacked" / model.name / "code" / "inference.py").read_text() == "# theirs"
 
 
-def test_what_was_saved_is_not_saved_again(builder: Models, exporter: Exporter) -> None:
+def test_a_cached_model_is_not_saved_again(builder: Models, exporter: Exporter) -> None:
     before = builder.linear(saved_by=exporter.tensorflow), builder.keras(saved_by=exporter.tensorflow)
     with Models(builder.store, exporters=builder.exporters) as again:
         assert (again.linear(saved_by=exporter.tensorflow), again.keras(saved_by=exporter.tensorflow)) == before
         assert (again._others, "_tensorflow" in vars(again)) == ({}, False)
 
 
-def test_a_cached_one_needs_no_environment(builder: Models, exporter: Exporter, tmp_path: Path) -> None:
+def test_a_cached_model_needs_no_environment(builder: Models, exporter: Exporter, tmp_path: Path) -> None:
     before = builder.keras(saved_by=exporter.tensorflow)
     with Models(builder.store, exporters=Exporters(tmp_path)) as elsewhere:
         assert elsewhere.keras(saved_by=exporter.tensorflow) == before
@@ -133,7 +135,7 @@ def test_a_cached_one_needs_no_environment(builder: Models, exporter: Exporter, 
 
 
 class SweptStore(Store):
-    """Another process drops what it has, after somebody has seen that it is there."""
+    """A store from which another process drops an archive just after it was found there."""
 
     swept = False
 
@@ -142,13 +144,13 @@ class SweptStore(Store):
         return there
 
 
-def test_one_that_is_dropped_at_the_wrong_moment_is_saved_again(tmp_path: Path, exporters: Exporters) -> None:
+def test_a_model_that_is_pruned_while_it_is_built_is_saved_again(tmp_path: Path, exporters: Exporters) -> None:
     with Models(SweptStore(tmp_path / "models"), exporters=exporters) as models:
         (saved,) = saved_models(models.linear(saved_by="installed"), tmp_path / "m")
     assert saved.meta_graphs[0].meta_info_def.tensorflow_version == versions.installed()
 
 
-def test_who_saved_it_shows_in_the_identity(builder: Models, exporter: Exporter) -> None:
+def test_the_identity_depends_on_the_exporter(builder: Models, exporter: Exporter) -> None:
     saved, written = builder.fleet(2, saved_by=exporter.tensorflow)[0], builder.linear("model-0")
     assert saved.key == written.key
     assert saved.archive != written.archive
@@ -156,7 +158,7 @@ def test_who_saved_it_shows_in_the_identity(builder: Models, exporter: Exporter)
 
 
 @pytest.mark.parametrize("exporter", [OLD], indirect=True)
-def test_nothing_of_this_environment_is_seen_in_the_other(builder: Models, exporter: Exporter) -> None:
+def test_the_other_environment_sees_nothing_of_this_one(builder: Models, exporter: Exporter) -> None:
     assert exporter.python
     builder.text("seen", saved_by=exporter.tensorflow)
     process = builder._others[exporter.tensorflow]
@@ -183,7 +185,7 @@ def test_the_saving_process_needs_nothing_but_the_standard_library(tmp_path: Pat
     subprocess.run(command, check=True, env={"PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
 
 
-def test_they_are_not_written_directly(tmp_path: Path) -> None:
+def test_an_exported_model_is_not_written_directly(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="TensorFlow's Python package saves"):
         write(ModelSpec(name="m", saved_by=NEWER), tmp_path)
 
@@ -204,7 +206,7 @@ test -z "$BROKEN" || { echo "ImportError: no luck" >&2; exit 1; }
 
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What a false `uv` was asked for, a line each; the environments that it makes hold a false Python."""
+    """The calls of a false `uv`, a line each; the environments that it makes have a false Python."""
     (tmp_path / "bin").mkdir()
     for name, script in {"uv": UV, "false-python": PYTHON}.items():
         (tmp_path / "bin" / name).write_text(script)
@@ -219,11 +221,11 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Exporters:
-    """Makes environments in the test's own cache."""
+    """Exporters that make environments in the test's own cache."""
     return Exporters(tmp_path / "cache")
 
 
-def test_uv_makes_them_when_it_is_there(asked: Path, made: Exporters, tmp_path: Path) -> None:
+def test_uv_makes_environments_where_it_is_installed(asked: Path, made: Exporters, tmp_path: Path) -> None:
     folder = tmp_path / "cache" / "exporters" / f"2.99.1-py{OWN}"
     exporter = made.exporter("2.99.1")
     assert exporter == Exporter(tensorflow="2.99.1", keras="9.9.9", python=folder / "bin" / "python")
@@ -236,14 +238,14 @@ def test_uv_makes_them_when_it_is_there(asked: Path, made: Exporters, tmp_path: 
 
 
 @pytest.mark.usefixtures("asked")
-def test_what_is_done_is_told(tmp_path: Path) -> None:
-    told: list[str] = []
-    Exporters(tmp_path, told.append).exporter("2.99.1")
-    assert len(told) == 3
-    assert all("2.99.1" in one for one in told)
+def test_progress_names_each_step(tmp_path: Path) -> None:
+    steps: list[str] = []
+    Exporters(tmp_path, steps.append).exporter("2.99.1")
+    assert len(steps) == 3
+    assert all("2.99.1" in one for one in steps)
 
 
-def test_who_asks_at_once_shares_one(asked: Path, tmp_path: Path) -> None:
+def test_processes_that_need_an_environment_at_once_share_one(asked: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: Exporters(tmp_path / "cache").exporter("2.99.1"), range(4)))
     assert found == found[:1] * 4
@@ -251,7 +253,7 @@ def test_who_asks_at_once_shares_one(asked: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("asked")
-def test_one_that_was_not_finished_or_lost_its_python_is_made_anew(made: Exporters, tmp_path: Path) -> None:
+def test_an_environment_that_is_unfinished_or_lost_its_python_is_made_again(made: Exporters, tmp_path: Path) -> None:
     folder = tmp_path / "cache" / "exporters" / f"2.99.1-py{OWN}"
     (folder / "bin").mkdir(parents=True)
     (folder / "half").touch()
@@ -264,7 +266,7 @@ def test_one_that_was_not_finished_or_lost_its_python_is_made_anew(made: Exporte
     assert python.exists()
 
 
-def test_an_older_release_gets_what_it_forgot_to_ask_for(
+def test_an_old_release_gets_the_pins_that_it_lacks(
     asked: Path, made: Exporters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporters_module, "_interpreter", lambda _version: (10, sys.executable))
@@ -273,26 +275,26 @@ def test_an_older_release_gets_what_it_forgot_to_ask_for(
         assert asked.read_text().endswith(f"--only-binary=:all: tensorflow-cpu=={version} {beside}\n")
 
 
-@pytest.mark.parametrize(("said", "times"), [(MISSING, 2), ("error: Request failed\n  cause: dns error", 1)])
-def test_what_cannot_be_installed_is_told_and_leaves_nothing(
-    asked: Path, made: Exporters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, times: int
+@pytest.mark.parametrize(("output", "times"), [(MISSING, 2), ("error: Request failed\n  cause: dns error", 1)])
+def test_a_failed_installation_is_an_error_and_leaves_nothing(
+    asked: Path, made: Exporters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, times: int
 ) -> None:
-    monkeypatch.setenv("SAID", said)
-    with pytest.raises(UnavailableError, match=said.split()[-1]):
+    monkeypatch.setenv("SAID", output)
+    with pytest.raises(UnavailableError, match=output.split()[-1]):
         made.exporter("2.99.1")
     assert asked.read_text().count("pip install") == times
     assert [path.name for path in (tmp_path / "cache" / "exporters").iterdir()] == ["2.99.1.lock"]
 
 
 @pytest.mark.usefixtures("asked")
-def test_what_cannot_be_imported_is_told(made: Exporters, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_import_is_an_error(made: Exporters, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKEN", "yes")
     with pytest.raises(UnavailableError, match="installed, but cannot be imported: ImportError: no luck"):
         made.exporter("2.99.1")
 
 
-def test_an_index_out_of_reach_is_told(made: Exporters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By venv and pip, without uv."""
+def test_an_unreachable_index_is_an_error(made: Exporters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without uv, venv and pip make the environment."""
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
@@ -304,7 +306,7 @@ def test_an_index_out_of_reach_is_told(made: Exporters, tmp_path: Path, monkeypa
 
 @pytest.fixture
 def no_pythons(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None is found on this machine."""
+    """Let no Python be found on this machine."""
     monkeypatch.setattr(exporters_module, "_pythons", lambda _minor: iter(()))
 
 
@@ -312,9 +314,7 @@ def no_pythons(monkeypatch: pytest.MonkeyPatch) -> None:
     ("version", "needs"), [("2.11.1", "3.10 to 3.10;"), ("2.12.1", "3.10 to 3.11;"), ("2.21.0", "3.10 to 3.13;")]
 )
 @pytest.mark.usefixtures("no_pythons")
-def test_a_python_that_is_not_here_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, needs: str
-) -> None:
+def test_a_missing_python_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, needs: str) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(versions, "installed", lambda: "2.98.0")
     with pytest.raises(UnavailableError, match=f"package of TensorFlow {version}(?s:.*)needs Python {needs}"):
@@ -322,7 +322,7 @@ def test_a_python_that_is_not_here_is_named(
 
 
 @pytest.mark.usefixtures("no_pythons")
-def test_uv_may_find_or_fetch_one(asked: Path, made: Exporters) -> None:
+def test_uv_is_given_the_version_of_a_missing_python(asked: Path, made: Exporters) -> None:
     made.exporter("2.12.0")
     assert asked.read_text().startswith("venv --python 3.11 ")
 
@@ -332,7 +332,7 @@ def test_a_release_without_a_common_python_is_refused(made: Exporters) -> None:
         made.exporter("2.7.4")
 
 
-def test_pythons_are_found_on_the_path_and_among_pyenvs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pythons_are_found_on_the_path_and_in_pyenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripts = {
         "a": "exit 127",
         "b": "exit 0",
@@ -353,7 +353,7 @@ def test_this_python_is_the_first_choice() -> None:
     assert exporters_module._interpreter("2.99.1") == (sys.version_info.minor, sys.executable)
 
 
-def test_a_saving_process_that_fails_says_so(tmp_path: Path) -> None:
+def test_a_saving_process_that_fails_is_a_build_error(tmp_path: Path) -> None:
     with (
         contextlib.closing(TensorFlowProcess(tmp_path, Path("/bin/false"))) as process,
         pytest.raises(BuildError, match="did not start: it ended with exit code 1"),

@@ -120,7 +120,7 @@ def test_the_highest_version_answers_by_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "x", "keywords", "said"),
+    ("kind", "x", "keywords", "message"),
     [
         ("linear", [1.0], {"version": 2}, r"versions: model 'm' has \(1,\), not 2"),
         ("linear", [1.0], {"signature": "x"}, r"signatures: model 'm' has \('serving_default',\), not 'x'"),
@@ -131,10 +131,10 @@ def test_the_highest_version_answers_by_default() -> None:
         ("text", ["a"], {}, r"x: seen \['a'\]; an instance of a text model is a string"),
     ],
 )
-def test_an_answer_for_what_the_model_does_not_have_or_take_is_refused(
-    kind: Any, x: Any, keywords: dict[str, Any], said: str
+def test_an_instance_that_the_model_cannot_take_is_refused(
+    kind: Any, x: Any, keywords: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         ModelSpec(name="m", kind=kind).answer(x, **keywords)
 
 

@@ -1,4 +1,4 @@
-"""What the page of a run knows of each test."""
+"""The data of each test on the page of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_death_of_all_models_is_marked_and_ends_what_was_in_memory(kind: Any) 
     timeline.record(kind, source="engine", server="ranking", outcome="exit 137", at_s=2.0, detail={"models": "all"})
     timeline.record("ping", source="hosting", server="ranking", at_s=9.0)
     data = data_of(timeline)
-    ((began_s, ended_s, told),) = data["whole"]
+    ((began_s, ended_s, label),) = data["whole"]
     assert (began_s, ended_s) == (2.0, 2.0)
-    assert "exit 137" in told
+    assert "exit 137" in label
     assert data["spans"]["resident"] == [[1.0, 2.0, 0, ""]]

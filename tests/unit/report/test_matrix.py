@@ -1,4 +1,4 @@
-"""What events say of archives on versions, and how it is put together."""
+"""The matrix of archives and versions, from events and as text."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ LOADED, DOWNLOADED = event("load", archive="a"), event("download", "hosting", ar
         ([LOADED, event("invoke", "server")], "answers", None),
     ],
 )
-def test_what_events_say(events: list[Event], verdict: Verdict, why: str | None) -> None:
+def test_events_give_a_verdict_and_its_reason(events: list[Event], verdict: Verdict, why: str | None) -> None:
     (entry,) = judged(events, {"s": OLD})
     assert entry == Entry(model="m", archive="a", tensorflow=OLD, cell=Cell(verdict=verdict, why=why))
 
@@ -79,16 +79,16 @@ def test_one_wrong_answer_outweighs_right_ones() -> None:
     ],
     ids=["nothing", "no such archive", "an id that nobody named", "never loaded", "other events"],
 )
-def test_what_says_nothing(events: list[Event]) -> None:
+def test_events_without_a_load_or_reply_give_no_verdict(events: list[Event]) -> None:
     assert judged(events, {"s": OLD}) == []
 
 
-def test_what_cannot_be_unpacked_does_not_load() -> None:
+def test_an_archive_that_cannot_be_unpacked_does_not_load() -> None:
     (entry,) = judged([event("download", "hosting", "ValidationError", error="…", refused="a link")], {"s": OLD})
     assert entry.cell == Cell(verdict="does not load", why="a link")
 
 
-def test_each_archive_has_its_own_answers_and_each_server_its_version() -> None:
+def test_verdicts_are_by_archive_and_by_the_servers_version() -> None:
     replaced = [LOADED, event("invoke"), event("load", archive="b")]
     assert [(entry.archive, entry.cell.verdict) for entry in judged(replaced, {"s": OLD})] == [
         ("a", "answers"),
@@ -116,7 +116,7 @@ def test_each_archive_has_its_own_answers_and_each_server_its_version() -> None:
         ),
     ],
 )
-def test_the_first_line_of_why_not(text: str, line: str) -> None:
+def test_a_reason_is_the_first_line_without_what_changes_from_run_to_run(text: str, line: str) -> None:
     assert first_line(text) == line
 
 
@@ -124,27 +124,27 @@ def entry(model: str, tensorflow: str, verdict: Verdict, why: str | None = None,
     return Entry(model=model, archive=archive, tensorflow=tensorflow, cell=Cell(verdict=verdict, why=why))
 
 
-def test_an_entry_comes_back() -> None:
-    said = entry("m", OLD, "differs", "answered ü")
-    assert Entry.from_json(said.to_json()) == said
+def test_an_entry_is_equal_after_json() -> None:
+    entries = entry("m", OLD, "differs", "answered ü")
+    assert Entry.from_json(entries.to_json()) == entries
 
 
 def test_the_order_in_which_tests_end_does_not_matter() -> None:
-    said = [
+    entries = [
         entry("m", NEW, "answers"),
         entry("m", "2.9.3", "does not load", "no op"),
         entry("m", OLD, "request fails", "one"),
         entry("m", OLD, "request fails", "another"),
         entry("k", OLD, "loads", archive="b"),
     ]
-    found = merged(said, ["2.15.1"])
-    assert all(merged(order, ["2.15.1"]) == found for order in itertools.permutations(said))
+    found = merged(entries, ["2.15.1"])
+    assert all(merged(order, ["2.15.1"]) == found for order in itertools.permutations(entries))
     assert found.versions == ("2.9.3", OLD, "2.15.1", NEW)
     assert [row.label for row in found.rows] == ["k", "m"]
     assert found.rows[1].cells[OLD].why == "another"
 
 
-def test_archives_of_one_name_are_told_apart_and_unseen_ones_join_the_only_one() -> None:
+def test_archives_of_one_name_have_rows_of_their_own_and_unseen_ones_join_the_only_one() -> None:
     assert [row.label for row in merged([entry("m", OLD, "loads"), entry("m", NEW, "loads", archive="b")]).rows] == [
         "m (a)",
         "m (b)",
@@ -155,7 +155,7 @@ def test_archives_of_one_name_are_told_apart_and_unseen_ones_join_the_only_one()
     assert [row.label for row in rows] == ["m (unknown)", "m (a)", "m (b)"]
 
 
-def test_the_document_is_json_and_has_all_of_it() -> None:
+def test_the_document_is_json_of_every_cell() -> None:
     found = merged([entry("m", OLD, "loads"), entry("k", NEW, "does not load", "no op")])
     assert json.loads(json.dumps(document(found))) == {
         "tensorflow": [OLD, NEW],
@@ -167,7 +167,7 @@ def test_the_document_is_json_and_has_all_of_it() -> None:
 
 
 class Paper:
-    """What is written, a terminal of a width."""
+    """Return what is written to a terminal of this width."""
 
     def __init__(self, fullwidth: int) -> None:
         self.fullwidth, self.text, self.coloured = fullwidth, "", list[tuple[str, str]]()
@@ -186,14 +186,14 @@ def printed(matrix: Matrix, width: int = 80) -> str:
     return paper.text.removesuffix("\n")
 
 
-def test_the_table() -> None:
+def test_the_table_shows_verdicts_and_numbers_the_reasons() -> None:
     no_op = "NOT_FOUND: Op type not registered 'DisableCopyOnRead'"
-    said = [
+    entries = [
         *(entry("keras", version, "does not load", no_op) for version in ("2.5.3", "2.6.0")),
         entry("keras", NEW, "answers"),
         entry("counter", NEW, "differs", "answered 1, not 2"),
     ]
-    assert printed(merged(said)) == (
+    assert printed(merged(entries)) == (
         "         2.5.3                   2.6.0                   2.21.0\n"
         "counter  -                       -                       [1] differs\n"
         "keras    [2] Op type not regis…  [2] Op type not regis…  answers\n"
@@ -210,7 +210,7 @@ def test_many_versions_are_shown_one_block_below_the_other() -> None:
     assert [version for line in lines[:-1:2] for version in line.split()] == versions
 
 
-def test_colours() -> None:
+def test_verdicts_have_colours() -> None:
     paper = Paper(80)
     show(merged([entry("m", OLD, "answers"), entry("m", NEW, "does not load", "no op")], ["2.15.1"]), paper)
     assert paper.coloured == [("answers", "green"), ("[1] no op", "red")]
