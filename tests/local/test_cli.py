@@ -113,6 +113,7 @@ def test_help_teaches() -> None:
     assert "--memory-mib" in done.stdout
 
 
+@pytest.mark.versions
 def test_another_tensorflow_serves(models: Path) -> None:
     with serving(models, "--tf", "2.12.1") as (client, shown, _):
         assert "TensorFlow 2.12.1 at http" in shown.read_text()

@@ -70,6 +70,7 @@ def properties(path: Path) -> list[Any]:
     return [json.loads(one.get("value") or "") for one in found]
 
 
+@pytest.mark.versions
 @both_ways
 def test_it_is_shown_at_the_end_and_written_down(inner: pytest.Pytester, arguments: tuple[str, ...]) -> None:
     result = run(inner, *arguments)
@@ -104,6 +105,7 @@ def test_it_is_shown_at_the_end_and_written_down(inner: pytest.Pytester, argumen
     assert len(said) == 14
 
 
+@pytest.mark.versions
 @both_ways
 def test_where_no_version_is_asked_for_there_is_none(inner: pytest.Pytester, arguments: tuple[str, ...]) -> None:
     inner.makepyfile(

@@ -27,6 +27,7 @@ MODULE = """
 """
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_by_option_and_by_mark(inner: pytest.Pytester, arguments: tuple[str, ...]) -> None:
     inner.makepyfile(MODULE)

@@ -178,12 +178,14 @@ def test_children_forked_after_it_was_loaded_can_use_it(
     assert [float(line) for line in said.split()] == 3 * model.answer([1.0]).value
 
 
+@pytest.mark.versions
 def test_one_library_in_c_serves_other_versions_too(custom_op: CustomOpModel, ask: Ask) -> None:
     model, other = custom_op(), folder_of("2.12.1")
     assert custom_op(tensorflow=other).op_libraries == model.op_libraries
     assert ask(model, *model.op_libraries, tensorflow=other) == right_answers(model)
 
 
+@pytest.mark.versions
 def test_tensorflow_2_5_has_too_little_of_the_c_api(custom_op: CustomOpModel, ask: Ask) -> None:
     model = custom_op()
     said = ask(model, *model.op_libraries, tensorflow=folder_of("2.5.3"))
@@ -191,6 +193,7 @@ def test_tensorflow_2_5_has_too_little_of_the_c_api(custom_op: CustomOpModel, as
     assert "next: TensorFlow 2.5.3, which serves here, does not have this part of the C API" in said
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("version", OTHERS)
 def test_one_in_cpp_serves_the_version_that_it_was_built_for(custom_op: CustomOpModel, ask: Ask, version: str) -> None:
     other = folder_of(version)

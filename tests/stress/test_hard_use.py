@@ -24,10 +24,10 @@ from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import NoAnswerError, NotReadyError
 from pytest_mme.serving.memory.budget import MIB, private_bytes
 from pytest_mme.waiting import wait_for
-from tests.local.asking import ASK_OR_RAISE
 from tests.local.conftest import process_of
-from tests.local.family import Family
-from tests.local.figures import RecordProperty, show
+from tests.stress.asking import ASK_OR_RAISE
+from tests.stress.family import Family
+from tests.stress.figures import RecordProperty, show
 
 INVOKES = 20_000
 WARM_UP = 2_000
