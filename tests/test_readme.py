@@ -34,8 +34,8 @@ def test_every_other_example_is_part_of_a_file_that_runs() -> None:
 
 
 def test_every_target_of_make_that_it_names_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert {"demo", "test"} <= set(re.findall(r"(?:^\$ |`)make ([a-z]+)", README, re.MULTILINE)) <= targets
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {"demo", "test"} <= set(re.findall(r"(?:^\$ |`)make ([a-z-]+)", README, re.MULTILINE)) <= targets
 
 
 def test_the_table_of_fixtures_is_what_pytest_says(pytester: pytest.Pytester) -> None:
