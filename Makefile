@@ -8,16 +8,18 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 REPORT := report.html
 FETCHED := example_project/.models/basic-pitch
+PYTEST := $(PY) -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+CORE := -m "not stress and not containers and not versions"
 QUIET_MAKE := $(MAKE) --no-print-directory
 
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c  # what fails before a pipe fails
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-all lint wheel bench clean
 
 help: ## list the targets
-	@awk -F ' *## *' '/^[a-z]+:.*##/ { sub(/:.*/, "", $$1); printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo 'Choose the Python with PYTHON=python3.12, give pytest more with ARGS="-k eviction -n 2".'
+	@awk -F ' *## *' '/^[a-z-]+:.*##/ { sub(/:.*/, "", $$1); printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'Choose the Python with PYTHON=python3.12, give pytest more with ARGS="-k eviction -n 0".'
 
 demo: ## see it work: set up .venv, test a small example project, say what was shown
 	@if $(QUIET_MAKE) --question $(INSTALLED); then echo "[1/3] pytest-mme and TensorFlow are in $(VENV) already"; \
@@ -29,13 +31,19 @@ demo: ## see it work: set up .venv, test a small example project, say what was s
 	@cd example_project && ../$(PY) -m pytest -v --mme-report=$(REPORT)
 	@printf '%s\n' "$$SHOWN"
 
-test: $(INSTALLED) ## run the tests; ARGS="…" is handed to pytest
-	@$(PY) -m pytest $(ARGS)
+test: $(INSTALLED) ## run the tests that need nothing else, in a few minutes; ARGS="…" is handed to pytest
+	@$(PYTEST) $(CORE) $(ARGS)
+
+test-all: $(INSTALLED) ## run all tests: stress, containers and other versions of TensorFlow too
+	@$(PYTEST) $(ARGS)
 
 lint: $(INSTALLED) ## check style, format and types
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy --strict
+
+wheel: $(INSTALLED) ## build the wheel and try it outside of this folder, on each Python that is here
+	@$(PY) tools/installed_wheel.py
 
 bench: $(INSTALLED) ## measure what is claimed about speed and memory
 	@$(PY) -m bench

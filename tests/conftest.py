@@ -20,6 +20,13 @@ from tests.lacking import lacking
 
 SERVER = tag("server", versions.installed())
 MMS = tag("mms", versions.installed())
+IMAGES = [pytest.param(name, marks=pytest.mark.containers) for name in ("server", "mms")]
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what needs a container engine."""
+    if "engine" in getattr(item, "fixturenames", ()):
+        item.add_marker("containers")
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +84,7 @@ def derived(engine: docker.DockerClient, server_image: str) -> Iterator[Callable
         yield derive
 
 
-@pytest.fixture(params=["server", "mms"])
+@pytest.fixture(params=IMAGES)
 def image(request: pytest.FixtureRequest) -> str:
     """Each of the project's images."""
     name: str = request.getfixturevalue(f"{request.param}_image")
@@ -105,7 +112,7 @@ def image_run(image: str) -> Iterator[Run]:
         yield run
 
 
-@pytest.fixture(params=["local", "server", "mms"])
+@pytest.fixture(params=["local", *IMAGES])
 def any_run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """A run of the kit on each runtime that starts servers."""
     image = None if request.param == "local" else request.getfixturevalue(f"{request.param}_image")

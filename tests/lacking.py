@@ -1,4 +1,4 @@
-"""What a test needs and a machine may lack: elsewhere the test is skipped, in CI it fails."""
+"""What a test needs and a machine may lack: there the test is skipped, and in CI it fails."""
 
 from __future__ import annotations
 

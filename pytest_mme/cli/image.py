@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from pytest_mme.cli.output import checked, console, explained, show_line
 from pytest_mme.images import build as images
 from pytest_mme.images.context import image_names
+from pytest_mme.libtensorflow.toolchain import Toolchain
 from pytest_mme.runtimes.docker.engine import connect
+from pytest_mme.settings import Settings
 
 image_app = typer.Typer(no_args_is_help=True, help="Build the images that `pytest --mme-runtime=docker` can run.")
 

@@ -35,7 +35,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-@pytest.fixture(scope="session", params=["2.15.1", "installed"])
+@pytest.fixture(scope="session", params=[pytest.param("2.15.1", marks=pytest.mark.versions), "installed"])
 def exported(request: pytest.FixtureRequest, foreign: ForeignModels) -> Path:
     """Holds a folder of each model, saved by Keras 2's TensorFlow and by Keras 3's."""
     return foreign.saved_by(request.param)

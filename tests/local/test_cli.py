@@ -105,6 +105,7 @@ def test_a_folder_that_does_not_exist_exits_with_2(tmp_path: Path) -> None:
     assert "does not exist" in done.stderr
 
 
+@pytest.mark.versions
 def test_tf_chooses_the_tensorflow_that_serves(models: Path) -> None:
     with serving(models, "--tf", "2.12.1") as (client, shown, _):
         assert "TensorFlow 2.12.1 at http" in shown.read_text()

@@ -33,6 +33,7 @@ def test_it_is_refused_without_its_library_and_served_with_it(run: Run) -> None:
         assert server.invoke(model, [1.0]) == model.answer([1.0])
 
 
+@pytest.mark.versions
 @pytest.mark.mme(tf=["2.12.1", "2.15.1"])
 def test_one_library_in_c_serves_all_versions(mme_server: Servers, mme_models: Models) -> None:
     model = mme_models.custom_op()

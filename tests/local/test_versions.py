@@ -12,6 +12,7 @@ from pytest_mme.errors import ContractError
 OTHERS = ("2.5.3", "2.12.1", "2.15.1")
 """The oldest that the binding runs, the first with the C API in a library of its own, and one in between."""
 
+pytestmark = pytest.mark.versions
 each_version = pytest.mark.mme(tf=OTHERS)
 
 

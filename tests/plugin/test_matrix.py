@@ -70,6 +70,7 @@ def properties(path: Path) -> list[Any]:
     return [json.loads(one.get("value") or "") for one in found]
 
 
+@pytest.mark.versions
 @both_ways
 def test_the_matrix_is_shown_at_the_end_and_written_to_the_report_and_to_junit(
     inner: pytest.Pytester, arguments: tuple[str, ...]
@@ -106,6 +107,7 @@ def test_the_matrix_is_shown_at_the_end_and_written_to_the_report_and_to_junit(
     assert len(entries) == 14
 
 
+@pytest.mark.versions
 @both_ways
 def test_without_asked_versions_there_is_no_matrix(inner: pytest.Pytester, arguments: tuple[str, ...]) -> None:
     inner.makepyfile(

@@ -27,6 +27,7 @@ MODULE = """
 """
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_tests_run_on_the_versions_of_the_option_or_of_their_mark(
     inner: pytest.Pytester, arguments: tuple[str, ...]

@@ -35,8 +35,8 @@ from pytest_mme.runtimes.docker.probes import CgroupProbe, probe_of
 from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.waiting import wait_for
 from tests.conftest import run_on
-from tests.local.figures import RecordProperty, show
 from tests.runtimes.test_docker import containers_of
+from tests.stress.figures import RecordProperty, show
 
 EXPLORE = os.environ.get("MME_EXPLORE")
 """How many moments to kill at, each time others; unset: always the same few (CONTRIBUTING.md)."""

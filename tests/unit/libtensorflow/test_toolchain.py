@@ -175,6 +175,7 @@ def test_a_wheel_without_the_libraries_is_refused(tmp_path: Path) -> None:
         wheels.unpack(wheel, tmp_path / "target")
 
 
+@pytest.mark.versions
 def test_one_is_fetched_once_by_all_who_want_it_at_the_same_time(tmp_path: Path) -> None:
     told: list[float] = []
     with ThreadPoolExecutor(3) as pool:
@@ -202,6 +203,7 @@ def test_libraries_of_another_version_are_not_kept(toolchain: Toolchain, monkeyp
     assert toolchain.kept() == []
 
 
+@pytest.mark.versions
 def test_what_cannot_be_opened_here_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unpack = wheels.unpack
 

@@ -191,6 +191,7 @@ def test_tensorflow_2_5_lacks_the_c_api_of_ops(custom_op: CustomOpModel, ask: As
     assert "next: TensorFlow 2.5.3, which serves here, does not have this part of the C API" in output
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("version", OTHERS)
 def test_a_library_in_cpp_works_only_with_the_version_it_was_built_for(
     custom_op: CustomOpModel, ask: Ask, version: str

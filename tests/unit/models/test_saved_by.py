@@ -26,9 +26,11 @@ from pytest_mme.models.exporting.environments import Exporter, Exporters
 from pytest_mme.models.exporting.process import TensorFlowProcess
 from pytest_mme.models.spec import ModelSpec
 from pytest_mme.models.writing.saved_model import write
+from tests.lacking import lacking
 from tests.unit.models.conftest import ROOT, Run, ask
 
 OLD, NEWER = "2.12.1", "2.15.1"
+OTHERS = [pytest.param(version, marks=pytest.mark.versions) for version in (OLD, NEWER)]
 INPUTS: dict[str, Any] = {"text": ["hello", "Grüße"], "keras": [[1.0], [-2.5]]}
 NUMBERS = [[1.0, 2.0], [-2.5, 0.0]]
 OWN = f"3.{sys.version_info.minor}"
@@ -41,13 +43,13 @@ def exporters(mme_settings: Settings) -> Exporters:
     return Exporters(mme_settings.cache.value)
 
 
-@pytest.fixture(scope="module", params=[OLD, NEWER, "installed"])
+@pytest.fixture(scope="module", params=[*OTHERS, "installed"])
 def exporter(request: pytest.FixtureRequest, exporters: Exporters) -> Exporter:
     """The versions that the tests save models with, one after the other."""
     try:
         return exporters.exporter(request.param)
     except UnavailableError as error:
-        pytest.skip(str(error))
+        lacking(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +59,13 @@ def builder(exporters: Exporters, tmp_path_factory: pytest.TempPathFactory) -> I
         yield models
 
 
-@pytest.fixture(params=["installed", OLD])
+@pytest.fixture(params=["installed", OTHERS[0]])
 def loader(request: pytest.FixtureRequest, mme_settings: Settings) -> str:
     """The folder of the TensorFlow whose C++ loader loads what was saved."""
     try:
         return str(Toolchain(mme_settings.cache.value / "tensorflow").directory(request.param))
     except UnavailableError as error:
-        pytest.skip(str(error))
+        lacking(str(error))
 
 
 def saved_models(model: Model, folder: Path) -> list[Any]:
@@ -157,7 +159,7 @@ def test_the_identity_depends_on_the_exporter(builder: Models, exporter: Exporte
     assert saved.answer([1.0]) != written.answer([1.0])
 
 
-@pytest.mark.parametrize("exporter", [OLD], indirect=True)
+@pytest.mark.parametrize("exporter", OTHERS[:1], indirect=True)
 def test_the_other_environment_sees_nothing_of_this_one(builder: Models, exporter: Exporter) -> None:
     assert exporter.python
     builder.text("seen", saved_by=exporter.tensorflow)

@@ -25,10 +25,10 @@ from pytest_mme.errors import NoAnswerError, NotReadyError
 from pytest_mme.serving.memory.enforcement import MIB
 from pytest_mme.serving.memory.private_memory import private_bytes
 from pytest_mme.waiting import wait_for
-from tests.local.asking import ASK_OR_RAISE
 from tests.local.conftest import process_of
-from tests.local.family import Family
-from tests.local.figures import RecordProperty, show
+from tests.stress.asking import ASK_OR_RAISE
+from tests.stress.family import Family
+from tests.stress.figures import RecordProperty, show
 
 INVOKES = 20_000
 WARM_UP = 2_000

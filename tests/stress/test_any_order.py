@@ -25,10 +25,10 @@ from pytest_mme.archives.archive import extract
 from pytest_mme.contract.client import Reply
 from pytest_mme.report.sections import line
 from pytest_mme.waiting import wait_for
-from tests.local.asking import ASK_OR_RAISE
-from tests.local.contract_model import Archive, Call, Contract, Get, Invoke, Kill, ListAll, Load, Made, Outcome, Unload
-from tests.local.family import Family
-from tests.local.figures import RecordProperty, show
+from tests.stress.asking import ASK_OR_RAISE
+from tests.stress.contract_model import Archive, Call, Contract, Get, Invoke, Kill, ListAll, Load, Made, Outcome, Unload
+from tests.stress.family import Family
+from tests.stress.figures import RecordProperty, show
 
 EXPLORE = os.environ.get("MME_EXPLORE")
 """How many examples to try, each time others; unset: always the same few (CONTRIBUTING.md)."""

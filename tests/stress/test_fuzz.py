@@ -1,6 +1,6 @@
 """Requests of every kind that the server describes, and many that are almost so, against a real server.
 
-`MME_EXPLORE=2000 pytest tests/local/test_fuzz.py` tries so many of each call, others each time.
+`MME_EXPLORE=2000 pytest tests/stress/test_fuzz.py` tries so many of each call, others each time.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from pytest_mme import Models, Run, Settings
 from pytest_mme.contract import routes
 from pytest_mme.serving.http.openapi import description
-from tests.local.described import Known, Operation, operations
-from tests.local.front import ECHO, Front
-from tests.local.wire import ask, request
+from tests.stress.described import Known, Operation, operations
+from tests.stress.front import ECHO, Front
+from tests.stress.wire import ask, request
 
 EXPLORE = os.environ.get("MME_EXPLORE")
 """How many requests of each call to try, each time others; unset: always the same few."""

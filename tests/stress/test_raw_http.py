@@ -15,9 +15,9 @@ import pytest
 from pytest_mme import Model, Models, Run, Server, Settings
 from pytest_mme.contract import routes
 from pytest_mme.serving.http.openapi import description
-from tests.local.front import ECHO, Front
 from tests.local.gate import Gate
-from tests.local.wire import answer, ask, chunked, connected, everything, request
+from tests.stress.front import ECHO, Front
+from tests.stress.wire import answer, ask, chunked, connected, everything, request
 
 BODY = b'{"instances": [[1.0]]}'
 CHUNKED = b"Transfer-Encoding: chunked"

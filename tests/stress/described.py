@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from tests.local.wire import Answer, request
+from tests.stress.wire import Answer, request
 
 Strategy = st.SearchStrategy[Any]
 Known = Mapping[str, Iterable[Any]]
