@@ -30,8 +30,8 @@ def run_of(config: pytest.Config) -> Run:
 
 def directory_of(config: pytest.Config) -> Path:
     """Return the run's directory, which belongs to the controller, since that outlives its workers."""
-    if is_worker(config):
-        return Path(worker_input(config)["mme_run"])
+    if given := worker_input(config).get("mme_run"):
+        return Path(given)
     if _DIRECTORY not in config.stash:
         from pytest_mme.runtimes import leases
 
@@ -47,8 +47,8 @@ def is_worker(config: pytest.Config) -> bool:
 
 
 def worker_input(config: pytest.Config) -> dict[str, Any]:
-    """Return what the controller has given to this worker."""
-    return config.workerinput  # type: ignore[attr-defined, no-any-return]  # xdist adds it
+    """Return what xdist's controller has given to this worker; nothing in another process."""
+    return getattr(config, "workerinput", {})
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -26,8 +26,9 @@ def asked_versions(config: pytest.Config) -> tuple[str, ...]:
 
     Raises `pytest.UsageError` for a version that there is not.
     """
-    if is_worker(config):
-        return tuple(worker_input(config)["mme_tf"])
+    given = worker_input(config).get("mme_tf")
+    if given is not None:
+        return tuple(given)
     if not config.stash[SETTINGS].tf.value:
         return ()
     if _VERSIONS not in config.stash:
