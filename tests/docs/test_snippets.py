@@ -76,6 +76,6 @@ def test_every_block_is_formatted_as_the_code_is(tmp_path: Path) -> None:
         for block in blocks(page, "python"):
             (tmp_path / f"{page.stem}_{block.line}.py").write_text(block.text)
     config = ROOT / "pyproject.toml"
-    command: list[str | Path] = [sys.executable, "-m", "ruff", "format", "--diff", "--config", config, tmp_path]
+    command = [sys.executable, "-m", "ruff", "format", "--diff", "--config", str(config), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
