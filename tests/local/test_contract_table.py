@@ -43,7 +43,7 @@ def calls(server: Server, folder: Path) -> Iterator[tuple[str, str, Reply]]:
     yield load, "there is no such folder", client.load("f" * 32, "/nowhere")
     yield load, "the id is hostile", client.load("../etc", str(folder / "linear"))
     yield all_, "one model is loaded", client.list()
-    yield all_, "the token was never given out", client.list("nonsense")
+    yield all_, "the token is not that of a page", client.list("nonsense")
     yield one, "it is loaded", client.get(IDENTIFIER)
     yield one, "it is not loaded", client.get("f" * 32)
     yield invoke, "it is loaded", client.invoke(IDENTIFIER, ASK)

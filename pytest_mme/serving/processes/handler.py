@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from pytest_mme.serving.processes.channel import Head, WorkerEnd
+from pytest_mme.serving.processes.channel import ChannelServer, Head
 
 _REQUESTS_AT_ONCE = 64
 _JSON = "application/json"
@@ -201,21 +201,21 @@ class HandlerProcess:
     _pool: ThreadPoolExecutor
 
     def __init__(self, front: socket.socket) -> None:
-        self._front = WorkerEnd(front)
+        self._front = ChannelServer(front)
 
     def run(self) -> None:
         """Take requests until the front hangs up. The user's code is imported in this thread, and asked in others."""
         self._front.serve(self._take)
 
     def _take(self, number: int, head: Head, body: bytes) -> None:
-        if head["ask"] == "invoke":
+        if head["operation"] == "invoke":
             self._pool.submit(self._invoke, number, head, body)
         else:
             self._prepare(number, head)
 
     def _prepare(self, number: int, head: Head) -> None:
         try:
-            answer = self._open(head) if head["ask"] == "open" else self._load(head)
+            answer = self._open(head) if head["operation"] == "open" else self._load(head)
         except BaseException as error:  # noqa: BLE001  SystemExit, too, is the user's
             code = "RESOURCE_EXHAUSTED" if isinstance(error, MemoryError) else "USER_CODE"
             answer = {"code": code, "error": self._told(error)}

@@ -110,7 +110,7 @@ def test_a_model_that_finds_no_gpu_is_not_loaded(library: Library, mme_models: M
     ours, theirs = socket.socketpair()
     worker = Worker(ChildConfig(token=0, gpu=True), ours, library)
     with ours, theirs, pytest.raises(TensorFlowError, match=r"TensorFlow sees no GPU: .*pip install"):
-        worker._answer_load({"directory": str(tmp_path / "model")}, b"")
+        worker._do_load({"directory": str(tmp_path / "model")}, b"")
 
 
 @pytest.mark.parametrize("fraction", [None, 0.25])

@@ -14,9 +14,9 @@ from pytest_mme.serving.memory.budget import Budget, Claim
 from pytest_mme.serving.memory.enforcement import Enforcement
 from pytest_mme.serving.processes.channel import Head, WorkerGoneError
 from pytest_mme.serving.processes.child_config import ChildKind
-from pytest_mme.serving.processes.zygote_client import ChildProcess, Processes, ZygoteGoneError
+from pytest_mme.serving.processes.zygote_client import ChildProcess, ZygoteClient, ZygoteGoneError
 from pytest_mme.serving.table.loaded_model import RefusalError
-from pytest_mme.serving.table.model_table import Residents
+from pytest_mme.serving.table.model_table import ModelTable
 
 
 class StoryChannel:
@@ -25,7 +25,7 @@ class StoryChannel:
     def __init__(self) -> None:
         self.gone = False
 
-    async def ask(self, head: Head, body: bytes = b"") -> tuple[Head, bytes]:
+    async def request(self, head: Head, body: bytes = b"") -> tuple[Head, bytes]:
         if self.gone:
             raise WorkerGoneError
         return {"bytes": 1, "fingerprint": "f", "version": 1, "signatures": []}, body
@@ -34,7 +34,7 @@ class StoryChannel:
         self.gone = True
 
 
-class StoryProcesses(Processes):
+class StoryZygote(ZygoteClient):
     """Forks nothing; `kill` is told of the death at once."""
 
     def __init__(self) -> None:
@@ -91,13 +91,13 @@ class Story:
     """A server's residents, and what they said."""
 
     def __init__(self) -> None:
-        self.processes, self.limit = StoryProcesses(), StoryLimit()
+        self.processes, self.limit = StoryZygote(), StoryLimit()
         config = ServingConfig()
         self.budget = StoryBudget(config, self.limit)
         self.said: list[tuple[str, Any]] = []
         self.reaped = threading.Event()
         self.budget.on_left = self.reaped.set
-        self.residents = Residents(
+        self.residents = ModelTable(
             config, self.processes, self.budget, lambda kind, **fields: self.said.append((kind, fields.get("outcome")))
         )
 

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.processes.channel import Head, WorkerGoneError
-from pytest_mme.serving.processes.zygote_client import ChildProcess, Processes, ZygoteGoneError
+from pytest_mme.serving.processes.zygote_client import ChildProcess, ZygoteClient, ZygoteGoneError
 from pytest_mme.serving.table.loaded_model import Invocation, RefusalError
 from pytest_mme.serving.table.universal_handler import UniversalHandler
 
@@ -18,12 +18,12 @@ from pytest_mme.serving.table.universal_handler import UniversalHandler
 class StoryChannel:
     """Opens, and answers with the number of its process; the first process is dead as soon as it has opened."""
 
-    def __init__(self, processes: StoryProcesses, number: int) -> None:
-        self._processes, self._number = processes, number
+    def __init__(self, processes: StoryZygote, number: int) -> None:
+        self._zygote, self._number = processes, number
 
-    async def ask(self, head: Head, body: bytes = b"") -> tuple[Head, bytes]:
-        child = self._processes.forked[self._number]
-        if head["ask"] == "open":
+    async def request(self, head: Head, body: bytes = b"") -> tuple[Head, bytes]:
+        child = self._zygote.forked[self._number]
+        if head["operation"] == "open":
             if self._number == 0:
                 child.exited.set_result(3)
                 await asyncio.sleep(0)
@@ -37,7 +37,7 @@ class StoryChannel:
         """Nothing is held."""
 
 
-class StoryProcesses(Processes):
+class StoryZygote(ZygoteClient):
     """Forks stories."""
 
     def __init__(self) -> None:
@@ -53,8 +53,8 @@ class StoryProcesses(Processes):
         return self.forked[-1]
 
 
-async def handler() -> tuple[UniversalHandler, StoryProcesses]:
-    processes = StoryProcesses()
+async def handler() -> tuple[UniversalHandler, StoryZygote]:
+    processes = StoryZygote()
     return UniversalHandler(ServingConfig(), Path("code"), processes, lambda *_, **__: None), processes
 
 
