@@ -300,7 +300,7 @@ def test_an_answer_that_is_none_says_what_it_should_be(mme_server: Servers, mme_
     server.load(model)
     refused = ask(server, model)
     assert refused.status == 500
-    assert "handler answered {'y': 1}; it must return (body, content type)" in error_of(refused)
+    assert "handler returned {'y': 1}; it must return (body, content type)" in error_of(refused)
 
 
 def test_a_handler_that_dies_takes_its_own_model_only(mme_server: Servers, mme_models: Models) -> None:
