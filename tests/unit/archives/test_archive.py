@@ -202,7 +202,7 @@ def test_no_version_is_an_error_that_says_what_there_is(tmp_path: Path, files: l
     ("path", "seen"),
     [
         ("missing", "there is no such folder"),
-        ("file", "it is no folder"),
+        ("file", "it is not a folder"),
         ("n" * 300, "it cannot be read: File name too long"),
         ("\0", "it cannot be read: embedded null byte"),
     ],

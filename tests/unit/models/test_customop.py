@@ -247,7 +247,7 @@ def test_what_is_no_op_library_is_refused(custom_op: CustomOpModel, ask: Ask, tm
         "absent": tmp_path / "absent.so",
     }
     advised = {
-        "no TensorFlow library": "registers no operation and knows no function of TensorFlow's that would",
+        "no TensorFlow library": "registers no operation and refers to no function of TensorFlow that could",
         "absent": "next: look at the path",
     }
     said = ask(custom_op(), paths[kind])
