@@ -49,7 +49,7 @@ def models(tmp_path: Path, mme_models: Models) -> Path:
     return folder
 
 
-def test_it_loads_what_it_finds_and_says_what_it_cannot(models: Path, mme_models: Models) -> None:
+def test_serve_loads_archives_and_reports_those_it_cannot_load(models: Path, mme_models: Models) -> None:
     with serving(models) as (client, shown, process):
         wait_for(lambda: "odd: not loaded" in shown.read_text() or None, what="the last model", timeout_s=20)
         assert [one["modelName"] for one in client.list().json()["models"]] == ["model-0", "model-1"]
@@ -64,7 +64,7 @@ def test_it_loads_what_it_finds_and_says_what_it_cannot(models: Path, mme_models
     assert re.search(r"^ +\d+\.\d{3} s  server +invoke +model-1 +ok", text, re.MULTILINE)
 
 
-def test_the_limit_holds(models: Path, mme_models: Models) -> None:
+def test_serve_keeps_the_memory_limit(models: Path, mme_models: Models) -> None:
     heavy = mme_models.linear("heavy", weights_mib=300)
     (models / heavy.key).write_bytes(heavy.archive.read_bytes())
     with serving(models, "--memory-mib=100") as (_, shown, _process):
@@ -72,7 +72,7 @@ def test_the_limit_holds(models: Path, mme_models: Models) -> None:
         assert "memory limit: 100 MiB by " in shown.read_text()
 
 
-def test_code_for_all_models_answers(models: Path, tmp_path: Path) -> None:
+def test_serve_uses_code_for_all_models(models: Path, tmp_path: Path) -> None:
     code = tmp_path / "code"
     code.mkdir()
     (code / "inference.py").write_text("def handler(data, context): return context.target_model, 'text/plain'")
@@ -81,14 +81,14 @@ def test_code_for_all_models_answers(models: Path, tmp_path: Path) -> None:
         assert client.invoke("model-1", b"", {"X-Amzn-SageMaker-Target-Model": "seen.tar.gz"}).body == b"seen.tar.gz"
 
 
-def test_a_folder_without_code_is_refused(models: Path, tmp_path: Path) -> None:
+def test_serve_refuses_a_folder_without_code(models: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest_mme.cli", "serve", str(models), f"--code={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "inference.py" in done.stderr
 
 
-def test_a_taken_port_is_said_plainly(models: Path) -> None:
+def test_a_port_in_use_is_a_plain_error(models: Path) -> None:
     with serving(models) as (client, _, _process):
         port = client.url.rpartition(":")[2]
         command = [sys.executable, "-m", "pytest_mme.cli", "serve", str(models), f"--port={port}"]
@@ -98,14 +98,14 @@ def test_a_taken_port_is_said_plainly(models: Path) -> None:
     assert "choose another with --port; 0 takes any free one" in done.stdout
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest_mme.cli", "serve", str(tmp_path / "nothing")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "does not exist" in done.stderr
 
 
-def test_help_teaches() -> None:
+def test_help_explains_the_options() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest_mme.cli", "serve", "--help"], capture_output=True, text=True, check=True
     )
@@ -113,7 +113,7 @@ def test_help_teaches() -> None:
     assert "--memory-mib" in done.stdout
 
 
-def test_another_tensorflow_serves(models: Path) -> None:
+def test_serve_runs_another_tensorflow(models: Path) -> None:
     with serving(models, "--tf", "2.12.1") as (client, shown, _):
         assert "TensorFlow 2.12.1 at http" in shown.read_text()
         assert client.ping().ok

@@ -17,7 +17,7 @@ ASK = b'{"instances": [[1.0]]}'
 HEAD = "| call | when | answer |\n| --- | --- | --- |\n"
 
 
-def test_the_table_is_what_the_server_answers(
+def test_the_documented_table_has_the_servers_replies(
     mme_server: Callable[..., Server], mme_models: Models, tmp_path: Path
 ) -> None:
     server = mme_server(memory_mib=200)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/saved_mod
 
 
 @pytest.mark.parametrize(("name", "more"), [("half_plus_two_cpu", 2), ("half_plus_three", 3)])
-def test_half_plus(load: Load, name: str, more: int) -> None:
+def test_half_plus_models_compute_their_formula(load: Load, name: str, more: int) -> None:
     model = load(SHARED / f"saved_model_{name}" / "00000123")
     asked = np.array([[1], [2], [5]], np.float32)
     assert model.run({"x": asked})["y"].tolist() == (asked / 2 + more).tolist()

@@ -42,7 +42,7 @@ def test_bodies_of_any_size_go_both_ways(size: int) -> None:
         assert asyncio.run(ask()) == ({"operation": size}, body)
 
 
-def test_replies_find_who_asked_whatever_their_order_and_size() -> None:
+def test_replies_in_any_order_and_size_reach_their_requests() -> None:
     async def ask() -> list[tuple[Head, bytes]]:
         front = await Channel.over(ours)
         try:
@@ -88,7 +88,7 @@ def _frame_of(number: int, head: Head, body: bytes) -> bytes:
         return other.recv(1 << 16)
 
 
-def test_who_waits_for_a_worker_that_ends_is_told_and_so_is_who_asks_later() -> None:
+def test_the_end_of_a_worker_fails_waiting_and_later_requests() -> None:
     async def ask() -> None:
         front = await Channel.over(ours)
         waiting = asyncio.create_task(front.request({}))
@@ -105,7 +105,7 @@ def test_who_waits_for_a_worker_that_ends_is_told_and_so_is_who_asks_later() -> 
     asyncio.run(ask())
 
 
-def test_a_reply_that_nobody_waits_for_any_more_is_dropped() -> None:
+def test_the_reply_to_a_cancelled_request_is_dropped() -> None:
     async def ask() -> tuple[Head, bytes]:
         front = await Channel.over(ours)
         given_up = asyncio.create_task(front.request({}))
@@ -125,7 +125,7 @@ def test_a_reply_that_nobody_waits_for_any_more_is_dropped() -> None:
         assert asyncio.run(ask()) == ({"n": 1}, b"")
 
 
-def test_a_request_that_could_not_be_written_leaves_no_error_that_nobody_hears_of() -> None:
+def test_a_request_that_could_not_be_written_leaves_no_unretrieved_error() -> None:
     """Of the same death both the writing and the waiting are told; asyncio logs what is told to nobody."""
 
     async def unheard() -> list[str]:
@@ -148,7 +148,7 @@ def test_a_request_that_could_not_be_written_leaves_no_error_that_nobody_hears_o
 
 
 @pytest.mark.parametrize("nonsense", [b"junk" * 99, bytes(8) + b"\0\0\0\2" + bytes(4) + b"{]", b"\xff" * 16])
-def test_nonsense_from_the_other_end_is_its_end(nonsense: bytes) -> None:
+def test_invalid_frames_from_the_worker_end_the_channel(nonsense: bytes) -> None:
     async def ask() -> None:
         front = await Channel.over(ours)
         asked = asyncio.create_task(front.request({}))

@@ -108,7 +108,7 @@ class Story:
         )
 
 
-def test_a_worker_that_dies_just_after_it_has_loaded_leaves_no_ghost() -> None:
+def test_a_worker_that_dies_right_after_its_load_leaves_no_model_in_the_table() -> None:
     async def tell() -> Story:
         story = Story()
         story.budget.meanwhile = lambda: story.dies(0, -11)
@@ -123,7 +123,7 @@ def test_a_worker_that_dies_just_after_it_has_loaded_leaves_no_ghost() -> None:
     assert [resident.identifier for resident in story.residents.ready()] == ["m"]
 
 
-def test_a_worker_that_we_end_does_not_take_the_blame_for_anothers_out_of_memory() -> None:
+def test_a_worker_that_is_killed_on_purpose_is_not_counted_as_out_of_memory() -> None:
     async def tell() -> Story:
         story = Story()
         await story.residents.load("a", "/a")
@@ -138,7 +138,7 @@ def test_a_worker_that_we_end_does_not_take_the_blame_for_anothers_out_of_memory
     assert asyncio.run(tell()).said[-2:] == [("unload", "ok"), ("oom", "SIGKILL")]
 
 
-def test_a_worker_that_dies_while_its_claim_is_reserved_leaves_none() -> None:
+def test_a_worker_that_dies_while_its_claim_is_entered_leaves_no_claim() -> None:
     async def tell() -> Story:
         story = Story()
 

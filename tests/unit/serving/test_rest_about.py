@@ -27,7 +27,7 @@ DEFAULT = {
 }
 
 
-def test_the_state_of_several_versions() -> None:
+def test_status_lists_all_versions_the_highest_first() -> None:
     assert rest.status([1]) == (
         b'{\n "model_version_status": [\n  {\n   "version": "1",\n   "state": "AVAILABLE",\n   "status": {\n'
         b'    "error_code": "OK",\n    "error_message": ""\n   }\n  }\n ]\n}\n'
@@ -36,7 +36,7 @@ def test_the_state_of_several_versions() -> None:
     assert [version["version"] for version in versions] == ["10", "2", "1"]
 
 
-def test_metadata_says_everything_about_every_signature(load: Load) -> None:
+def test_metadata_contains_every_signature_in_full(load: Load) -> None:
     graph = graphs.identity("DT_INT64", (None, 3))
     graph.sign({}, {"y": Tensor("y:0", "DT_INT64", None)})
     graph.sign({}, {}, name="empty")
@@ -57,7 +57,7 @@ def test_metadata_says_everything_about_every_signature(load: Load) -> None:
     }
 
 
-def test_metadata_of_what_a_newer_tensorflow_wrote(load: Load) -> None:
+def test_metadata_of_a_model_from_a_newer_tensorflow_is_printed(load: Load) -> None:
     graph = graphs.identity()
     graph.sign({"x": Tensor("x:0").info()}, {"y": Tensor("y:0")}, name="odd")
     graph.meta_graph.signature_def["odd"].inputs["x"].dtype = 99
@@ -66,7 +66,7 @@ def test_metadata_of_what_a_newer_tensorflow_wrote(load: Load) -> None:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/saved_models is not there")
-def test_metadata_of_a_model_that_others_made(load: Load) -> None:
+def test_metadata_of_a_foreign_model_is_printed(load: Load) -> None:
     body = rest.metadata(load(SHARED / "saved_model_counter" / "00000123"), name="counter", version=123)
     signatures: dict[str, Any] = json.loads(body)["metadata"]["signature_def"]["signature_def"]
     assert set(signatures) == {"get_counter", "incr_counter", "incr_counter_by", "reset_counter"}

@@ -66,7 +66,7 @@ def features(model: SavedModel, body: bytes | Mapping[str, Any]) -> list[dict[st
     return found
 
 
-def test_features_take_their_lists_from_json(load: Load) -> None:
+def test_the_json_types_of_features_choose_their_lists(load: Load) -> None:
     example = {
         "int": 20,
         "ints": [-(2**63), 2**63 - 1],
@@ -90,7 +90,7 @@ def test_features_take_their_lists_from_json(load: Load) -> None:
     }
 
 
-def test_floats_that_are_not_finite_or_too_large(load: Load) -> None:
+def test_features_accept_infinite_and_too_large_floats(load: Load) -> None:
     (found,) = features(load(mirror()), b'{"examples": [{"x": [NaN, Infinity, -Infinity, 1e300]}]}')
     assert np.array_equal(found["x"], [np.nan, np.inf, -np.inf, np.inf], equal_nan=True)
 
@@ -138,7 +138,7 @@ def test_results_that_are_not_finite(load: Load) -> None:
 
 
 @others
-def test_half_plus_two(load: Load) -> None:
+def test_half_plus_two_classifies_and_regresses(load: Load) -> None:
     model = load(SHARED / "saved_model_half_plus_two_cpu" / "00000123")
     examples = [{"x": 1.0}, {"x": [2.0]}, {"x": 5.0}]
     assert ask("regress", model, {"signature_name": "regress_x_to_y", "examples": examples}) == [2.5, 3.0, 4.5]
@@ -153,7 +153,7 @@ def test_half_plus_two(load: Load) -> None:
 
 
 @others
-def test_a_signature_that_calls_its_strings_floats(load: Load) -> None:
+def test_a_signature_that_declares_its_strings_as_floats_is_served(load: Load) -> None:
     model = load(SHARED / "saved_model_half_plus_three" / "00000123")
     request = {"signature_name": "tensorflow/serving/regress", "examples": [{"x": 1.0}, {"x": 2.0}]}
     assert ask("regress", model, request) == [3.5, 4.0]
@@ -183,7 +183,7 @@ def test_a_signature_that_calls_its_strings_floats(load: Load) -> None:
         (b'{"examples": [{}], "signature_name": "nope"}', "No signature was found with the name: nope"),
     ],
 )
-def test_requests_that_are_refused(load: Load, method: str, body: bytes, words: str) -> None:
+def test_invalid_examples_are_refused(load: Load, method: str, body: bytes, words: str) -> None:
     told = refusal(method, load(mirror()), body)
     assert told.endswith(words[1:]) if words.startswith("*") else told == words
 
@@ -250,7 +250,7 @@ WRONG_SIGNATURES = [
 
 
 @pytest.mark.parametrize(("method", "inputs", "outputs", "words"), WRONG_SIGNATURES)
-def test_signatures_of_another_form(load: Load, method: str, inputs: Any, outputs: Any, words: str) -> None:
+def test_signatures_of_another_form_are_refused(load: Load, method: str, inputs: Any, outputs: Any, words: str) -> None:
     graph = mirror()
     few = protos.TensorProto(dtype=1, tensor_shape=graphs.shape_proto((1, 1)), float_val=[1])
     graph.const("few", few)
@@ -259,7 +259,7 @@ def test_signatures_of_another_form(load: Load, method: str, inputs: Any, output
     assert told.startswith(words)
 
 
-def test_the_method_name_is_not_looked_at(load: Load) -> None:
+def test_the_method_name_of_a_signature_is_ignored(load: Load) -> None:
     graph = mirror()
     for signature in graph.meta_graph.signature_def.values():
         signature.method_name = "odd"

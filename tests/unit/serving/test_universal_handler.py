@@ -58,7 +58,7 @@ async def handler() -> tuple[UniversalHandler, StoryZygote]:
     return UniversalHandler(ServingConfig(), Path("code"), processes, lambda *_, **__: None), processes
 
 
-def test_one_that_dies_as_it_opens_is_started_again_by_the_next_request() -> None:
+def test_a_universal_handler_that_dies_as_it_opens_is_started_again_by_the_next_request() -> None:
     async def tell() -> bytes:
         universal, _ = await handler()
         await universal.open()
@@ -67,7 +67,7 @@ def test_one_that_dies_as_it_opens_is_started_again_by_the_next_request() -> Non
     assert asyncio.run(tell()) == b"1"
 
 
-def test_without_a_zygote_it_is_503() -> None:
+def test_without_a_zygote_a_request_is_503() -> None:
     async def tell() -> None:
         universal, processes = await handler()
         processes.gone = True
