@@ -103,7 +103,7 @@ def test_sigterm_drains_a_server_and_ends_it_with_status_0(
         front.terminate()
         wait_for(lambda: not server.client.get(server.identifier(gated)).ok or None, what="the drain", timeout_s=10)
         assert not asked.done()
-    assert asked.result().status == 400  # the model's own answer
+    assert asked.result().status == 400  # the model's own reply
     gone = wait_for(server.running.gone, what="the end of the server", timeout_s=10)
     assert gone == "the server's process ended with code 0"
     assert psutil.wait_procs(family, timeout=10)[1] == []

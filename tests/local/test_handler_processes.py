@@ -48,7 +48,7 @@ def run(server: Server, model: Model, program: str) -> Reply:
 
 @pytest.fixture
 def runner(mme_models: Models) -> Model:
-    """A model whose handler does what a request says."""
+    """A model whose handler runs the program in a request."""
     return mme_models.linear("runner", handler=RUN_WHAT_IS_SENT)
 
 
@@ -262,7 +262,7 @@ def test_a_load_that_waited_for_an_unload_is_503_when_the_server_ends(
         )
     assert asked.result().status == 400
     assert unload.result().status == 200
-    with suppress(NoAnswerError):  # so late that nobody listened any more
+    with suppress(NoAnswerError):  # too late: the server had closed its port
         assert load.result().status == 503
 
 

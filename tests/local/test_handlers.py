@@ -218,7 +218,7 @@ def test_after_unload_and_reload_the_new_code_runs(mme_server: Servers, mme_mode
     server.client.load("m", str(tmp_path / "model")).expect("load")
     assert server.client.invoke("m", b"").body == b"old"
     inference.write_text(inference.read_text().replace("old", "new"))
-    os.utime(inference, (stat.st_atime, stat.st_mtime))  # even if only its content tells
+    os.utime(inference, (stat.st_atime, stat.st_mtime))  # only its content differs
     assert server.client.invoke("m", b"").body == b"old"
     server.client.unload("m").expect("unload")
     server.client.load("m", str(tmp_path / "model")).expect("load")

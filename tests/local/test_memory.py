@@ -1,4 +1,4 @@
-"""The limit is real: judged by the kernel's `oom_kill`, by exit codes, and by what the kernel says a worker has written.
+"""The limit is real: judged by the kernel's `oom_kill`, by exit codes, and by the kernel's count of written memory.
 
 PSS, the obvious judge, changes with whatever else runs on the machine (docs/facts.md).
 """
@@ -64,7 +64,7 @@ def load_all(server: Server, models: list[Model]) -> list[int]:
 
 
 def oom_codes(server: Server) -> list[int]:
-    """The exit codes of the workers that the server says were killed for lack of memory."""
+    """The exit codes of the workers that the server reports as killed for lack of memory."""
     return [event.detail["code"] for event in server.timeline if event.kind == "oom"]
 
 
@@ -96,7 +96,7 @@ def test_without_admission_the_kernel_kills_and_counts(mme_server: Servers, mme_
     server, fleet = mme_server(memory_mib=250, admission="none"), mme_models.fleet(4, weights_mib=80)
     load_all(server, fleet)
     assert kernel_kills(server) >= 1
-    wait_for(  # the kernel counts a kill a moment before the server hears of it
+    wait_for(  # the kernel counts a kill a moment before the server reaps the worker
         lambda: len(oom_codes(server)) == kernel_kills(server) or None, what="word of every kill", timeout_s=10
     )
     assert set(oom_codes(server)) == {-9}
@@ -123,7 +123,7 @@ def test_a_model_that_outgrows_the_limit_at_predict_is_killed_alone(mme_server: 
 
 @needs_cgroup
 def test_an_underestimated_load_is_507_and_remembered(mme_server: Servers, mme_models: Models, tmp_path: Path) -> None:
-    """The variables do not say their shapes, so the kernel has the last word; the second try is not let in."""
+    """The variables have no shapes, so the kernel kills the first load; the second is not admitted."""
     model = mme_models.archive(_without_shapes(mme_models.linear(weights_mib=150), tmp_path), name="modest-looking")
     server = mme_server(memory_mib=100)
     assert load_all(server, [model]) == [507]
@@ -132,7 +132,7 @@ def test_an_underestimated_load_is_507_and_remembered(mme_server: Servers, mme_m
 
 
 def _without_shapes(model: Model, tmp_path: Path) -> Path:
-    """The same SavedModel with variables that do not say how large they are."""
+    """The same SavedModel with variables of unknown size."""
     extract(model.archive, tmp_path / "model")
     path = tmp_path / "model" / "1" / "saved_model.pb"
     saved_model = protos.SavedModel.FromString(path.read_bytes())
@@ -219,7 +219,7 @@ def test_fits_is_exact(mme_endpoint: Endpoints, mme_models: Models, weights_mib:
 
 @needs_cgroup
 def test_models_that_were_not_invoked_yet_keep_their_claim(mme_endpoint: Endpoints, mme_models: Models) -> None:
-    """Admission counts what they will hold, so that asking them afterwards kills nobody."""
+    """Admission counts what they will hold, so that invoking them later kills none."""
     fleet = mme_models.fleet(6)
     endpoint = mme_endpoint(fleet, fits=3)
     client, folder = endpoint.running.client, endpoint.running.models

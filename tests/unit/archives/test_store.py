@@ -1,4 +1,4 @@
-"""The store of archives: each made once, whoever asks, and the old ones go."""
+"""The store of archives: each is made once, and old ones are removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions that cannot be asked, refused in words that say what was wrong and what there is."""
+"""Invalid inputs, refused with a message that says what is wrong and what is possible."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ STRINGS = {
 
 @pytest.fixture(scope="module")
 def identities(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """An identity model for each dtype, of unknown rank, loaded when first asked for."""
+    """An identity model for each dtype, of unknown rank, loaded at its first use."""
     loaded: dict[str, SavedModel] = {}
 
     def identity(dtype: str) -> SavedModel:

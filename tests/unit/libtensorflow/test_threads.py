@@ -1,4 +1,4 @@
-"""Many threads, one model: the GIL is free during a run, answers do not mix, and `close` waits for what runs."""
+"""Many threads, one model: the GIL is free during a run, results do not mix, and `close` waits for runs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def begin_forever(model: SavedModel, pool: ThreadPoolExecutor) -> Future[None]:
 
 def test_other_python_threads_run_during_a_run(load: Load) -> None:
     model = load(graphs.sleeping())
-    # On a machine with more to do than cores, the other thread may not get one during a run; if none could, none would.
+    # On a busy machine the other thread may get no core during one run; if the GIL were held, it would in none.
     assert any(python_went_on_during_a_run(model) for _ in range(20))
 
 

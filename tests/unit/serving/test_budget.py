@@ -1,4 +1,4 @@
-"""What is let in, with an enforcement that says what the test wants to hear."""
+"""Which loads are admitted, with a fake enforcement."""
 
 from __future__ import annotations
 

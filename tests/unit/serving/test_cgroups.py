@@ -32,7 +32,7 @@ def enabled(monkeypatch: pytest.MonkeyPatch, file: str, *parents: Path) -> None:
     def mkdir(self: Path, *arguments: Any, **named: Any) -> None:
         make(self, *arguments, **named)
         if self.parent in parents:
-            (self / file).write_text("9223372036854771712\n")  # version 1 says no limit so
+            (self / file).write_text("9223372036854771712\n")  # version 1's value for no limit
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
 

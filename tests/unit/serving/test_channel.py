@@ -126,11 +126,11 @@ def test_the_reply_to_a_cancelled_request_is_dropped() -> None:
 
 
 def test_a_request_that_could_not_be_written_leaves_no_unretrieved_error() -> None:
-    """Of the same death both the writing and the waiting are told; asyncio logs what is told to nobody."""
+    """The worker's death fails both the writing and the waiting; asyncio logs an exception that is never retrieved."""
 
-    async def unheard() -> list[str]:
-        said: list[str] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["message"]))
+    async def logged() -> list[str]:
+        messages: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: messages.append(context["message"]))
         ours, theirs = socket.socketpair()
         front = await Channel.over(ours)
         asked = asyncio.create_task(front.request({}, bytes(1 << 24)))  # more than the socket takes: it waits to write
@@ -142,9 +142,9 @@ def test_a_request_that_could_not_be_written_leaves_no_unretrieved_error() -> No
         del asked, front
         await asyncio.sleep(0)
         gc.collect()
-        return said
+        return messages
 
-    assert asyncio.run(unheard()) == []
+    assert asyncio.run(logged()) == []
 
 
 @pytest.mark.parametrize("nonsense", [b"junk" * 99, bytes(8) + b"\0\0\0\2" + bytes(4) + b"{]", b"\xff" * 16])

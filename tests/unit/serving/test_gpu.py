@@ -1,4 +1,4 @@
-"""Which GPU is meant, with NVIDIA's library played; tests/gpu asks the real one, where there is a GPU."""
+"""Choosing a GPU, with a fake of NVIDIA's library; tests/gpu uses the real one on machines with a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The method ``predict``: what is asked and what is answered, with TensorFlow itself in between."""
+"""The method ``predict``: requests and replies, with TensorFlow itself in between."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ask(model: SavedModel, body: bytes | Mapping[str, Any]) -> Any:
 
 
 def echo(**dtypes: str) -> Graph:
-    """A graph that answers each of its inputs, under the same names."""
+    """A graph that returns each of its inputs, under the same names."""
     graph = Graph()
     for name, dtype in dtypes.items():
         graph.placeholder(name, dtype)

@@ -1,4 +1,4 @@
-"""What can be asked about a model: its state and its signatures."""
+"""The replies about a model: the state of its versions, and its signatures."""
 
 from __future__ import annotations
 

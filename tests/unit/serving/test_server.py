@@ -1,4 +1,4 @@
-"""The server's events, on their way to whoever reads them."""
+"""The server's stream of events."""
 
 from __future__ import annotations
 
