@@ -61,12 +61,12 @@ def main(directory: Path, times: int, at_once: int) -> None:
     """Load and measure; ours and the peer take turns."""
     from pytest_mme.libtensorflow.capi import Library
     from pytest_mme.libtensorflow.saved_model import SavedModel
-    from pytest_mme.serving.rest import answers, prediction
+    from pytest_mme.serving.rest import prediction, replies
 
     body, model = sys.stdin.buffer.read(), SavedModel(Library(), directory)
     spent: defaultdict[str, float] = defaultdict(float)
     calls: list[Mapping[str, float]] = []
-    for part, owner, name in (("decode", prediction, "parse"), ("run", model, "run"), ("encode", answers, "dump")):
+    for part, owner, name in (("decode", prediction, "parse"), ("run", model, "run"), ("encode", replies, "dump")):
         setattr(owner, name, _timed(getattr(owner, name), part, spent))
 
     def ours() -> None:
@@ -100,9 +100,9 @@ def _timed(call: Callable[..., Any], part: str, spent: defaultdict[str, float]) 
 def _standard_library() -> Iterator[None]:
     """JSON by `json`, which knows lists only; all else as it is."""
     from pytest_mme.libtensorflow.tensors import Array
-    from pytest_mme.serving.rest import answers, prediction
+    from pytest_mme.serving.rest import prediction, replies
 
-    usual_elements = answers.elements
+    usual_elements = replies.elements
 
     def elements(name: str, array: Array) -> list[Any]:
         found: list[Any] = usual_elements(name, array) if array.dtype == object else array.tolist()
@@ -110,9 +110,9 @@ def _standard_library() -> Iterator[None]:
 
     replaced: Sequence[tuple[Any, str, Any]] = (
         (prediction, "parse", json.loads),
-        (answers, "_number", np.ndarray.tolist),
-        (answers, "elements", elements),
-        (answers, "dump", lambda answer: json.dumps(answer).encode()),
+        (replies, "_number", np.ndarray.tolist),
+        (replies, "elements", elements),
+        (replies, "dump", lambda answer: json.dumps(answer).encode()),
     )
     usual = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
     _set(replaced)

@@ -1,1 +1,1 @@
-"""What serving and the doctor both need of a `model.tar.gz`: packing, unpacking, reading."""
+"""Archives, `model.tar.gz`: packing, unpacking and reading them, for serving and for the doctor."""

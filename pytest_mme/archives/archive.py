@@ -1,4 +1,4 @@
-"""`model.tar.gz`: packed so that equal folders give equal bytes, unpacked so that no archive can do harm.
+"""Packs `model.tar.gz` reproducibly and unpacks it safely.
 
 Standard library only: the serving processes use this, too.
 """
@@ -19,17 +19,17 @@ from pathlib import Path, PurePosixPath
 from pytest_mme.errors import ArchiveError, shown
 
 MAX_BYTES = 8 << 30
-"""What the files of an archive may take when unpacked. Not a ratio: weights of zeros compress a thousandfold."""
+"""The most bytes of an archive's files when unpacked. Not a ratio: weights of zeros compress a thousandfold."""
 MAX_MEMBERS = 10_000
 """How many files and folders an archive may hold."""
 MAX_DEPTH = 100
-"""How deep its folders may lie: one that is much deeper cannot be removed again by Python's `shutil`."""
+"""How deeply its folders may be nested: Python's `shutil` cannot remove one that is much deeper."""
 MAX_VERSION = (1 << 63) - 1
-"""The highest number of a version: TensorFlow Serving keeps them as int64 and does not see folders beyond it."""
+"""The highest number of a version: TensorFlow Serving keeps versions as int64 and ignores folders beyond it."""
 
-_MAX_HEADER_BYTES = 1 << 20  # of one member: long names, pax records and sparse maps are read whole
+_MAX_HEADER_BYTES = 1 << 20  # of one member: long names, pax records and sparse maps are read into memory
 _MAX_HEADERS_BYTES = 64 << 20  # of all members together
-_MAX_TAIL_BYTES = 16 << 20  # tar pads to whole records, 10 kB unless it was told otherwise
+_MAX_TAIL_BYTES = 16 << 20  # tar pads to whole records, by default of 10 kB
 _CHUNK_BYTES = 1 << 20
 _MAX_LISTED = 1000  # a wrong path may lead to a whole file system
 _MAX_PLAIN = 300  # characters of a path
@@ -45,13 +45,16 @@ _UNNAMEABLE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 _GZIP_TAIL_BYTES = 8  # RFC 1952
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _PACK_AGAIN = "pack it again: tar --dereference --hard-dereference -czf model.tar.gz -C <folder> ."
-_BOUNDS = "look whether it is the right archive; pytest_mme.archives.archive has the bounds: MAX_BYTES, MAX_MEMBERS, MAX_DEPTH"
+_BOUNDS = (
+    "check that it is the right archive; pytest_mme.archives.archive has the bounds: MAX_BYTES, MAX_MEMBERS, MAX_DEPTH"
+)
 
 
 def pack(folder: Path, archive: Path, *, inside: str = "") -> None:
-    """Pack what *folder* contains into *archive*, below the folder *inside* if one is named.
+    """Pack the contents of *folder* into *archive*, below the folder *inside* when one is named.
 
-    The same contents give the same bytes, anywhere and at any time. Raises `ArchiveError` when *folder* holds anything but folders and regular files.
+    The same contents always give the same bytes. Raises `ArchiveError` when *folder* holds anything but folders and
+    regular files.
     """
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix=f".{archive.name}.") as drafts:
         draft = Path(drafts, "draft")
@@ -68,7 +71,7 @@ def _pack(folder: Path, packed: gzip.GzipFile, inside: str) -> None:
                 raise ArchiveError(
                     f"{folder} cannot be packed",
                     f"{path} is neither a file nor a folder",
-                    "put a copy of what it stands for in its place, or remove it",
+                    "replace it by a copy of what it refers to, or remove it",
                 )
             if path.is_dir():
                 member.type, member.mode = tarfile.DIRTYPE, 0o755
@@ -80,11 +83,11 @@ def _pack(folder: Path, packed: gzip.GzipFile, inside: str) -> None:
 
 
 def extract(archive: Path, target: Path, *, max_bytes: int | None = None, max_members: int | None = None) -> None:
-    """Unpack *archive* into the new folder *target*: all of it, or nothing is left.
+    """Unpack *archive* into the new folder *target*; when that fails, nothing is left.
 
-    Raises `ArchiveError` when *archive* is no whole gzipped tar, holds anything but folders and regular files below
+    Raises `ArchiveError` when *archive* is not a whole gzipped tar, holds anything but folders and regular files below
     *target*, or more than *max_members* of them or *max_bytes* in them; by default `MAX_MEMBERS` and `MAX_BYTES`.
-    The bounds are looked at before each file is written.
+    The bounds are checked before each file is written.
     """
     max_bytes = MAX_BYTES if max_bytes is None else max_bytes
     max_members = MAX_MEMBERS if max_members is None else max_members
@@ -105,9 +108,9 @@ def extract(archive: Path, target: Path, *, max_bytes: int | None = None, max_me
 
 
 class _Stream(gzip.GzipFile):
-    """A gzip stream for `tarfile` that is read forwards, and never much further than what `tarfile` was let see.
+    """A gzip stream for `tarfile` that is read forwards only, and never much beyond what was allowed.
 
-    Headers may claim any size, position and number of entries, and `tarfile` believes them.
+    Headers may claim any size, position and number of entries, and `tarfile` trusts them.
     """
 
     def __init__(self, archive: Path) -> None:
@@ -134,7 +137,7 @@ class _Stream(gzip.GzipFile):
     def drain(self) -> None:
         """Read to the end, so that a cut or damaged tail is noticed; `tarfile` has read all members."""
         if self._last.strip(b"\0"):
-            raise tarfile.ReadError("a damaged header")  # to tarfile, that is the end of the archive
+            raise tarfile.ReadError("a damaged header")  # tarfile takes it for the end of the archive
         start = self.tell()
         while super().read(_CHUNK_BYTES):
             if self.tell() - start > _MAX_TAIL_BYTES:
@@ -194,7 +197,7 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     content = tar.extractfile(member)
-    assert content is not None  # only links have none, and they were refused
+    assert content is not None  # only links have none, and they are refused before
     with content, path.open("xb") as file:
         shutil.copyfileobj(content, file, _CHUNK_BYTES)
 
@@ -208,7 +211,7 @@ def _too_large(archive: Path, seen: str) -> ArchiveError:
 
 
 def checksum(archive: Path) -> str:
-    """What tells an archive from another of its name: CRC-32 and length of what is packed, as gzip notes them last."""
+    """Distinguishes archives of the same name: the CRC-32 and length of the content, from the end of the gzip file."""
     with archive.open("rb") as file:
         file.seek(max(0, archive.stat().st_size - _GZIP_TAIL_BYTES))
         return file.read().hex()
@@ -217,7 +220,7 @@ def checksum(archive: Path) -> str:
 def versions(directory: Path) -> list[tuple[int, Path]]:
     """The versions in an unpacked archive: its numbered folders that hold a `saved_model.pb`, ascending.
 
-    Raises `ArchiveError` when there is none, saying what there is instead.
+    Raises `ArchiveError` when there is none; the message lists what there is instead.
     """
     try:
         found = sorted((int(path.name), path) for path in directory.iterdir() if _is_version(path))
@@ -239,8 +242,8 @@ def _no_version(directory: Path, seen: str, advice: str) -> ArchiveError:
 def _why_unreadable(error: OSError | ValueError) -> str:
     if not isinstance(error, OSError):
         return f"it cannot be read: {error}"
-    said = {errno.ENOENT: "there is no such folder", errno.ENOTDIR: "it is no folder"}
-    return said.get(error.errno or 0, f"it cannot be read: {error.strerror}")
+    known = {errno.ENOENT: "there is no such folder", errno.ENOTDIR: "it is not a folder"}
+    return known.get(error.errno or 0, f"it cannot be read: {error.strerror}")
 
 
 def _is_version(path: Path) -> bool:
@@ -249,12 +252,12 @@ def _is_version(path: Path) -> bool:
 
 
 def is_saved_model(folder: Path) -> bool:
-    """Whether *folder* is what TensorFlow's loader takes for a SavedModel."""
+    """Whether TensorFlow's loader recognises *folder* as a SavedModel."""
     return any((folder / name).is_file() for name in _SAVED_MODEL_FILES)
 
 
 def _listing(directory: Path, most: int = 8) -> str:
-    """What lies below *directory*, folders with a slash behind."""
+    """The first names below *directory*; folders end in a slash."""
     found = sorted(itertools.islice(directory.rglob("*"), _MAX_LISTED))
     names = [_plain(path.relative_to(directory).as_posix()) + "/" * path.is_dir() for path in found[:most]]
     more = f" and {len(found) - most} more" if len(found) > most else ""
@@ -263,5 +266,5 @@ def _listing(directory: Path, most: int = 8) -> str:
 
 
 def _plain(name: str) -> str:
-    """As it is, if it can be read so; quoted otherwise."""
+    """A name for a message, quoted when it is long or unprintable."""
     return name if name.isprintable() and len(name) <= _MAX_PLAIN else shown(name)

@@ -1,4 +1,4 @@
-"""A SavedModel's variables on disk, read without TensorFlow: what the index says, and whether the data agree.
+"""Reads a SavedModel's variables without TensorFlow: their index, and whether the data match it.
 
 Source: `tensorflow/core/util/tensor_bundle/` (the index is a LevelDB table of `BundleEntryProto`;
 checksums are masked CRC32C) and LevelDB's `doc/table_format.md`.
@@ -27,7 +27,7 @@ class Entry:
 
     key: str
     size: int
-    """Bytes."""
+    """Its size in bytes."""
     shard: int
     offset: int
     checksum: int
@@ -36,18 +36,18 @@ class Entry:
 
 
 class DamagedError(Exception):
-    """A checkpoint is not what it should be; says what."""
+    """A checkpoint is damaged; the message says how."""
 
 
 def entries(index: Path) -> list[Entry]:
-    """The variables that an index lists; raises `DamagedError` when it is none.
+    """The variables that an index lists; raises `DamagedError` when it is not an index.
 
-    Of one that is saved in slices, which `tf.compat.v1`'s partitioners make, each slice is an entry, and the whole is
-    none: it has no data of its own.
+    A variable that is saved in slices, by `tf.compat.v1`'s partitioners, has an entry for each slice and none for the
+    whole, which has no data of its own.
     """
     table = index.read_bytes()
     if len(table) < _FOOTER_BYTES or table[-8:] != _MAGIC:
-        raise DamagedError(f"{index.name} is cut or damaged: it does not end as an index does")
+        raise DamagedError(f"{index.name} is cut or damaged: it does not end like an index")
     try:
         read = ((key, protos.BundleEntryProto.FromString(value)) for key, value in _rows(table) if key)
         return [_entry(key, entry) for key, entry in read if not entry.slices]
@@ -61,7 +61,7 @@ def _entry(key: bytes, read: Any) -> Entry:
 
 
 def _rows(table: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of all blocks that the index block lists."""
+    """The keys and values of all blocks that the index block lists."""
     footer = table[-_FOOTER_BYTES:]
     _, after = _varint(footer, 0)  # of the block of meta blocks: its offset, and
     _, after = _varint(footer, after)  # its size
@@ -75,7 +75,7 @@ def _rows(table: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
     if offset + size >= len(table):
-        raise ValueError("a block lies behind the end")
+        raise ValueError("a block begins behind the end")
     block = table[offset : offset + size]
     if table[offset + size] == _SNAPPY:
         block = _decompressed(block)
@@ -110,7 +110,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def check(folder: Path) -> list[str]:
-    """What is wrong with the data in the folder `variables`, in words, by its index; raises `DamagedError`."""
+    """The errors of the data in the folder `variables`, by its index; raises `DamagedError` for the index itself."""
     listed = entries(folder / "variables.index")
     shards = {path.name: path for path in folder.glob("variables.data-*")}
     wrong = []
@@ -126,7 +126,7 @@ def check(folder: Path) -> list[str]:
 
 
 def _checksum(path: Path, entry: Entry) -> int:
-    """Masked, as LevelDB does it."""
+    """The data's CRC32C, masked like LevelDB's."""
     with needs("doctor", "the checksum of a checkpoint"):
         import google_crc32c
     crc: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]  # the library has no types

@@ -1,4 +1,4 @@
-"""The user's code that a model brings along: an `inference.py` and what lies beside it."""
+"""The user code in an archive: an `inference.py` and the files beside it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Files = tuple[tuple[str, bytes], ...]
 
 INFERENCE = "inference.py"
 OP_LIBRARIES = "op_libraries"
-"""The folder in ``code/`` that holds op libraries. Assumed: AWS says nothing of such libraries in archives."""
+"""The folder in ``code/`` that holds op libraries. Assumed: AWS documents no such libraries in archives."""
 _LEFT_OUT = "__pycache__"
 
 
 def files_of(handler: Path | str) -> Files:
-    """The files of *handler*: the text of an `inference.py`, the path of one, or of a folder that holds one.
+    """The files of *handler*: the text of an `inference.py`, or the path of one or of a folder that holds one.
 
     Raises ValueError when the path leads to neither.
     """
@@ -33,21 +33,21 @@ def files_of(handler: Path | str) -> Files:
 
 
 def code_in(directory: Path) -> Path | None:
-    """The folder of the code that an unpacked archive brings along."""
+    """The folder of user code in an unpacked archive; None when there is none."""
     code = directory / "code"
     try:
         return code if (code / INFERENCE).is_file() else None
-    except OSError:  # no folder at all, such as a name that is too long: whoever looks for versions says why
+    except OSError:  # not a folder, such as a name that is too long: `versions` reports it
         return None
 
 
 def op_libraries_in(directory: Path) -> list[Path]:
-    """The op libraries that an unpacked archive brings along, for the process of its model alone."""
+    """The op libraries in an unpacked archive; only the process of its model loads them."""
     return sorted((directory / "code" / OP_LIBRARIES).glob("*.so"))
 
 
 def digest(files: Files) -> str:
-    """Names *files* by their content, 64 hex digits."""
+    """A digest of the paths and contents of *files*, 64 hex digits."""
     return hashlib.sha256(repr(files).encode()).hexdigest()
 
 

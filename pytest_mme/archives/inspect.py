@@ -1,4 +1,4 @@
-"""What is in an archive: read without TensorFlow, whatever state the archive is in."""
+"""Inspects an archive without TensorFlow, also one that is damaged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from google.protobuf import text_format
 
 from pytest_mme.archives import archive
 from pytest_mme.archives.code import INFERENCE
-from pytest_mme.archives.reachability import answered, loaded, reached_functions, reached_nodes
+from pytest_mme.archives.reachability import loaded, reached_functions, reached_nodes, signature_outputs
 from pytest_mme.errors import ArchiveError
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.signatures import Signature, read_signatures
@@ -30,7 +30,7 @@ _PB, _PBTXT = "saved_model.pb", "saved_model.pbtxt"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Member:
-    """A file or folder of an archive, as its header says."""
+    """A file or folder of an archive, by its header."""
 
     name: str
     kind: str
@@ -47,18 +47,18 @@ class Node:
     function: str
     """The function of the library that it is in; empty for the graph itself."""
     is_read: bool
-    """Whether a loader has to understand it: it does not look into functions that nothing in the graph calls."""
+    """Whether a loader has to understand it: functions that nothing in the graph calls are ignored."""
     runs: bool
-    """Whether it runs when the model is loaded or asked, as far as can be told without running it."""
+    """Whether it runs when the model is loaded or invoked, as far as the graph shows."""
 
     @property
     def is_placed(self) -> bool:
-        """Whether a loader needs a device and a kernel for it: for all of the graph itself, of functions for what runs."""
+        """Whether a loader needs a device and a kernel for it: for every node of the graph, and those of functions that run."""
         return self.runs or not self.function
 
     @property
     def where(self) -> str:
-        """For people."""
+        """Its name and its function, for messages."""
         return f"{self.definition.name} in function {self.function}" if self.function else str(self.definition.name)
 
 
@@ -80,7 +80,7 @@ class SavedModelFiles:
 
     @property
     def _file(self) -> Path:
-        """TensorFlow's loader prefers the binary one, too."""
+        """The graph's file; like TensorFlow's loader, prefers the binary one."""
         binary = self.folder / _PB
         return binary if binary.is_file() else self.folder / _PBTXT
 
@@ -92,25 +92,25 @@ class SavedModelFiles:
 
     @property
     def tags(self) -> list[list[str]]:
-        """Those of each graph in it."""
+        """The tags of each graph in it."""
         return [list(graph.meta_info_def.tags) for graph in self._message.meta_graphs]
 
     @cached_property
     def served(self) -> Any:
-        """The `MetaGraphDef` that servers load; None where there is none, or nothing can be read."""
+        """The `MetaGraphDef` that servers load; None when there is none or the file is damaged."""
         if self.damage:
             return None
         return next((graph for graph in self._message.meta_graphs if set(graph.meta_info_def.tags) == {SERVE}), None)
 
     @cached_property
     def signatures(self) -> dict[str, Signature]:
-        """By name; without TensorFlow's own."""
+        """The signatures by name, without TensorFlow's internal ones."""
         alone = protos.MetaGraphDef(signature_def=self.served.signature_def)  # without the graph, which may be large
         found = read_signatures(memoryview(alone.SerializeToString()))
         return {name: signature for name, signature in found.items() if not name.startswith("__saved_model")}
 
     def nodes(self) -> Iterator[Node]:
-        """All operations of the served graph and of its functions."""
+        """All nodes of the served graph and of its functions."""
         graph = self.served.graph_def
         for node in graph.node:
             yield Node(definition=node, function="", is_read=True, runs=node.name in self.running)
@@ -122,7 +122,7 @@ class SavedModelFiles:
 
     @cached_property
     def _functions_read(self) -> tuple[set[str], set[str]]:
-        """The functions that the graph calls anywhere, and those of them that run."""
+        """The functions that the graph calls, and those of them that run."""
         nodes = self.served.graph_def.node
         running = [node for node in nodes if node.name in self.running]
         return reached_functions(self.served, nodes), reached_functions(self.served, running)
@@ -130,16 +130,16 @@ class SavedModelFiles:
     @cached_property
     def running(self) -> set[str]:
         """The names of the nodes of the graph itself that run."""
-        return self.filling | reached_nodes(self.served, answered(self.served))
+        return self.filling | reached_nodes(self.served, signature_outputs(self.served))
 
     @cached_property
     def filling(self) -> set[str]:
-        """Those of them that run when it is loaded: they fill the variables and the tables."""
+        """The names of the nodes that run when the model is loaded: they fill the variables and the tables."""
         return reached_nodes(self.served, loaded(self.served))
 
     @cached_property
     def assets(self) -> list[Any]:
-        """The `AssetFileDef` of each file that the loader gives the graph's path to; TensorFlow 1 has a collection."""
+        """The `AssetFileDef` of each file whose path the loader puts into the graph; TensorFlow 1 keeps a collection."""
         if self.served.asset_file_def:
             return list(self.served.asset_file_def)
         packed = self.served.collection_def.get(_ASSETS, protos.CollectionDef()).any_list.value
@@ -147,7 +147,7 @@ class SavedModelFiles:
 
     @cached_property
     def functions(self) -> set[str]:
-        """The names in its function library."""
+        """The names of the functions in its library."""
         return {function.signature.name for function in self.served.graph_def.library.function}
 
     @cached_property
@@ -156,7 +156,7 @@ class SavedModelFiles:
         return Counter(node.definition.op for node in self.nodes())
 
     def default(self, op: str, attribute: str) -> bytes | None:
-        """The default of an attribute as the exporter knew it, a serialised `AttrValue`; None where it does not say."""
+        """The exporter's default of an attribute, a serialised `AttrValue`; None when it recorded none."""
         return self._defaults.get((op, attribute))
 
     @cached_property
@@ -171,31 +171,31 @@ class SavedModelFiles:
 
     @property
     def exporter(self) -> str:
-        """The TensorFlow that says it has saved it; may be empty."""
+        """The TensorFlow version that saved it, by its own record; may be empty."""
         return str(self.served.meta_info_def.tensorflow_version)
 
     @cached_property
     def is_tf1(self) -> bool:
-        """Whether it was saved by TensorFlow 1's builder, which writes no object graph, or has its kind of variables."""
+        """Whether it has no object graph and variables of TensorFlow 1's kind."""
         return not self.served.HasField("object_graph_def") and bool({"VariableV2", "Variable"} & set(self.ops))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What is in one archive or folder."""
+    """The contents of one archive or folder."""
 
     path: Path
     size_bytes: int
-    """Of the archive itself."""
+    """The size of the archive itself."""
     members: tuple[Member, ...]
     unreadable: str
     """Why it could not be unpacked; empty when it was."""
     root: Path | None
-    """Where it lies unpacked."""
+    """The folder that it is unpacked in; None when it could not be unpacked."""
 
     @property
     def unpacked_bytes(self) -> int:
-        """What its files take."""
+        """The sum of its files' sizes."""
         return sum(member.size for member in self.members)
 
     @cached_property
@@ -210,27 +210,27 @@ class Inspection:
 
     @cached_property
     def saved_models(self) -> list[str]:
-        """The paths of all folders in it that hold a SavedModel, wherever they are; ``.`` for its top."""
+        """The paths of all folders in it that hold a SavedModel; ``.`` is its top."""
         found = (self.root or Path()).rglob("saved_model.pb*") if self.root else ()
         return sorted({path.parent.relative_to(self.root or Path()).as_posix() for path in found})
 
     @property
     def code(self) -> Path | None:
-        """The user's `inference.py` in it."""
+        """The path of its `inference.py`; None when there is none."""
         path = self.root and self.root / "code" / INFERENCE
         return path if path and path.is_file() else None
 
 
 @contextlib.contextmanager
 def inspected(path: Path) -> Iterator[Inspection]:
-    """Look into an archive, or a folder that holds what an archive would; `ArchiveError` when it is neither."""
+    """Inspect an archive, or a folder with an archive's contents; raises `ArchiveError` when it is neither."""
     if path.is_dir():
         members = tuple(_in_folder(path))
         size = sum(member.size for member in members)
         yield Inspection(path=path, size_bytes=size, members=members, unreadable="", root=path)
         return
     if not path.is_file():
-        raise ArchiveError(f"{path} is no model", "nothing of that name", "give a model.tar.gz, or a folder")
+        raise ArchiveError(f"{path} is not a model", "nothing of that name", "give a model.tar.gz, or a folder")
     with tempfile.TemporaryDirectory(prefix="pytest-mme-inspect-") as folder:
         root, unreadable = Path(folder) / "model", ""
         try:
@@ -256,7 +256,7 @@ def _in_folder(folder: Path) -> Iterator[Member]:
 
 
 def _in_archive(path: Path) -> Iterator[Member]:
-    """As far as it can be read."""
+    """The members of an archive, up to the first that cannot be read."""
     with (
         contextlib.suppress(tarfile.TarError, EOFError, zlib.error, OSError, ValueError),
         tarfile.open(path, "r|gz") as tar,

@@ -1,4 +1,4 @@
-"""Which operations each TensorFlow release has, as the releases themselves say; no TensorFlow is needed to ask.
+"""The operations of each TensorFlow release, from the releases' own lists; reads them without TensorFlow.
 
 `ops.json.gz` is made by `tools/make_op_registry.py` from the last release of every minor version.
 """
@@ -18,16 +18,16 @@ from pytest_mme.errors import UnavailableError
 
 
 class Registry:
-    """All that is known. A version counts as the last release of its minor version."""
+    """The operations by release. A version counts as the last release of its minor version."""
 
     def __init__(self, releases: list[str], graph_def: list[int], ops: Mapping[str, Any]) -> None:
         self.releases, self._graph_def, self._ops = tuple(releases), graph_def, ops
         self._columns = {versions.minor(release): number for number, release in enumerate(releases)}
 
     def serving(self, asked: str) -> str:
-        """The version that is asked for as servers' are; ``latest`` is the last that is known.
+        """Resolve a requested version; ``latest`` is the last one in the registry.
 
-        Raises ValueError for one that nothing is known of, and `UnavailableError` for ``installed`` where none is.
+        Raises ValueError for one that is not in it, and `UnavailableError` for ``installed`` when none is installed.
         """
         version = versions.installed() if asked == versions.INSTALLED else asked
         return self.releases[-1] if asked == versions.LATEST else self._known(version)
@@ -37,7 +37,7 @@ class Registry:
         return version
 
     def nearest_installed(self) -> str:
-        """The installed TensorFlow, or the last release where none is installed, or one of which nothing is known."""
+        """The installed TensorFlow; the last release when none is installed or the registry does not have it."""
         try:
             installed = versions.installed()
         except UnavailableError:
@@ -45,7 +45,7 @@ class Registry:
         return installed if versions.minor(installed) in self._columns else self.releases[-1]
 
     def graph_def(self, version: str) -> int:
-        """The GraphDef version of a release: what its graphs call themselves, and the newest that it promises to run."""
+        """The GraphDef version of a release: the one it writes, and the newest that it promises to run."""
         return self._graph_def[self._column(version)]
 
     def _column(self, version: str) -> int:
@@ -60,7 +60,7 @@ class Registry:
         return op in self._ops and _within(self._ops[op]["in"], self._column(version))
 
     def span(self, op: str) -> tuple[str, str] | None:
-        """The first and the last release that have an operation; None when none has: it is a custom one."""
+        """The first and the last release that have an operation; None for a custom one."""
         if op not in self._ops:
             return None
         first, last = self._ops[op]["in"]
@@ -76,14 +76,14 @@ class Registry:
         return known is not None and _within(known["in"], self._column(version))
 
     def attribute_since(self, op: str, attribute: str) -> str | None:
-        """The first release in which the operation has that attribute; None: it has it in none."""
+        """The first release in which the operation has that attribute; None when no release has it."""
         known = self._ops[op]["attributes"].get(attribute)
         return None if known is None else self.releases[known["in"][0]]
 
     def default(self, op: str, attribute: str) -> bytes | None:
-        """The default of an attribute, a serialised `AttrValue`; None where there is none."""
-        said = self._ops[op]["attributes"].get(attribute, {}).get("default")
-        return None if said is None else base64.b64decode(said)
+        """The default of an attribute, a serialised `AttrValue`; None when there is none."""
+        default = self._ops[op]["attributes"].get(attribute, {}).get("default")
+        return None if default is None else base64.b64decode(default)
 
     def takes(self, op: str, attribute: str, data_type: str, version: str) -> bool:
         """Whether an attribute may be that `DataType`, such as ``"DT_INT64"``, in that release."""
@@ -97,5 +97,5 @@ def _within(span: list[int], column: int) -> bool:
 
 @functools.cache
 def registry() -> Registry:
-    """The one that comes with the kit."""
+    """The registry that comes with the kit."""
     return Registry(**json.loads(gzip.decompress(files(__package__).joinpath("ops.json.gz").read_bytes())))

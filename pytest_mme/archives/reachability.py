@@ -1,6 +1,6 @@
-"""What of a graph runs when a server loads the model and asks it: a graph holds much that only training needed.
+"""Finds the nodes of a graph that run when a model is loaded and invoked; many are left over from training.
 
-What the loader looks at beyond that was measured: docs/versions.md, the forgeries that end in ``-unused``.
+What the loader reads beyond those was measured: docs/versions.md, the forgeries that end in ``-unused``.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-# What the C++ loader runs by itself: `RunRestore` of tensorflow/cc/saved_model/loader.cc for the variables, `GetInitOp` of
+# The nodes that the C++ loader runs by itself: `RunRestore` of tensorflow/cc/saved_model/loader.cc for the variables, `GetInitOp` of
 # loader_util.cc for a signature of its own, or else a collection.
 _INTERNAL = "__saved_model_"
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 
 
 def reached_nodes(meta_graph: Any, wanted: Iterable[str]) -> set[str]:
-    """The names of the graph's nodes that must run for the *wanted* tensors and operations; those are among them."""
+    """The names of the graph's nodes that must run for the *wanted* tensors and operations; including those themselves."""
     nodes = {node.name: node for node in meta_graph.graph_def.node}
     reached: set[str] = set()
     left = list(wanted)
@@ -27,8 +27,8 @@ def reached_nodes(meta_graph: Any, wanted: Iterable[str]) -> set[str]:
     return reached
 
 
-def answered(meta_graph: Any) -> Iterator[str]:
-    """The tensors that the signatures answer with."""
+def signature_outputs(meta_graph: Any) -> Iterator[str]:
+    """The tensors that the signatures return."""
     for name, signature in meta_graph.signature_def.items():
         if not name.startswith(_INTERNAL):
             yield from _outputs(signature)
@@ -43,7 +43,7 @@ def _outputs(signature: Any) -> Iterator[str]:
 
 
 def loaded(meta_graph: Any) -> Iterator[str]:
-    """What the loader runs by itself: it restores the variables, then initialises."""
+    """The nodes that the loader runs by itself: it restores the variables, then initialises."""
     yield meta_graph.saver_def.restore_op_name
     for name, signature in meta_graph.signature_def.items():
         if name.startswith(_INTERNAL):
@@ -54,14 +54,14 @@ def loaded(meta_graph: Any) -> Iterator[str]:
 
 
 def _node(reference: str) -> str:
-    """Of ``name``, ``name:0`` and ``^name``."""
+    """The node of a reference ``name``, ``name:0`` or ``^name``."""
     return reference.removeprefix("^").partition(":")[0]
 
 
 def reached_functions(meta_graph: Any, nodes: Iterable[Any]) -> set[str]:
-    """The names of the library's functions that these nodes call, and those that they call in their turn.
+    """The names of the library's functions that these nodes call, and those that they call in turn.
 
-    What a function needs not for its results is counted, too: a loader leaves out less of that.
+    Nodes that a function's results do not need are counted, too: a loader skips fewer of those.
     """
     library = {function.signature.name: function for function in meta_graph.graph_def.library.function}
     reached: set[str] = set()
@@ -75,13 +75,13 @@ def reached_functions(meta_graph: Any, nodes: Iterable[Any]) -> set[str]:
 
 
 def _may_call(node: Any) -> Iterator[str]:
-    """A function may be called as if it were an operation."""
+    """The functions that a node may call; its operation may be one, too."""
     yield node.op
     yield from calls(node)
 
 
 def calls(node: Any) -> Iterator[str]:
-    """The functions that a node's attributes name; what only informs, such as of its gradient, is none of them."""
+    """The functions that a node's attributes name, without those that only inform, such as of its gradient."""
     for value in node.attr.values():
         functions: Iterable[Any] = [value.func] if value.HasField("func") else value.list.func
         yield from (function.name for function in functions if function.name)

@@ -1,4 +1,4 @@
-"""Archives kept by content, shared by the workers of a run and by later runs."""
+"""A cache of archives by content, shared by the workers of a run and by later runs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import filelock
 import platformdirs
 
 ABANDONED_S = 24 * 3600.0
-IN_USE_S = 3600.0  # a run may read an archive this long after it asked for it; the next run's pruning leaves it alone
+IN_USE_S = 3600.0  # a run may read an archive this long after it got its path, so pruning keeps it
 
 
 class Store:
     """A folder of archives, ``<key>.tar.gz``, that several processes and runs use at once.
 
-    The least recently used go once all of them take more than *cap_mib*, but none that was used within the hour.
+    When they take more than *cap_mib*, the least recently used are removed, but none that was used within the hour.
     """
 
     def __init__(self, directory: Path | None = None, *, cap_mib: int = 2048) -> None:
@@ -31,7 +31,7 @@ class Store:
         (self.directory / "locks").mkdir(parents=True, exist_ok=True)
 
     def archive(self, key: str, produce: Callable[[Path], None]) -> Path:
-        """The archive of *key*, a digest; *produce* writes it to the path it is given if it is not here yet."""
+        """The archive of *key*, a digest; when there is none yet, *produce* writes it to the path that it is given."""
         with self._lock(key):
             path = self._path(key)
             if path.exists():
@@ -46,12 +46,12 @@ class Store:
 
     @contextmanager
     def drafts(self) -> Iterator[Path]:
-        """A folder for what is not finished yet, in the store's file system; gone after the block."""
+        """A temporary folder for drafts in the store's file system, removed after the block."""
         with tempfile.TemporaryDirectory(dir=self.directory, prefix=".draft-") as folder:
             yield Path(folder)
 
     def _grown(self, size: int) -> None:
-        """Prune after the first new archive, and then once in a while: it looks at every archive."""
+        """Prune after the first new archive and then now and again, since pruning reads every archive's time."""
         self._until_prune_bytes -= size
         if self._until_prune_bytes < 0:
             self._until_prune_bytes = (self.cap_mib << 20) // 16
@@ -63,7 +63,7 @@ class Store:
     def prune(self, *, in_use_s: float = IN_USE_S) -> None:
         """Remove the least recently used archives until the rest fits the cap; leave those used within *in_use_s*.
 
-        What killed processes left unfinished goes, too.
+        Drafts that killed processes left behind are removed, too.
         """
         entries = sorted((_facts(path) for path in self.directory.glob("*.tar.gz")), reverse=True)
         room, now = self.cap_mib << 20, time.time()
@@ -78,21 +78,21 @@ class Store:
     def _remove(self, path: Path, used: float) -> None:
         try:
             with self._lock(path.name, timeout=0):
-                if _facts(path)[0] == used:  # nobody asked for it since it was looked at
+                if _facts(path)[0] == used:  # it was not used since its time was read
                     path.unlink(missing_ok=True)
         except filelock.Timeout:
-            return  # somebody is asking for it right now
+            return  # another process is using it now
 
     def _path(self, key: str) -> Path:
         return self.directory / f"{key}.tar.gz"
 
     def _lock(self, key: str, timeout: float = -1) -> filelock.BaseFileLock:
-        # Lock files may never be removed (somebody may hold the old one), so there are at most 256 of them.
+        # Lock files may never be removed (another process may hold the old one), so there are at most 256 of them.
         return filelock.FileLock(self.directory / "locks" / f"{key[:2]}.lock", timeout=timeout)
 
 
 def _facts(path: Path) -> tuple[float, int, Path]:
-    """When *path* was last used, its size in bytes, and itself; the time 0 if it is gone."""
+    """When *path* was last used, its size in bytes, and itself; the time is 0 when it is gone."""
     try:
         stat = path.stat()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What is wrong with an archive, before anyone deploys it: findings with codes that stay. No TensorFlow is needed."""
+"""Finds what is wrong with an archive before it is deployed: findings with stable codes. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pytest_mme.doctor.finding import Finding, Kind, Severity
 __all__ = ["KINDS", "Finding", "Kind", "Severity", "diagnose", "examine"]
 
 KINDS = (*layout.KINDS, *files.KINDS, *graphs.KINDS, *code.KINDS)
-"""All that can be found."""
+"""All kinds of findings."""
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 
 
 def examine(path: Path, versions: Sequence[str]) -> list[Finding]:
-    """What is wrong with the archive or folder *path* where these TensorFlow *versions* serve; the worst first.
+    """Find what is wrong with the archive or folder *path* when these TensorFlow *versions* serve it; the worst first.
 
-    Raises `ArchiveError` for what is neither, ValueError for a version that nothing is known of.
+    Raises `ArchiveError` when *path* is neither, ValueError for a version that the registry does not have.
     """
     with inspected(path) as archive:
         return diagnose(archive, versions)
 
 
 def diagnose(archive: Inspection, versions: Sequence[str]) -> list[Finding]:
-    """What is wrong with an archive that is being looked into; else as `examine`."""
+    """Find what is wrong with an inspected archive; otherwise like `examine`."""
     return sorted(_together(_findings(archive, versions)), key=lambda finding: (_ORDER[finding.severity], finding.code))
 
 
@@ -43,7 +43,7 @@ def _findings(archive: Inspection, versions: Sequence[str]) -> Iterator[Finding]
 
 
 def _together(findings: Iterator[Finding]) -> list[Finding]:
-    """What is the same on several versions, once."""
+    """Merge findings that are the same for several versions."""
     found: dict[Finding, list[str]] = {}
     for finding in findings:
         found.setdefault(dataclasses.replace(finding, tensorflow=""), []).append(finding.tensorflow)

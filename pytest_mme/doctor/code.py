@@ -1,4 +1,4 @@
-"""The user's code that an archive brings along."""
+"""Findings on the user code in an archive."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REQUIREMENTS = Kind(
 NO_PYTHON = Kind(
     code="MME402",
     severity="error",
-    title="inference.py is no Python",
+    title="inference.py is not valid Python",
     why="the model cannot be loaded",
     advice="see the line that is named",
     source="Python's own compiler, of the version that examines",
@@ -54,7 +54,7 @@ _CHANGING = {
 
 
 def look(archive: Inspection) -> Iterator[Finding]:
-    """What is wrong with the code."""
+    """Find what is wrong with the code."""
     if wanted := requirements(archive):
         yield Finding(kind=REQUIREMENTS, where="code/requirements.txt", fact=", ".join(wanted[:5]))
     if archive.code:
@@ -71,7 +71,7 @@ def requirements(archive: Inspection) -> list[str]:
 
 
 def imports(archive: Inspection) -> list[str]:
-    """The packages that ``code/inference.py`` imports, wherever in it; nothing of one that is no Python."""
+    """The packages that ``code/inference.py`` imports anywhere; none when it cannot be parsed."""
     try:
         tree = _parsed(archive.code) if archive.code else ast.Module([], [])
     except (SyntaxError, ValueError):
@@ -81,7 +81,7 @@ def imports(archive: Inspection) -> list[str]:
 
 def _parsed(code: Path) -> ast.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an odd escape is none of the doctor's business, nor of `-W error`
+        warnings.simplefilter("ignore")  # an invalid escape must not warn, or fail under `-W error`
         return ast.parse(code.read_bytes())
 
 
@@ -106,26 +106,26 @@ def _imported(node: ast.AST) -> set[str]:
 
 
 def _rebound(tree: ast.Module) -> set[str]:
-    """Names of the module that functions give another value."""
+    """The module's names that functions rebind."""
     return {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
 
 
 def _at_the_top(tree: ast.Module) -> set[str]:
-    """Names of the module that are given a value as it is imported."""
+    """The module's names that are assigned at import."""
     targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
     targets += [node.target for node in tree.body if isinstance(node, ast.AnnAssign)]
     return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def _changed(tree: ast.Module) -> set[str]:
-    """What functions put something into, or take something out of."""
+    """The names of objects that functions change in place."""
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     changed = (_changes(node) for function in functions for node in ast.walk(function))
     return {value.id for value in changed if isinstance(value, ast.Name)}
 
 
 def _changes(node: ast.AST) -> ast.expr | None:
-    """What a piece of code changes in place: ``x`` of ``x[1] = 2``, ``del x[1]`` and ``x.append(2)``."""
+    """The object that a node changes in place: ``x`` of ``x[1] = 2``, ``del x[1]`` and ``x.append(2)``."""
     if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
         return node.value
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CHANGING:

@@ -1,4 +1,4 @@
-"""What lies in a version's folder: the graph's file, the variables, the assets."""
+"""Findings on the files of a version: the graph's file, the variables, the assets."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ _READS = {"InitializeTableFromTextFileV2", "InitializeTableFromTextFile"}
 
 
 def look(model: SavedModelFiles) -> Iterator[Finding]:
-    """What is wrong with the files."""
+    """Find what is wrong with the files."""
     if model.damage:
         yield Finding(kind=DAMAGED_GRAPH, where=model.name, fact=model.damage)
         return
@@ -130,7 +130,7 @@ def _variables(model: SavedModelFiles) -> Iterator[Finding]:
 
 
 def _stored_twice(folder: Path) -> Iterator[str]:
-    """What is equal and large: the sum of all but the first of each kind."""
+    """Report large variables of equal content: the sum of the sizes of all copies but the first."""
     kept: dict[tuple[int, int, str], str] = {}
     copies = {}
     for entry in checkpoint.entries(folder / "variables.index"):
@@ -145,7 +145,7 @@ def _stored_twice(folder: Path) -> Iterator[str]:
 
 
 def _restored(model: SavedModelFiles) -> list[str]:
-    """The names of the variables that the graph restores; TensorFlow 2 has a restore even where there are none."""
+    """The names of the variables that the graph restores; TensorFlow 2 writes a restore even without variables."""
     running = _Running(model)
     restores = [node for node in running if node.definition.op in _RESTORES]
     names = {name for node in restores for name in running.strings(node, 1) or [b"something"]}
@@ -168,7 +168,7 @@ def _name(asset: Any) -> str:
 
 
 def _is_read(model: SavedModelFiles, path: str) -> bool:
-    """Whether something that runs takes the path: the node of that name, or a variable that it is put into."""
+    """Whether a node that runs takes the path, from the node of that name or from a variable that it is assigned to."""
     for node in _takers(model, path):
         if node.op != "AssignVariableOp":
             return True
@@ -179,7 +179,7 @@ def _is_read(model: SavedModelFiles, path: str) -> bool:
 
 
 def _unfilled(model: SavedModelFiles) -> Iterator[Finding]:
-    """What a signature uses and neither the restore nor the initialisation does; some are filled by the request."""
+    """Find what a signature uses and neither the restore nor the initialisation fills; a request may fill it, too."""
     for node in model.served.graph_def.node:
         if node.op not in _FILLED or node.name not in model.running - model.filling:
             continue
@@ -189,14 +189,14 @@ def _unfilled(model: SavedModelFiles) -> Iterator[Finding]:
 
 
 def _takers(model: SavedModelFiles, name: str) -> Iterator[Any]:
-    """The nodes of the graph itself that run and have the output of that one."""
+    """The nodes of the graph itself that run and take that node's output."""
     for node in model.served.graph_def.node:
         if node.name in model.running and any(given.partition(":")[0] == name for given in node.input):
             yield node
 
 
 def _absolute_paths(model: SavedModelFiles) -> Iterator[str]:
-    """The constants that tables are read from, where they are no assets: those the loader puts right."""
+    """The constant paths that tables are read from, except those of assets, which the loader replaces."""
     running = _Running(model)
     tracked = {("", _name(asset)) for asset in model.assets}
     for node in running:
@@ -219,12 +219,12 @@ class _Running:
         return iter(self._nodes)
 
     def strings(self, node: Node, number: int) -> list[bytes]:
-        """What a node is given as that input, where it is a constant of strings; else nothing."""
+        """The strings of a node's input when it is a constant; otherwise none."""
         constant = self._constants.get(_given(node, number))
         return list(constant.attr["value"].tensor.string_val) if constant is not None else []
 
 
 def _given(node: Node, number: int) -> tuple[str, str]:
-    """The function, and the name in it, of what comes in as that input."""
+    """The function of an input's source, and its name in it."""
     inputs = node.definition.input
     return node.function, inputs[number].partition(":")[0] if number < len(inputs) else ""

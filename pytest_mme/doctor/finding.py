@@ -1,4 +1,4 @@
-"""A finding: what is wrong with an archive, by a code that stays."""
+"""A finding: something that is wrong with an archive, with a stable code."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ Severity = Literal["error", "warning", "info"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What can be found."""
+    """A kind of finding."""
 
     code: str
-    """As in ``MME101``. Never given to another kind."""
+    """For example ``MME101``; a code is never used for another kind."""
     severity: Severity
-    """``error``: it does not load, or its first request fails; ``warning``: it may not do what it should."""
+    """``error``: the model does not load, or its first request fails; ``warning``: it may not do what it should."""
     title: str
     why: str
-    """What happens on an endpoint."""
+    """The consequence on an endpoint."""
     advice: str
     source: str
-    """Where that is known from."""
+    """The source of the fact."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was found in one archive."""
+    """A finding in one archive."""
 
     kind: Kind
     fact: str
@@ -34,14 +34,14 @@ class Finding:
     where: str = ""
     """The version's folder or the file; empty for the archive as a whole."""
     tensorflow: str = ""
-    """The serving version that it is about; empty where it is about all."""
+    """The serving versions that it concerns; empty when it concerns all."""
 
     @property
     def code(self) -> str:
-        """Its kind's."""
+        """The code of its kind."""
         return self.kind.code
 
     @property
     def severity(self) -> Severity:
-        """Its kind's."""
+        """The severity of its kind."""
         return self.kind.severity

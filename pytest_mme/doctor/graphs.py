@@ -1,4 +1,4 @@
-"""What the graph asks of the TensorFlow that serves it."""
+"""Findings on what a graph needs of the TensorFlow that serves it."""
 
 from __future__ import annotations
 
@@ -155,20 +155,20 @@ KINDS = (
 
 _TYPES = frozenset(protos.data_type_numbers())
 _INFORM = {"debug_name"}
-"""Attributes that change nothing, as those do whose names begin with an underscore: notes of whoever built the graph."""
+"""Attributes without effect, like those whose names begin with an underscore: notes of the graph's builder."""
 _DECLARED_ONLY = {("GatherNd", "bad_indices_policy", "2.17")}
-"""Attributes that a release has and does not heed (measured: docs/versions.md)."""
+"""Attributes that a release has and ignores (measured: docs/versions.md)."""
 _REWRITTEN = {"AccumulateNV2"}
 """Operations that need no kernel: the runtime rewrites them (core/common_runtime/accumulate_n_optimizer.cc; measured)."""
 _BYTES_OF_A_NUMBER = 2
-"""In JSON at the least, with its comma."""
+"""At least, in JSON with its comma."""
 _MAX_BODY_BYTES = 6_291_456
 _REFERENCES = 100
-"""``DT_FLOAT_REF`` and the others of TensorFlow 1 are a hundred more than their types."""
+"""The numbers of TensorFlow 1's reference types, such as ``DT_FLOAT_REF``, are a hundred more than their types'."""
 
 
 def look(model: SavedModelFiles) -> Iterator[Finding]:
-    """What is wrong on every version."""
+    """Find what is wrong for every version."""
     yield from _signatures(model)
     if producer := [number for number in [model.served.graph_def.versions.producer] if number < 0]:
         yield Finding(kind=BAD_PRODUCER, where=model.name, fact=f"its producer is {producer[0]}")
@@ -194,7 +194,7 @@ def _of_placed(model: SavedModelFiles, node: Node) -> Iterator[Finding]:
     if "GPU" in node.definition.device.upper():
         yield Finding(kind=GPU_ONLY, where=model.name, fact=f"{node.where} on {node.definition.device}")
     for called in calls(node.definition):
-        if called not in model.functions and registry().span(called) is None:  # an operation will do, too
+        if called not in model.functions and registry().span(called) is None:  # it may be an operation, too
             yield Finding(kind=MISSING_FUNCTION, where=model.name, fact=f"{called}, called by {node.where}")
 
 
@@ -221,7 +221,7 @@ def _signatures(model: SavedModelFiles) -> Iterator[Finding]:
 
 
 def look_for(model: SavedModelFiles, version: str) -> Iterator[Finding]:
-    """What is wrong where this TensorFlow serves; ValueError for a version that nothing is known of."""
+    """Find what is wrong when this TensorFlow serves; raises ValueError for a version that the registry does not have."""
     known, produced = registry(), model.served.graph_def.versions
     served = known.graph_def(version)
     if produced.min_consumer > served or served in produced.bad_consumers:
@@ -276,7 +276,7 @@ def _serialised(value: Any) -> bytes:
 
 
 def _once(findings: Iterator[Finding]) -> Iterator[Finding]:
-    """The first of each kind and operation: a graph may use one a thousand times."""
+    """Keep the first finding of each kind and operation: a graph may use one a thousand times."""
     seen = set()
     for finding in findings:
         what = (finding.kind.code, finding.fact.partition(", ")[0].partition(" of ")[0])

@@ -1,4 +1,4 @@
-"""How an archive is packed."""
+"""Findings on how an archive is packed."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ _LARGE_BYTES = 1 << 30
 
 
 def look(archive: Inspection) -> Iterator[Finding]:
-    """What is wrong with the packing."""
+    """Find what is wrong with the packing."""
     odd = [member.name for member in archive.members if member.kind in ("link", "other")]
     if odd:
         yield Finding(kind=LINKS, fact=_some(odd))

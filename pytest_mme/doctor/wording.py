@@ -1,4 +1,4 @@
-"""Findings in words."""
+"""The text of findings."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pytest_mme.doctor.finding import Finding
 
 
 def heading(finding: Finding) -> str:
-    """What was found, and where."""
+    """The title of a finding, with its place and versions."""
     place = f" in {finding.where}" if finding.where else ""
     on = f" on TensorFlow {finding.tensorflow}" if finding.tensorflow else ""
     return f"{finding.kind.title}{place}{on}"
 
 
 def lines(finding: Finding) -> list[str]:
-    """What was seen, why it matters, what to do: a line each."""
-    said = (("seen", finding.fact), ("why", finding.kind.why), ("next", finding.kind.advice))
-    return [f"{label + ':':5} {text}" for label, text in said]
+    """Three lines: what was seen, why it matters, what to do."""
+    parts = (("seen", finding.fact), ("why", finding.kind.why), ("next", finding.kind.advice))
+    return [f"{label + ':':5} {text}" for label, text in parts]
 
 
 def matters(findings: Iterable[Finding]) -> bool:

@@ -1,4 +1,4 @@
-"""Builds the project's images; one that is there and still the same is left alone."""
+"""Builds the project's images; an image that is up to date is not built again."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     import docker
 
 DEFAULT_BASE = "python:3.11-slim"
-"""Has wheels of every TensorFlow from 2.12 on."""
+"""Its Python has wheels of every TensorFlow from 2.12 on."""
 CONTENT = "pytest-mme.content"
-"""The label that says what an image was built from."""
+"""The label with the digest of what an image was built from."""
 CODE = "pytest-mme.code"
-"""The label that says which code of this package an image holds, and those that are built on it."""
+"""The label with the digest of the code of this package in an image, also in images built on it."""
 TENSORFLOW = "pytest-mme.tensorflow"
-"""The label that says which TensorFlow an image has."""
+"""The label with the TensorFlow version of an image."""
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _STEP = re.compile(r"step (\d+)/(\d+) ?: (.*)", re.IGNORECASE)  # Docker's word, or Podman's
 _SHOWN_LINES = 30
 
 Progress = Callable[[int, int, str], None]
-"""Is told of each step: its number, how many there are, and what it does."""
+"""Called for each step with its number, the number of steps, and a description."""
 
 
 def tag(image: str, tensorflow: str) -> str:
-    """What the image *image* with that TensorFlow is called."""
+    """The tag of the image *image* with that TensorFlow."""
     return f"pytest-mme-{image}:{tensorflow}"
 
 
 def default_image() -> str:
-    """What the container runtime runs where nobody says it: the embedded server with `versions.default`."""
+    """The container runtime's default image: the embedded server with `versions.default`."""
     return tag("server", versions.default())
 
 
@@ -51,14 +51,14 @@ def build(
     ca_bundle: Path | None = None,
     progress: Progress = lambda *_: None,
 ) -> bool:
-    """Build the image under its `tag`; False when it was there already.
+    """Build the image under its `tag`; returns False when it is up to date already.
 
     *base*: an image of Debian 12 or later, with or without Python. *ca_bundle*: certificates to trust while building.
-    Raises `ImageBuildError`, with the end of what the build said.
+    Raises `ImageBuildError`, with the end of the build's output.
     """
     content = context(image, ca_bundle=ca_bundle)
     arguments = {"BASE": base, "TENSORFLOW": tensorflow}
-    name, said = tag(image, tensorflow), list[str]()
+    name, output = tag(image, tensorflow), list[str]()
     with _explained(name):
         wanted = digest(content, {**arguments, "BASE": _identity(engine, base, progress)})
         if _label(engine, name) == wanted:
@@ -73,7 +73,7 @@ def build(
             buildargs=arguments | _proxies(os.environ),
             labels={CONTENT: wanted, CODE: code_digest(), TENSORFLOW: tensorflow},
         )
-    for message in _messages(steps, name, said):
+    for message in _messages(steps, name, output):
         if found := _STEP.match(message):
             progress(int(found[1]), int(found[2]), found[3])
     return True
@@ -81,7 +81,7 @@ def build(
 
 @contextlib.contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """What the engine refuses before it builds: `ImageBuildError`."""
+    """Turn the engine's refusal to build into `ImageBuildError`."""
     from docker.errors import APIError
 
     try:
@@ -90,21 +90,21 @@ def _explained(name: str) -> Iterator[None]:
         raise ImageBuildError(name, str(error.explanation), "") from error
 
 
-def _messages(steps: Iterator[Any], name: str, said: list[str]) -> Iterator[str]:
-    """What the engine says, line by line, to its end; raises `ImageBuildError` when it said that it failed."""
+def _messages(steps: Iterator[Any], name: str, output: list[str]) -> Iterator[str]:
+    """The lines of the build's output; at its end raises `ImageBuildError` when the build has failed."""
     failed = None
     for step in steps:
         failed = step.get("error", failed)
         text = step.get("stream") or step.get("status") or ""
         if line := text.rstrip():
-            said.append(line)
+            output.append(line)
             yield line
     if failed is not None:
-        raise ImageBuildError(name, failed, "\n".join(said[-_SHOWN_LINES:]))
+        raise ImageBuildError(name, failed, "\n".join(output[-_SHOWN_LINES:]))
 
 
 def _identity(engine: docker.DockerClient, base: str, progress: Progress) -> str:
-    """The base's content, as a tag may be moved to another; fetched if it is not here."""
+    """The id of the base image, since its tag may move; fetches an image that is missing."""
     from docker.errors import ImageNotFound
 
     try:
@@ -124,6 +124,6 @@ def _label(engine: docker.DockerClient, name: str) -> str | None:
 
 
 def _proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """The build reaches its sources as this process would; the engine keeps these arguments out of the image."""
+    """The proxies of this process, for the build; the engine keeps these arguments out of the image."""
     found = {name: environment.get(name) or environment.get(name.lower()) for name in _PROXIES}
     return {name: value for name, value in found.items() if value}

@@ -1,4 +1,4 @@
-"""What an image is built from, and the digest that says whether one that is there is still it."""
+"""The build context of an image, and the digest that tells whether an existing image is up to date."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ PACKAGED = (
     "timeline",
     "versions.py",
 )
-"""The serving side of this package, which the images hold a copy of (a test holds that it is complete)."""
+"""The serving side of this package, of which the images hold a copy (a test checks that it is complete)."""
 CA_BUNDLE = "ca-bundle.pem"
 _LEFT_OUT = ("__pycache__",)
 _IMAGES = Path(__file__).parent
 
 
 def image_names() -> list[str]:
-    """The images that the project brings."""
+    """The names of the project's images."""
     return sorted(dockerfile.parent.name for dockerfile in _IMAGES.glob("*/Dockerfile"))
 
 
 def context(image: str, *, ca_bundle: Path | None = None) -> dict[str, bytes]:
-    """Every file of the build's context by its path in it; OSError when the *ca_bundle* cannot be read."""
+    """All files of the build context by path; raises OSError when the *ca_bundle* cannot be read."""
     certificates = ca_bundle.read_bytes() if ca_bundle else b""
     return _files(_IMAGES / image, "") | _packaged() | {CA_BUNDLE: certificates}
 
@@ -46,7 +46,7 @@ def _packaged() -> dict[str, bytes]:
 
 @functools.cache
 def code_digest() -> str:
-    """Names this package's code as the images hold it: 64 hex digits."""
+    """The digest of this package's code as the images hold it: 64 hex digits."""
     return digest(_packaged(), {})
 
 
@@ -58,9 +58,9 @@ def _files(start: Path, path: str) -> dict[str, bytes]:
 
 
 def digest(content: Mapping[str, bytes], arguments: Mapping[str, str]) -> str:
-    """Names what an image of this context and these build arguments holds: 64 hex digits.
+    """The digest of a context and its build arguments: 64 hex digits.
 
-    The CA bundle is left out: it decides how the build reaches its sources, not what it makes of them.
+    The CA bundle is left out: it decides how the build reaches its sources, not what it builds.
     """
     described = hashlib.sha256()
     for name, data in sorted(content.items()):
@@ -72,7 +72,7 @@ def digest(content: Mapping[str, bytes], arguments: Mapping[str, str]) -> str:
 
 
 def as_tar(content: Mapping[str, bytes]) -> io.BytesIO:
-    """The context as the engine's API takes it."""
+    """Pack the context as a tar, for the engine's API."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for name, data in sorted(content.items()):

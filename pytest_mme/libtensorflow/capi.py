@@ -25,7 +25,7 @@ class Buffer(ctypes.Structure):
     _fields_ = [("data", c_void_p), ("length", c_size_t), ("data_deallocator", c_void_p)]
 
     def view(self) -> memoryview:
-        """Its bytes, not copied: valid until the buffer is deleted."""
+        """The buffer's bytes, not copied: valid until it is deleted."""
         return memoryview((c_char * self.length).from_address(self.data or 0)).cast("B")
 
 
@@ -91,7 +91,7 @@ _PROTOTYPES: dict[str, tuple[object, list[object]]] = {
 
 
 class Library:
-    """One TensorFlow, opened: `library.TF_Version()` and so on.
+    """TensorFlow's shared libraries, opened; the C API's functions are methods: `library.TF_Version()`.
 
     Opened with `RTLD_LOCAL`: the framework library exports OpenSSL's symbols, and with `RTLD_GLOBAL` a later import of
     `ssl` or `hashlib` crashes (measured; docs/facts.md). Opening starts no thread, so a process that has only done
@@ -123,7 +123,7 @@ class Library:
         return str(self.TF_Version().decode())
 
     def claim(self) -> None:
-        """Note that this process loads a model. RuntimeError in a child forked from one that did.
+        """Note that this process loads a model; raises RuntimeError in a child forked from one that did.
 
         TensorFlow's threads do not survive a fork, so such a child would hang in its first call (measured).
         """
@@ -139,25 +139,27 @@ class Library:
         """Register the operations and kernels of the op library *path*, for as long as this process lives.
 
         Loading it again changes nothing. Raises `OpLibraryError`, a `TensorFlowError`, with TensorFlow's code and
-        words and what to do about it; also for a library that has nothing to do with TensorFlow, at which TensorFlow
-        itself takes no offence (measured).
+        message and what to do about it; also for a library that has nothing to do with TensorFlow, which TensorFlow
+        itself accepts (measured).
         """
         handle = None
         try:
             with self.status() as status:
-                handle = self.TF_LoadLibrary(os.fsencode(path.absolute()), status)  # dlopen seeks a bare name elsewhere
+                handle = self.TF_LoadLibrary(
+                    os.fsencode(path.absolute()), status
+                )  # dlopen searches for a bare name elsewhere
         except TensorFlowError as error:
-            words = error.message
-            raise OpLibraryError(str(path), error.code, words, advice(path, words, self.version)) from error
+            next_step = advice(path, error.message, self.version)
+            raise OpLibraryError(str(path), error.code, error.message, next_step) from error
         registered = self.TF_GetOpList(handle).length
-        self.TF_DeleteLibraryHandle(handle)  # of what is loaded it unloads nothing (c_api.h)
+        self.TF_DeleteLibraryHandle(handle)  # it does not unload the library (c_api.h)
         if not registered and not may_register(path):
-            seen = "it registers no operation and knows no function of TensorFlow's that would"
-            raise OpLibraryError(str(path), "INVALID_ARGUMENT", seen, "look whether it is the right file")
+            seen = "it registers no operation and refers to no function of TensorFlow that could"
+            raise OpLibraryError(str(path), "INVALID_ARGUMENT", seen, "check that it is the right file")
 
     @contextmanager
     def status(self) -> Iterator[c_void_p]:
-        """A `TF_Status` for the calls in the block; what it holds at the end is raised as `TensorFlowError`."""
+        """A `TF_Status` for the calls in the block; an error in it is raised as `TensorFlowError` at the end."""
         status = c_void_p(self.TF_NewStatus())
         try:
             yield status
@@ -168,7 +170,7 @@ class Library:
 
 
 def installed_directory() -> Path:
-    """Where the installed wheel keeps its libraries, found without importing TensorFlow."""
+    """The folder of the installed wheel's libraries, found without importing TensorFlow."""
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or not spec.submodule_search_locations:
         raise TensorFlowMissingError("the package tensorflow", f"not installed for {sys.executable}")

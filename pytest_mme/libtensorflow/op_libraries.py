@@ -1,4 +1,4 @@
-"""Why TensorFlow refuses an op library, from its words and from what is in the file. Imports nothing heavy."""
+"""Explains why TensorFlow refuses an op library, by its message and the file's content. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ _NEWER_SYSTEM = re.compile(r"version `(\S+?)' not found")
 _REGISTERING = (b"TF_RegisterOpDefinition", b"TF_RegisterKernelBuilder", b"_ZN10tensorflow", b"_ZNK10tensorflow")
 
 
-def advice(path: Path, words: str, version: str) -> str:
-    """What to do about *words*, with which TensorFlow *version* has refused the library *path*: the dynamic linker's."""
-    if undefined := _UNDEFINED.search(words):
-        return _about_a_symbol(path, undefined[1], version)
-    if newer := _NEWER_SYSTEM.search(words):
+def advice(path: Path, message: str, version: str) -> str:
+    """What to do about the *message* with which TensorFlow *version* has refused the library *path*."""
+    if undefined := _UNDEFINED.search(message):
+        return _advice_on_symbol(path, undefined[1], version)
+    if newer := _NEWER_SYSTEM.search(message):
         return f"it was built on a newer system, with {newer[1]}: build it on this one or on an older one"
-    if "cannot open shared object file" in words:
-        return "see what ldd says: a library that it needs is not here" if path.exists() else "look at the path"
+    if "cannot open shared object file" in message:
+        return "see what ldd says: a library that it needs is missing" if path.exists() else "look at the path"
     if not path.is_file() or path.read_bytes()[:4] != b"\x7fELF":
         return "give a shared library (.so)"
-    return "read TensorFlow's words"
+    return "read TensorFlow's message"
 
 
-def _about_a_symbol(path: Path, symbol: str, version: str) -> str:
+def _advice_on_symbol(path: Path, symbol: str, version: str) -> str:
     if not _contains(path, _FRAMEWORK):
         return (
-            "it is not linked to TensorFlow, whose symbols no other library sees unasked here (RTLD_LOCAL): link it with "
+            "it is not linked to TensorFlow, whose symbols are not global here (RTLD_LOCAL): link it with "
             "-Wl,--no-as-needed -L<TensorFlow's folder> -l:libtensorflow_framework.so.2"
         )
     if symbol.startswith("_Z"):
@@ -42,7 +42,7 @@ def _about_a_symbol(path: Path, symbol: str, version: str) -> str:
 
 
 def may_register(path: Path) -> bool:
-    """Whether a library that brought no operation may have brought a kernel, or an operation that is there already."""
+    """Whether a library that added no operation may have registered a kernel, or an operation that exists already."""
     return _contains(path, *_REGISTERING)
 
 

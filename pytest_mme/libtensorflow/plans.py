@@ -1,4 +1,4 @@
-"""What stays the same from run to run of a signature, worked out once."""
+"""The parts of a signature's run that do not change, found once."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ class Plan:
     """A signature whose tensors have been found in the graph."""
 
     def __init__(self, library: Library, graph: c_void_p, signature: Signature) -> None:
-        """Raises TypeError if numpy cannot express an input or output, KeyError if the graph does not have it."""
+        """Raises TypeError when numpy cannot express an input or output, KeyError when the graph does not have it."""
         self.signature = signature
         self.sources = _find(library, graph, signature, "input", signature.inputs)
         self.types = {
             name: STRING if library.TF_OperationOutputType(source) == STRING else spec.data_type
             for (name, spec), source in zip(signature.inputs.items(), self.sources, strict=True)
         }
-        """The `DataType` of each input. Old signatures call a string a float (TensorFlow Serving's own half_plus_three)."""
+        """The `DataType` of each input. Some old signatures declare a string as a float (TensorFlow Serving's half_plus_three)."""
         self.targets = _find(library, graph, signature, "output", signature.outputs)
 
     def feeds(self, names: Collection[str]) -> tuple[Iterable[str], ctypes.Array[Output]]:
-        """The given inputs in the signature's order, and where in the graph they go.
+        """The given inputs in the signature's order, and their places in the graph.
 
-        One order for all runs: TensorFlow keeps an executor for each. An input left out is for TensorFlow to judge.
+        All runs use one order: TensorFlow keeps an executor for each. TensorFlow itself checks for missing inputs.
         Raises KeyError for a name that the signature does not have.
         """
         known = self.signature.inputs

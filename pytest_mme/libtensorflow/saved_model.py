@@ -34,8 +34,8 @@ class SavedModel:
         """Load the SavedModel in *directory* (the folder that holds `saved_model.pb`).
 
         *config* is a serialised `ConfigProto` (threads, GPU options). Raises `TensorFlowError` with the C++ loader's
-        code and words. Once this was called the process must not fork any more: a child that uses TensorFlow hangs,
-        unless it does so through this *library*, which raises RuntimeError there.
+        code and message. After this call the process must not fork any more: a child that uses TensorFlow hangs, or,
+        when it uses this *library*, gets a RuntimeError.
         """
         library.claim()
         self._library = library
@@ -47,7 +47,7 @@ class SavedModel:
         self._closing = threading.Lock()
         self._graph, self._session = c_void_p(library.TF_NewGraph()), c_void_p()
         self._free = weakref.finalize(self, _free, library, self._strings, self._graph, self._session, os.getpid())
-        self._free.atexit = False  # the end of the process frees it all, whatever still runs
+        self._free.atexit = False  # the end of the process frees everything, even during a run
         self._load(directory, tags, config)
 
     def _load(self, directory: Path, tags: Sequence[str], config: bytes) -> None:
@@ -73,7 +73,7 @@ class SavedModel:
             library.TF_DeleteSessionOptions(options)
 
     def device_types(self) -> set[str]:
-        """What TensorFlow may place its operations on, for example ``{"CPU", "GPU"}``; ValueError when it is closed."""
+        """The types of devices for the operations, for example ``{"CPU", "GPU"}``; raises ValueError when it is closed."""
         library = self._library
         with self._in_use(), library.status() as status:
             devices = library.TF_SessionListDevices(self._session, status)
@@ -85,10 +85,10 @@ class SavedModel:
     def run(
         self, inputs: Mapping[str, Array], *, signature: str = "serving_default", timeout_ms: int | None = None
     ) -> dict[str, Array]:
-        """Answer *inputs* (arrays of the signature's dtypes, by input name) with arrays by output name.
+        """Run the model on *inputs*, arrays of the signature's dtypes by input name; returns arrays by output name.
 
         Raises `TensorFlowError`: INVALID_ARGUMENT for a missing input or a shape that an operation cannot take (the
-        signature's shape is enforced by nobody), DEADLINE_EXCEEDED after *timeout_ms*, CANCELLED when the model is
+        signature's shape is not enforced), DEADLINE_EXCEEDED after *timeout_ms*, CANCELLED when the model is
         closed meanwhile; KeyError for a signature or input that the model does not have; TypeError for an array of
         another dtype (none is converted) and for a signature that numpy cannot express; ValueError when the model is
         closed.
@@ -99,7 +99,7 @@ class SavedModel:
             names, sources = plan.feeds(inputs)
             tensors: list[int] = []
             try:
-                # What an append made before another raised must be freed too, so no comprehension.
+                # Not a comprehension: when one raises, those made before it must be freed.
                 for name in names:
                     tensors.append(self._tensor(plan, name, inputs[name]))
                 return self._run(plan, sources, tensors, options)
@@ -158,9 +158,9 @@ class SavedModel:
                 self._idle.notify_all()
 
     def close(self) -> None:
-        """Cancel what runs, wait for it to return, and free the session. Closing twice is fine.
+        """Cancel the runs in progress, wait until they return, and free the session. Closing twice is fine.
 
-        TensorFlow cancels between operations and within those that wait; one that computes is waited for.
+        TensorFlow cancels between operations and within those that wait; it waits for one that computes.
         """
         with self._closing:
             with self._idle:
@@ -176,9 +176,9 @@ class SavedModel:
 
 
 def _free(library: Library, _strings: StringBuffers, graph: c_void_p, session: c_void_p, process: int) -> None:
-    """Free what TensorFlow holds for a model; the memory of its strings only has to live until then.
+    """Free what TensorFlow holds for a model; the memory of its strings has to live until then.
 
-    In a forked child there is nothing to free: its copy ends with it, and asking TensorFlow there would hang.
+    In a forked child there is nothing to free: its copy ends with it, and a call of TensorFlow would hang.
     """
     if os.getpid() != process:
         return
@@ -189,7 +189,7 @@ def _free(library: Library, _strings: StringBuffers, graph: c_void_p, session: c
 
 
 class _RunOptions(Buffer):
-    """A serialised `RunOptions` in memory of its own, which lives as long as it does."""
+    """A serialised `RunOptions` and its memory."""
 
     def __init__(self, timeout_ms: int) -> None:
         if timeout_ms < 1:

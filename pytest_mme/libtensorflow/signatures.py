@@ -1,4 +1,4 @@
-"""Signatures: what a SavedModel can be asked, read from the `MetaGraphDef` that the loader hands out."""
+"""The signatures of a SavedModel, read from the `MetaGraphDef` that the loader returns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TensorSpec:
     """One input or output of a signature."""
 
     name: str
-    """Its tensor in the graph, for example ``"serving_default_x:0"``; empty for a sparse or composite tensor."""
+    """The name of its tensor in the graph, for example ``"serving_default_x:0"``; empty for a sparse or composite tensor."""
     data_type: int
     """TensorFlow's `DataType` number."""
     shape: tuple[int | None, ...] | None
@@ -28,7 +28,7 @@ class TensorSpec:
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        """Its numpy dtype; TypeError when it has none."""
+        """The numpy dtype; raises TypeError when there is none."""
         if not self.name:
             raise TypeError("a sparse or composite tensor cannot be fed or fetched as one numpy array")
         return numpy_dtype(self.data_type)
@@ -36,7 +36,7 @@ class TensorSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """What a SavedModel can be asked: named inputs to named outputs."""
+    """A signature of a SavedModel: named inputs to named outputs."""
 
     name: str
     method: str
@@ -48,10 +48,10 @@ class Signature:
 
 
 def read_signatures(meta_graph: memoryview) -> dict[str, Signature]:
-    """The signatures of a serialised `MetaGraphDef` by name.
+    """Read the signatures of a serialised `MetaGraphDef`, by name.
 
-    Only they are parsed: the message holds the graph too, and parsing that would cost its constants twice more at the
-    moment when the load itself takes the most memory.
+    Only they are parsed: the message holds the graph, too, and parsing its constants would take twice their memory
+    again, while the load itself takes the most.
     """
     parsed = protos.MetaGraphDef.FromString(_only_field(_SIGNATURE_DEF, meta_graph))
     return {
@@ -71,13 +71,13 @@ def _shape(info: Any) -> tuple[int | None, ...] | None:
 
 
 def _only_field(number: int, message: memoryview) -> bytes:
-    """The serialised *message* without its other fields: see protobuf.dev/programming-guides/encoding."""
+    """Drop all other fields of a serialised *message*: see protobuf.dev/programming-guides/encoding."""
     kept, end = bytearray(), 0
     while end < len(message):
         start = end
         tag, end = _varint(message, end)
         if tag & 7 != 2:
-            return bytes(message)  # not length-delimited, as all fields are to date: leave it to protobuf
+            return bytes(message)  # not length-delimited, as all known fields are: leave it to protobuf
         length, end = _varint(message, end)
         end += length
         if tag >> 3 == number:
@@ -86,7 +86,7 @@ def _only_field(number: int, message: memoryview) -> bytes:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """The number that begins at *at*, and where the next thing begins."""
+    """Decode the number at *at*; returns it and the position behind it."""
     value = shift = 0
     while True:
         byte = message[at]

@@ -38,9 +38,9 @@ _NUMPY_NAMES = {
     "DT_BFLOAT16": "bfloat16",
 }
 STRING = protos.data_type_number("DT_STRING")
-_REF = 100  # kDataTypeRefOffset of tensorflow/core/framework/types.h: variables of TensorFlow 1 answer references
+_REF = 100  # kDataTypeRefOffset of tensorflow/core/framework/types.h: variables of TensorFlow 1 are references
 # TF_TString, fixed by tsl/platform/ctstring_internal.h: the lowest bits of its first byte are its kind, 0 for a small
-# one, which has its size in the others and its bytes behind it. A call for each string costs three times as much.
+# one, which has its size in the other bits and its bytes behind them. A call for each string costs three times as much.
 _STRING_BYTES, _SMALL_BYTES = 24, 22
 _KIND, _KIND_BITS = 0b11, 2
 
@@ -71,7 +71,7 @@ def _bfloat16() -> Any:
 
 
 class StringBuffers:
-    """The memory behind string tensors that TensorFlow holds, freed when TensorFlow lets go of them.
+    """The memory of string tensors, freed when TensorFlow deletes them.
 
     A graph may keep an input beyond the run (a variable assigned from it shares its buffer), so the strings are freed
     by the tensor's own deallocator and by nothing else.
@@ -84,7 +84,7 @@ class StringBuffers:
         self._deallocator = Deallocator(self._free)
 
     def tensor(self, array: Array) -> int:
-        """A new `TF_Tensor` of strings from an array of `bytes` or `str`; TypeError if it holds anything else."""
+        """Make a `TF_Tensor` of strings from an array of `bytes` or `str`; raises TypeError for anything else."""
         library, strings = self._library, _encoded(array)
         memory = ctypes.create_string_buffer(b"".join(map(_small, strings)), max(len(strings) * _STRING_BYTES, 1))
         base = ctypes.addressof(memory)
@@ -121,7 +121,7 @@ def _bytes(element: object) -> bytes:
 
 
 def to_tensor(library: Library, strings: StringBuffers, array: Array, data_type: int) -> int:
-    """A new `TF_Tensor` of *data_type* with the contents of *array*, whatever its memory order and byte order.
+    """Make a `TF_Tensor` of *data_type* with the contents of *array*, in any memory order and byte order.
 
     Raises TypeError unless the array has the dtype that goes with *data_type* (for strings: object, S or U), and
     `TensorFlowError` RESOURCE_EXHAUSTED when TensorFlow's allocator has no memory for it.
@@ -129,7 +129,7 @@ def to_tensor(library: Library, strings: StringBuffers, array: Array, data_type:
     array = np.asarray(array)
     if _value_type(data_type) == STRING:
         return strings.tensor(array)
-    array = _as_tensorflow_has_it(array, numpy_dtype(data_type))
+    array = _in_native_order(array, numpy_dtype(data_type))
     handle: int = library.TF_AllocateTensor(_value_type(data_type), _dims(array), array.ndim, array.nbytes)
     data = library.TF_TensorData(handle)
     if data is None and array.nbytes:
@@ -139,8 +139,8 @@ def to_tensor(library: Library, strings: StringBuffers, array: Array, data_type:
     return handle
 
 
-def _as_tensorflow_has_it(array: Array, dtype: np.dtype[Any]) -> Array:
-    """*array*, C-contiguous and in native byte order. Its values are never converted: that is the caller's decision."""
+def _in_native_order(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Make *array* C-contiguous and native in byte order. Values are never converted: that is the caller's decision."""
     if array.dtype.newbyteorder("=") != dtype:
         raise TypeError(f"it takes {dtype.name}, got {array.dtype.name}; convert it, for example with astype()")
     return np.asarray(array, dtype, order="C")
@@ -151,7 +151,7 @@ def _value_type(data_type: int) -> int:
 
 
 def to_array(library: Library, handle: int) -> Array:
-    """A numpy copy of a `TF_Tensor`."""
+    """Copy a `TF_Tensor` to a numpy array."""
     shape = tuple(library.TF_Dim(handle, axis) for axis in range(library.TF_NumDims(handle)))
     data_type = library.TF_TensorType(handle)
     data = library.TF_TensorData(handle)
@@ -164,7 +164,7 @@ def to_array(library: Library, handle: int) -> Array:
 
 def _strings(library: Library, data: int | None, shape: tuple[int, ...]) -> Array:
     array = np.empty(math.prod(shape), object)
-    first = data or 0  # None where there are no elements
+    first = data or 0  # None when there are no elements
     memory = ctypes.string_at(first, array.size * _STRING_BYTES) if array.size else b""
     array[:] = [
         _large_string(library, first + at)
@@ -180,7 +180,7 @@ def _large_string(library: Library, element: int) -> bytes:
 
 
 def _small(string: bytes) -> bytes:
-    """A `TF_TString` that holds *string* itself; an empty one where it does not fit."""
+    """Encode a `TF_TString` that holds *string* itself; an empty one when it does not fit."""
     if len(string) > _SMALL_BYTES:
         return bytes(_STRING_BYTES)
     return bytes((len(string) << _KIND_BITS,)) + string.ljust(_STRING_BYTES - 1, b"\0")

@@ -1,1 +1,1 @@
-"""The embedded multi-model server: speaks the container contract, one process per model, no Docker."""
+"""The embedded multi-model server: it serves the container contract, with one process per model, without Docker."""

@@ -1,4 +1,4 @@
-"""`python -m pytest_mme.serving CONFIG EVENTS_FD`: what a runtime starts. People use `pytest-mme serve`."""
+"""`python -m pytest_mme.serving CONFIG EVENTS_FD`: the program that a runtime starts; people use `pytest-mme serve`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 
 
 def main(config: ServingConfig, events_fd: int) -> int:
-    """Serve as *config* says and write events to *events_fd*; the exit status."""
+    """Serve with the settings *config* and write events to *events_fd*; returns the exit status."""
     lines = logging.StreamHandler()
     lines.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[lines])
@@ -32,7 +32,7 @@ def main(config: ServingConfig, events_fd: int) -> int:
 
 
 def _write_line(line: str) -> None:
-    """A whole line at once: what others write to the same log comes between lines, not into them."""
+    """Write a whole line at once: other writers of the same log can only write between lines."""
     os.write(sys.stderr.fileno(), f"{line}\n".encode())
 
 

@@ -1,7 +1,7 @@
 """`IMAGE serve`: the embedded server as SageMaker starts a container.
 
 Port and mode come from the environment as the platform sets it (AWS, "Use Your Own Inference Code with Hosting
-Services"); what the kit itself wants to say comes as JSON in `PYTEST_MME_SERVING`.
+Services"); the kit's own settings come as JSON in `PYTEST_MME_SERVING`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pytest_mme.serving.config import ServingConfig
 SETTINGS = "PYTEST_MME_SERVING"
 """Fields of `ServingConfig` as JSON."""
 EVENTS = "PYTEST_MME_EVENTS"
-"""`stdout`: write the server's events there, a JSON line each; unset: keep them to the log."""
+"""`stdout`: write the server's events there, a JSON line each; unset: only the log has them."""
 
 _PORT = 8080
 _SHARED_CODE = Path("/opt/ml/code")
@@ -27,31 +27,30 @@ _MISUSED = 64  # EX_USAGE of sysexits.h
 
 
 def config(environment: Mapping[str, str], *, shared_code: Path = _SHARED_CODE) -> ServingConfig:
-    """What the environment asks for; ValueError, in words, when it makes no sense."""
+    """The settings that the environment holds; raises ValueError with a message when they are invalid."""
     fields = {
-        "host": "0.0.0.0",  # noqa: S104, RUF100  the container's own network: the engine says who reaches it
+        "host": "0.0.0.0",  # noqa: S104, RUF100  the container's own network: the engine decides who reaches it
         "port": _port(environment.get(routes.BIND_TO_PORT, "")),
         "enforcement": "container",
         "tensorflow": environment.get("PYTEST_MME_TENSORFLOW"),
         "code": str(shared_code) if (shared_code / "inference.py").exists() else None,
     }
     try:
-        said = json.loads(environment.get(SETTINGS) or "{}")
-        return ServingConfig(**fields | said)
+        return ServingConfig(**fields | json.loads(environment.get(SETTINGS) or "{}"))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{SETTINGS} does not hold a server's settings: {error}") from error
 
 
-def _port(said: str) -> int:
-    if not said:
+def _port(text: str) -> int:
+    if not text:
         return _PORT
-    if not said.isdecimal() or not 0 < int(said) < 65536:
-        raise ValueError(f"{routes.BIND_TO_PORT} is {said!r}: give a port, 1 to 65535")
-    return int(said)
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise ValueError(f"{routes.BIND_TO_PORT} is {text!r}: give a port, 1 to 65535")
+    return int(text)
 
 
 def _events_descriptor(environment: Mapping[str, str]) -> int:
-    """Where events go. Whatever else is printed, by models' code too, goes to standard error from here on."""
+    """The descriptor for events. From then on everything else that is printed, also by user code, goes to stderr."""
     to_stdout = environment.get(EVENTS) == "stdout"
     descriptor = os.dup(1) if to_stdout else os.open(os.devnull, os.O_WRONLY)
     os.dup2(2, 1)
@@ -66,14 +65,14 @@ def _complain(text: str) -> int:
 def serve(arguments: list[str], environment: Mapping[str, str]) -> int:
     """Serve until SIGTERM; the exit status."""
     if arguments != ["serve"]:
-        return _complain(f"this image knows one command, serve; it was given: {' '.join(arguments) or 'nothing'}")
+        return _complain(f"this image has one command, serve; it was given: {' '.join(arguments) or 'nothing'}")
     if environment.get(routes.MULTI_MODEL, "true").lower() != "true":
         return _complain(f"{routes.MULTI_MODEL} is {environment[routes.MULTI_MODEL]!r}: this server holds many models")
     try:
-        asked = config(environment)
+        settings = config(environment)
     except ValueError as error:
         return _complain(str(error))
-    return main(asked, _events_descriptor(environment))
+    return main(settings, _events_descriptor(environment))
 
 
 if __name__ == "__main__":

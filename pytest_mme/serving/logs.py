@@ -1,6 +1,6 @@
-"""What the embedded server logs: one JSON line per event and per message.
+"""The embedded server's log: one JSON line for each event and each message.
 
-What TensorFlow, or a user's handler, writes to its output comes between them as it is.
+The output of TensorFlow and of user code comes between them, unchanged.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class JsonFormatter(logging.Formatter):
 
 
 def event_line(event: Event, at_wall_s: float) -> str | None:
-    """An event as one JSON line: `at`, `event`, what the event is about, and its detail; None for one not worth it."""
+    """An event as one JSON line: `at`, `event`, its fields and its detail; None for an event that is not logged."""
     if event.kind in _UNLOGGED:
         return None
     fields = {"model": event.model, "outcome": event.outcome, "seconds": event.seconds, **event.detail}
-    said = {name: value for name, value in fields.items() if value is not None}
-    return json.dumps({"at": _at(at_wall_s), "event": event.kind, **said}, default=str)
+    known = {name: value for name, value in fields.items() if value is not None}
+    return json.dumps({"at": _at(at_wall_s), "event": event.kind, **known}, default=str)
 
 
 def readable(line: str) -> str:
-    """A line of the log for people: a message without its JSON, everything else as it is."""
+    """A line of the log for people: a message without its JSON; every other line unchanged."""
     try:
         fields = json.loads(line)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The embedded server as a whole: starts, serves until it is told to end, and ends cleanly."""
+"""The embedded server as a whole: starts, serves until it is asked to stop, and ends cleanly."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from pytest_mme.serving.memory.budget import Budget
 from pytest_mme.serving.memory.enforcement import Enforcement
 from pytest_mme.serving.memory.gpu import Gpu
 from pytest_mme.serving.memory.limits import enforce
-from pytest_mme.serving.processes.zygote_client import Processes
+from pytest_mme.serving.processes.zygote_client import ZygoteClient
 from pytest_mme.serving.table.loaded_model import RefusalError
-from pytest_mme.serving.table.model_table import Residents
+from pytest_mme.serving.table.model_table import ModelTable
 from pytest_mme.serving.table.named_models import NamedModels
 from pytest_mme.timeline.events import Event, Kind, clock
 
@@ -31,13 +31,13 @@ log = logging.getLogger("pytest_mme")
 
 ZYGOTE_DIED = 70  # EX_SOFTWARE of sysexits.h
 UNUSABLE_CODE = 78  # EX_CONFIG
-_HANG_UP_S = 1.0  # whatever was asked of a model has been drained before: a client that dawdles is not waited for
+_HANG_UP_S = 1.0  # requests to models have been drained before; slow clients are not waited for
 
 
 class EventStream:
-    """Hands events to *write*, which takes one JSON line, in a thread of its own: a slow reader stalls no request.
+    """Passes events to *write*, a JSON line each, in a thread of its own: a slow reader stalls no request.
 
-    *log* takes the same events as lines for people.
+    *log* takes the same events as lines of the log.
     """
 
     def __init__(
@@ -49,15 +49,15 @@ class EventStream:
         self._thread.start()
 
     def emit(self, kind: Kind, **fields: Any) -> None:
-        """An event that ends now. Its `at_s` is the system's monotonic clock: the reader makes it relative."""
+        """Add an event that ends now. Its `at_s` is the system's monotonic clock: the reader makes it relative."""
         self._queue.put(Event(kind=kind, source="server", server=self._server, at_s=time.monotonic(), **fields))
 
     def announce(self, **facts: Any) -> None:
-        """The first line: where the server is and what it is."""
+        """Write the first line: the server's address and properties."""
         self._queue.put(orjson.dumps({"ready": facts}))
 
     def close(self) -> None:
-        """Hand over what is left."""
+        """Write the events that are left."""
         self._queue.put(None)
         self._thread.join()
 
@@ -66,59 +66,59 @@ class EventStream:
             line = item.to_json().encode() if isinstance(item, Event) else item
             if isinstance(item, Event) and self._log is not None:
                 self._log_event(self._log, item)
-            with contextlib.suppress(BrokenPipeError):  # nobody reads any more; the lifeline says so, too
+            with contextlib.suppress(BrokenPipeError):  # the reader is gone; the lifeline ends the server
                 self._write(line + b"\n")
 
     @staticmethod
     def _log_event(log: Callable[[str], object], event: Event) -> None:
         ago_s = time.monotonic() - event.at_s
-        if said := event_line(event, time.time() - ago_s):
-            with contextlib.suppress(OSError):  # a full disk keeps no event from those who read them
-                log(said)
+        if line := event_line(event, time.time() - ago_s):
+            with contextlib.suppress(OSError):  # a full disk must not keep events from their reader
+                log(line)
 
 
 async def serve(config: ServingConfig, events: EventStream) -> int:
     """Serve until SIGTERM, SIGINT, the end of the lifeline or the death of the zygote; return the exit status."""
-    stop = _stop_requested(config)  # whether to drain first
-    processes = Processes()
+    stop = _stop_requested(config)  # its result: whether to drain first
+    zygote = ZygoteClient()
     gpu = Gpu(config.gpu) if config.device == "gpu" else None
-    enforcement = enforce(config, processes.pids, processes.kill)
-    residents: Residents | NamedModels = (
-        Residents(config, processes, Budget(config, enforcement), events.emit, gpu)
+    enforcement = enforce(config, zygote.pids, zygote.kill)
+    models: ModelTable | NamedModels = (
+        ModelTable(config, zygote, Budget(config, enforcement), events.emit, gpu)
         if config.inference is None
-        else NamedModels(config, processes, enforcement, events.emit)
+        else NamedModels(config, zygote, enforcement, events.emit)
     )
     async with contextlib.AsyncExitStack() as undo:
         undo.callback(enforcement.close)
-        ready = await processes.launch(
+        ready = await zygote.launch(
             config.tensorflow, enforcement.environment, enforcement.descriptors, devices=gpu.uuid if gpu else ""
         )
-        undo.push_async_callback(processes.close)
-        processes.died.add_done_callback(lambda _: stop.cancel())
+        undo.push_async_callback(zygote.close)
+        zygote.died.add_done_callback(lambda _: stop.cancel())
         try:
-            await _unless_stopped(stop, residents.open())
+            await _unless_stopped(stop, models.open())
         except RefusalError as refusal:
             log.critical("%s", refusal.message)
             return UNUSABLE_CODE
-        if stop.done() and not processes.died.done():
-            return 0  # told to end before it had begun
-        port = await undo.enter_async_context(_listening(config, residents))
+        if stop.done() and not zygote.died.done():
+            return 0  # stopped before it was ready
+        port = await undo.enter_async_context(_listening(config, models))
         events.announce(**_facts(port, await ready, enforcement, gpu))
         await asyncio.wait([stop])
-        if processes.died.done():
-            code = processes.died.result()
+        if zygote.died.done():
+            code = zygote.died.result()
             log.critical("the zygote ended with code %s; every model is gone, so is this server", code)
             events.emit("crash", outcome=f"zygote {code}", detail={"models": "all"})
             return ZYGOTE_DIED
         if stop.result():
-            await residents.drain()
+            await models.drain()
         else:
-            await processes.close()
+            await zygote.close()
     return 0
 
 
 async def _unless_stopped(stop: asyncio.Future[bool], opening: Coroutine[None, None, None]) -> None:
-    """Wait for *opening*, in which the user's code may take its time, but not longer than the server is wanted."""
+    """Wait for *opening*, in which user code may be slow, but no longer than until the server is stopped."""
     task = asyncio.ensure_future(opening)
     either: list[asyncio.Future[Any]] = [stop, task]
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -141,12 +141,12 @@ def _facts(port: int, version: str, enforcement: Enforcement, gpu: Gpu | None) -
 
 
 @contextlib.asynccontextmanager
-async def _listening(config: ServingConfig, residents: Residents | NamedModels) -> AsyncIterator[int]:
+async def _listening(config: ServingConfig, models: ModelTable | NamedModels) -> AsyncIterator[int]:
     from aiohttp import web  # the zygote opens TensorFlow meanwhile
 
-    from pytest_mme.serving.http.app import Front
+    from pytest_mme.serving.http.app import application
 
-    runner = web.AppRunner(Front(residents).app(), access_log=None, shutdown_timeout=_HANG_UP_S)
+    runner = web.AppRunner(application(models), access_log=None, shutdown_timeout=_HANG_UP_S)
     await runner.setup()
     try:
         site = web.TCPSite(runner, config.host, config.port, backlog=1024)

@@ -28,7 +28,7 @@ def versioned(mme_server: Servers, mme_models: Models) -> tuple[Server, Model]:
     return server, model
 
 
-def test_every_version_of_an_archive_answers(versioned: tuple[Server, Model]) -> None:
+def test_every_version_of_an_archive_can_be_invoked(versioned: tuple[Server, Model]) -> None:
     server, model = versioned
     for version in (2, 9, 10):
         reply = ask(server, model, f"tfs-model-version={version}")
@@ -37,7 +37,7 @@ def test_every_version_of_an_archive_answers(versioned: tuple[Server, Model]) ->
     assert (load.detail["version"], load.detail["versions"]) == (10, [2, 9, 10])
 
 
-def test_a_version_that_is_not_there_is_404_in_tensorflow_servings_words(versioned: tuple[Server, Model]) -> None:
+def test_a_missing_version_is_404_with_tensorflow_servings_message(versioned: tuple[Server, Model]) -> None:
     server, model = versioned
     reply = ask(server, model, "tfs-model-version=7")
     assert reply.status == 404
@@ -60,9 +60,7 @@ def test_a_version_that_is_not_there_is_404_in_tensorflow_servings_words(version
         "tfs-method==predict",
     ],
 )
-def test_an_attribute_that_makes_no_sense_is_400_and_names_itself(
-    versioned: tuple[Server, Model], attributes: str
-) -> None:
+def test_an_invalid_attribute_is_400_and_named_in_the_error(versioned: tuple[Server, Model], attributes: str) -> None:
     server, model = versioned
     reply = server.client.invoke(
         server.identifier(model),
@@ -84,7 +82,7 @@ def test_an_attribute_that_makes_no_sense_is_400_and_names_itself(
         " tfs-model-version=10 , tfs-method=predict ",
     ],
 )
-def test_no_attribute_changes_which_model_answers(versioned: tuple[Server, Model], attributes: str) -> None:
+def test_no_attribute_changes_the_model(versioned: tuple[Server, Model], attributes: str) -> None:
     server, model = versioned
     assert ask(server, model, attributes).json()["predictions"] == [model.answer([1.0], version=10)]
 
@@ -96,7 +94,7 @@ def test_a_method_that_the_signature_does_not_have_is_refused(versioned: tuple[S
     assert "error" in reply.json()
 
 
-def test_classify_and_regress(mme_server: Servers, mme_models: Models, foreign: ForeignModels) -> None:
+def test_classify_and_regress_are_served(mme_server: Servers, mme_models: Models, foreign: ForeignModels) -> None:
     server, model = mme_server(), mme_models.archive(foreign("half_plus_two"), name="half-plus-two")
     server.load(model)
     body = b'{"signature_name": "%s", "examples": [{"x": 1.0}, {"x": 2.0}]}'

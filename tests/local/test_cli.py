@@ -81,7 +81,7 @@ def test_code_handles_the_requests_of_models_without_their_own(models: Path, tmp
         assert client.invoke("model-1", b"", {"X-Amzn-SageMaker-Target-Model": "seen.tar.gz"}).body == b"seen.tar.gz"
 
 
-def test_a_folder_without_code_is_refused(models: Path, tmp_path: Path) -> None:
+def test_serve_refuses_a_folder_without_code(models: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest_mme.cli", "serve", str(models), f"--code={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2

@@ -16,7 +16,7 @@ from tests.local.gate import Gate
 Servers = Callable[..., Server]
 
 
-def test_a_loaded_model_is_listed_described_and_answers(mme_server: Servers, mme_models: Models) -> None:
+def test_a_loaded_model_is_listed_described_and_invoked(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear()
     identifier = server.load(model)
     described = {"modelName": identifier, "modelUrl": str(server.running.models / identifier / "model")}
@@ -58,7 +58,7 @@ def test_a_second_load_is_409_and_changes_nothing(mme_server: Servers, mme_model
     ("body", "status"),
     [(b"{", 400), (b"[]", 400), (b'{"model_name": "m"}', 400), (b'{"model_name": "../m", "url": "/x"}', 400)],
 )
-def test_a_load_order_that_makes_no_sense_is_400(mme_server: Servers, body: bytes, status: int) -> None:
+def test_an_invalid_load_request_is_400(mme_server: Servers, body: bytes, status: int) -> None:
     server = mme_server()
     answer = server.client.ask("POST", "/models", body)
     assert answer.status == status
@@ -66,14 +66,14 @@ def test_a_load_order_that_makes_no_sense_is_400(mme_server: Servers, body: byte
     assert server.list() == []
 
 
-def test_a_folder_that_is_not_there_is_404(mme_server: Servers) -> None:
+def test_a_missing_folder_is_404(mme_server: Servers) -> None:
     server = mme_server()
     answer = server.client.load("m", "/nowhere/at/all")
     assert answer.status == 404
     assert "no such folder" in answer.json()["error"]
 
 
-def test_a_model_that_tensorflow_refuses_is_500_with_its_words(mme_server: Servers, tmp_path: Path) -> None:
+def test_a_model_that_tensorflow_refuses_is_500_with_its_message(mme_server: Servers, tmp_path: Path) -> None:
     (tmp_path / "m" / "1").mkdir(parents=True)
     (tmp_path / "m" / "1" / "saved_model.pb").write_bytes(b"garbage" * 100)
     server = mme_server()
@@ -97,7 +97,7 @@ def test_a_model_that_tensorflow_refuses_is_500_with_its_words(mme_server: Serve
         (b'{"instances": [[1.0]], "signature_name": "nope"}', '"nope" not found in signature def'),
     ],
 )
-def test_a_request_that_does_not_fit_is_400_in_words(
+def test_a_request_that_does_not_fit_is_400_with_a_message(
     mme_server: Servers, mme_models: Models, body: bytes, words: str
 ) -> None:
     server, model = mme_server(), mme_models.linear()
@@ -106,27 +106,27 @@ def test_a_request_that_does_not_fit_is_400_in_words(
     assert words in answer.json()["error"]
 
 
-def test_a_wrong_shape_is_400_with_tensorflows_words(mme_server: Servers, mme_models: Models) -> None:
+def test_a_wrong_shape_is_400_with_tensorflows_message(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear()
     answer = server.client.invoke(server.load(model), b'{"instances": [1.0]}')
     assert answer.status == 400
     assert "is not compatible with expected shape" in answer.json()["error"]
 
 
-def test_named_inputs_several_instances_and_signatures(mme_server: Servers, mme_models: Models) -> None:
+def test_named_inputs_several_instances_and_signatures_are_served(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear(signatures=("serving_default", "twice"))
     body = b'{"instances": [{"x": [1.0]}, {"x": [2.0]}], "signature_name": "twice"}'
     predictions = server.client.invoke(server.load(model), body).json()["predictions"]
     assert predictions == [model.answer([1.0], signature="twice"), model.answer([2.0], signature="twice")]
 
 
-def test_the_highest_version_of_an_archive_answers(mme_server: Servers, mme_models: Models) -> None:
+def test_the_highest_version_of_an_archive_is_invoked(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear(versions=(2, 10, 9))
     server.load(model)
     assert server.invoke(model, [1.0]) == model.answer([1.0], version=10)
 
 
-def test_arrays_and_bytes_are_asked_as_json_has_them(mme_server: Servers, mme_models: Models) -> None:
+def test_arrays_and_bytes_are_sent_as_json(mme_server: Servers, mme_models: Models) -> None:
     server, linear, text = mme_server(), mme_models.linear(), mme_models.text()
     for model in (linear, text):
         server.load(model)
@@ -159,7 +159,7 @@ def test_two_clients_racing_for_a_counter_lose_an_update(
     assert server.invoke(counter, [1.0])["y"][0] < 5
 
 
-def test_models_that_swap_workers_are_found_out(
+def test_models_with_swapped_workers_are_detected(
     mme_server: Servers, mme_models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = mme_server()
@@ -175,7 +175,7 @@ def test_models_that_swap_workers_are_found_out(
         server.check_answers()
 
 
-def test_an_unload_that_drains_too_long_cuts_the_request_off(
+def test_an_unload_cuts_off_requests_after_the_drain_time(
     mme_server: Servers, gated: Model, gate: Gate, pool: ThreadPoolExecutor
 ) -> None:
     server = mme_server(drain_s=0.1)
@@ -192,7 +192,7 @@ def _asking_for(gate: Gate) -> bytes:
     return b'{"instances": ["%s"]}' % str(gate.path).encode()
 
 
-def test_a_load_that_takes_its_time_stalls_nobody(
+def test_a_slow_load_does_not_delay_other_models(
     mme_server: Servers, mme_models: Models, tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
     server = mme_server()
@@ -237,7 +237,7 @@ def test_a_hundred_and_one_models_take_two_pages(mme_server: Servers, mme_models
     assert server.client.list("nonsense").status == 400
 
 
-def test_environment_is_untouched(mme_server: Servers) -> None:
+def test_the_environment_is_unchanged(mme_server: Servers) -> None:
     before = dict(os.environ)
     mme_server()
     assert dict(os.environ) == before

@@ -1,4 +1,4 @@
-"""The table of docs/embedded-server.md: what the embedded server answers to each call of the contract, measured."""
+"""The table of docs/embedded-server.md: the embedded server's reply to each call of the contract, measured."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pytest_mme.contract.client import Reply
 PAGE = Path(__file__).parents[2] / "docs" / "embedded-server.md"
 IDENTIFIER = "0123456789abcdef0123456789abcdef"
 ASK = b'{"instances": [[1.0]]}'
-HEAD = "| call | when | answer |\n| --- | --- | --- |\n"
+HEAD = "| call | when | reply |\n| --- | --- | --- |\n"
 
 
-def test_the_table_is_what_the_server_answers(
+def test_the_documented_table_has_the_servers_replies(
     mme_server: Callable[..., Server], mme_models: Models, tmp_path: Path
 ) -> None:
     server = mme_server(memory_mib=200)
@@ -41,9 +41,9 @@ def calls(server: Server, folder: Path) -> Iterator[tuple[str, str, Reply]]:
     yield load, "it would not fit", client.load("f" * 32, str(folder / "heavy"))
     yield load, "TensorFlow refuses it", client.load("f" * 32, str(folder / "garbage"))
     yield load, "there is no such folder", client.load("f" * 32, "/nowhere")
-    yield load, "the id is hostile", client.load("../etc", str(folder / "linear"))
+    yield load, "the id is invalid", client.load("../etc", str(folder / "linear"))
     yield all_, "one model is loaded", client.list()
-    yield all_, "the token was never given out", client.list("nonsense")
+    yield all_, "the token is not that of a page", client.list("nonsense")
     yield one, "it is loaded", client.get(IDENTIFIER)
     yield one, "it is not loaded", client.get("f" * 32)
     yield invoke, "it is loaded", client.invoke(IDENTIFIER, ASK)
@@ -52,7 +52,7 @@ def calls(server: Server, folder: Path) -> Iterator[tuple[str, str, Reply]]:
     yield invoke, "the model refuses it", client.invoke(IDENTIFIER, b'{"instances": [["text"]]}')
     yield (
         invoke,
-        "the version is not there",
+        "there is no such version",
         client.invoke(IDENTIFIER, ASK, {routes.CUSTOM_ATTRIBUTES: "tfs-model-version=7"}),
     )
     yield invoke, "the body has 6 291 457 bytes", client.invoke(IDENTIFIER, b" " * (routes.MAX_BODY_BYTES + 1))
@@ -61,7 +61,7 @@ def calls(server: Server, folder: Path) -> Iterator[tuple[str, str, Reply]]:
 
 
 def shown(reply: Reply) -> str:
-    """Status and body, without what differs from machine to machine."""
+    """Status and body, without what depends on the machine."""
     text = reply.text.replace(IDENTIFIER, "ID").replace("f" * 32, "ID")
     for seen, stands_for in (
         (r"/[^\s\"]*/(linear|heavy|garbage)", "FOLDER"),

@@ -21,7 +21,7 @@ from tests.local.gate import Gate
 Servers = Callable[..., Server]
 
 
-def test_a_killed_worker_takes_nobody_with_it(mme_server: Servers, mme_models: Models) -> None:
+def test_a_killed_worker_ends_no_other_model(mme_server: Servers, mme_models: Models) -> None:
     server = mme_server()
     victim, other = mme_models.fleet(2)
     server.load(victim)
@@ -43,7 +43,7 @@ def _event(server: Server, kind: str) -> Event | None:
     return next((event for event in server.timeline if event.kind == kind), None)
 
 
-def test_a_request_in_flight_hears_of_the_death_of_its_worker(
+def test_a_request_in_flight_gets_an_error_when_its_worker_dies(
     mme_server: Servers, gated: Model, gate: Gate, pool: ThreadPoolExecutor
 ) -> None:
     server = mme_server()
@@ -57,7 +57,7 @@ def test_a_request_in_flight_hears_of_the_death_of_its_worker(
     assert "its worker ended (SIGSEGV); load it again" in answer.json()["error"]
 
 
-def test_the_death_of_the_zygote_ends_the_server_loudly(mme_server: Servers, mme_models: Models) -> None:
+def test_the_death_of_the_zygote_ends_the_server_with_an_error(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear()
     server.load(model)
     server.invoke(model, [1.0])
@@ -103,13 +103,13 @@ def test_sigterm_drains_a_server_and_ends_it_with_status_0(
         front.terminate()
         wait_for(lambda: not server.client.get(server.identifier(gated)).ok or None, what="the drain", timeout_s=10)
         assert not asked.done()
-    assert asked.result().status == 400  # the model's own answer
+    assert asked.result().status == 400  # the model's own reply
     gone = wait_for(server.running.gone, what="the end of the server", timeout_s=10)
     assert gone == "the server's process ended with code 0"
     assert psutil.wait_procs(family, timeout=10)[1] == []
 
 
-def test_a_server_with_a_load_under_way_ends_at_once(
+def test_a_server_with_a_load_in_progress_ends_at_once(
     mme_models: Models, mme_settings: Settings, tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
     folder = tmp_path / "stuck"

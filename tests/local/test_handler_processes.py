@@ -48,7 +48,7 @@ def run(server: Server, model: Model, program: str) -> Reply:
 
 @pytest.fixture
 def runner(mme_models: Models) -> Model:
-    """A model whose handler does what a request says."""
+    """A model whose handler runs the program in a request."""
     return mme_models.linear("runner", handler=RUN_WHAT_IS_SENT)
 
 
@@ -60,7 +60,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 @pytest.mark.parametrize("apart", ["", ", start_new_session=True", ", preexec_fn=os.setpgrp"])
-def test_what_a_handler_has_started_is_gone_when_the_unload_answers(
+def test_processes_started_by_a_handler_are_gone_after_its_unload(
     mme_server: Servers, runner: Model, apart: str
 ) -> None:
     server = mme_server()
@@ -71,7 +71,7 @@ def test_what_a_handler_has_started_is_gone_when_the_unload_answers(
     assert not is_alive(child)
 
 
-def test_what_a_living_handler_has_set_free_lives_on_when_another_ends(
+def test_orphans_of_a_living_handler_survive_the_end_of_another(
     mme_server: Servers, mme_models: Models, tmp_path: Path
 ) -> None:
     server = mme_server()
@@ -110,7 +110,7 @@ def test_what_a_living_handler_has_set_free_lives_on_when_another_ends(
     ],
     ids=["its words raise", "stderr is closed", "everything is closed", "nonsense in everything"],
 )
-def test_no_request_hangs_whatever_the_code_breaks(
+def test_requests_end_whatever_the_code_breaks(
     mme_server: Servers, mme_models: Models, runner: Model, program: str, status: int, words: str
 ) -> None:
     server, other = mme_server(), mme_models.linear("other")
@@ -122,7 +122,7 @@ def test_no_request_hangs_whatever_the_code_breaks(
     assert server.invoke(other, [1.0]) == other.answer([1.0])
 
 
-def test_a_load_does_not_wait_for_threads_of_code_that_failed(mme_server: Servers, mme_models: Models) -> None:
+def test_a_failed_load_does_not_wait_for_threads_of_the_code(mme_server: Servers, mme_models: Models) -> None:
     code = "import threading\nthreading.Thread(target=threading.Event().wait).start()\nraise ValueError(chr(0xdcff))"
     server, model = mme_server(), mme_models.linear(handler=code)
     with pytest.raises(Exception, match=r"ValueError: \? \(inference.py, line 3\)"):
@@ -146,14 +146,14 @@ def test_a_handlers_environment_and_path_are_its_own(
     assert folder not in path
 
 
-def test_what_a_handler_puts_aside_goes_with_the_server(mme_server: Servers, runner: Model) -> None:
+def test_temporary_files_of_a_handler_lie_in_the_servers_folder(mme_server: Servers, runner: Model) -> None:
     server = mme_server()
     server.load(runner)
     aside = Path(run(server, runner, "import tempfile\nanswer = tempfile.mkstemp()[1]").body.decode())
     assert aside.is_relative_to(server.running.models.parent)
 
 
-def test_a_path_that_python_keeps_safe_loses_nothing(
+def test_with_pythonsafepath_no_entry_of_the_path_is_lost(
     mme_server: Servers, mme_models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "on_the_path.py").write_text("ANSWER = 'found'")
@@ -165,7 +165,7 @@ def test_a_path_that_python_keeps_safe_loses_nothing(
     assert server.client.invoke(server.identifier(model), b"").body == b"found"
 
 
-def test_a_proxy_does_not_come_between_a_handler_and_its_model(
+def test_a_handler_calls_its_model_past_a_configured_proxy(
     mme_server: Servers, mme_models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
@@ -175,9 +175,7 @@ def test_a_proxy_does_not_come_between_a_handler_and_its_model(
     assert server.invoke(model, [1.0]) == model.answer([1.0])
 
 
-def test_a_version_as_large_as_tensorflow_serving_takes_is_asked_by_its_handler(
-    mme_server: Servers, mme_models: Models
-) -> None:
+def test_a_handler_can_call_the_largest_version_number(mme_server: Servers, mme_models: Models) -> None:
     version = (1 << 63) - 1
     server, model = mme_server(), mme_models.linear(versions=(1, version), handler=ASK_THE_MODEL)
     server.load(model)
@@ -186,13 +184,13 @@ def test_a_version_as_large_as_tensorflow_serving_takes_is_asked_by_its_handler(
     assert reply.json()["predictions"] == [model.answer([1.0], version=version)]
 
 
-def test_a_folder_with_a_link_to_nothing_is_loaded(mme_server: Servers, runner: Model, tmp_path: Path) -> None:
+def test_a_folder_with_a_dangling_link_is_loaded(mme_server: Servers, runner: Model, tmp_path: Path) -> None:
     extract(runner.archive, tmp_path / "model")
     (tmp_path / "model" / "code" / ".#inference.py").symlink_to("somebody@somewhere.1234")
     mme_server().client.load("m", str(tmp_path / "model")).expect("load")
 
 
-def test_a_model_that_lost_its_worker_is_loaded_anew_into_the_same_memory(
+def test_a_model_whose_worker_died_is_loaded_again_into_the_same_memory(
     mme_server: Servers, mme_models: Models
 ) -> None:
     large = "kept = b'x' * (150 << 20)\ndef handler(data, context): return '', ''"
@@ -217,7 +215,7 @@ def test_no_handler_survives_the_death_of_the_server(mme_server: Servers, runner
     assert psutil.wait_procs(family, timeout=10)[1] == []
 
 
-def test_a_clean_end_is_no_crash(mme_server: Servers, runner: Model, tmp_path: Path) -> None:
+def test_a_clean_end_is_not_a_crash(mme_server: Servers, runner: Model, tmp_path: Path) -> None:
     (tmp_path / "inference.py").write_text(ASK_THE_MODEL)
     server = mme_server(code=tmp_path)
     server.load(runner)
@@ -226,7 +224,7 @@ def test_a_clean_end_is_no_crash(mme_server: Servers, runner: Model, tmp_path: P
     assert [event.kind for event in server.timeline if event.kind in ("crash", "oom")] == []
 
 
-def test_a_load_that_hangs_is_answered_within_the_grace(
+def test_a_load_that_hangs_gets_a_reply_within_the_grace_period(
     mme_server: Servers, mme_models: Models, pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     code = f"""
@@ -247,7 +245,7 @@ def predict_fn(data, model): pass
     assert wait_for(server.running.gone, what="the end", timeout_s=15) == "the server's process ended with code 0"
 
 
-def test_a_load_that_waited_for_an_unload_is_too_late_when_the_server_ends(
+def test_a_load_that_waited_for_an_unload_is_503_when_the_server_ends(
     mme_server: Servers, gated: Model, gate: Gate, pool: ThreadPoolExecutor
 ) -> None:
     server = mme_server()
@@ -264,7 +262,7 @@ def test_a_load_that_waited_for_an_unload_is_too_late_when_the_server_ends(
         )
     assert asked.result().status == 400
     assert unload.result().status == 200
-    with suppress(NoAnswerError):  # so late that nobody listened any more
+    with suppress(NoAnswerError):  # too late: the server had closed its port
         assert load.result().status == 503
 
 
@@ -284,7 +282,7 @@ def starting(config: ServingConfig) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "lifeline"])
-def test_a_server_whose_universal_handler_is_imported_for_ever_ends_when_told(tmp_path: Path, how: str) -> None:
+def test_a_server_whose_universal_handler_imports_for_ever_can_be_stopped(tmp_path: Path, how: str) -> None:
     started = tmp_path / "started"
     (tmp_path / "inference.py").write_text(
         f"import pathlib, threading\npathlib.Path({str(started)!r}).touch()\nthreading.Event().wait()"
@@ -303,13 +301,13 @@ def test_a_server_whose_universal_handler_is_imported_for_ever_ends_when_told(tm
         assert psutil.wait_procs(family, timeout=10)[1] == []
 
 
-def test_a_universal_handler_that_takes_too_long_to_be_imported_is_given_up(tmp_path: Path) -> None:
+def test_a_universal_handler_that_imports_too_long_is_killed(tmp_path: Path) -> None:
     (tmp_path / "inference.py").write_text("import threading\nthreading.Event().wait()")
     with starting(ServingConfig(code=str(tmp_path), load_s=0.5)) as process:
         assert process.wait(timeout=20) == 78
 
 
-def test_fits_measures_models_whose_handlers_take_anything_but_json(
+def test_fits_measures_models_whose_handlers_take_no_json(
     mme_endpoint: Callable[..., Endpoint], mme_models: Models
 ) -> None:
     handler = "def handler(data, context): return str(sum(map(float, data.read().split(b',')))), 'text/plain'"
@@ -320,7 +318,7 @@ def test_fits_measures_models_whose_handlers_take_anything_but_json(
     endpoint.check_evicted(a)
 
 
-def test_an_address_of_another_kind_is_told_to_handlers(mme_models: Models, tmp_path: Path) -> None:
+def test_handlers_get_an_ipv6_address(mme_models: Models, tmp_path: Path) -> None:
     model: Any = mme_models.linear("model", handler=ASK_THE_MODEL)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / model.key).write_bytes(model.archive.read_bytes())

@@ -67,7 +67,7 @@ def handler_of(server: Server, model: Model) -> psutil.Process:
     return psutil.Process([event.detail["handler_pid"] for event in loads if event.model == model.name][-1])
 
 
-def test_a_handler_reaches_its_own_model(mme_server: Servers, mme_models: Models) -> None:
+def test_a_handler_can_call_its_own_model(mme_server: Servers, mme_models: Models) -> None:
     server = mme_server()
     a, b = mme_models.fleet(2, handler=ASK_THE_MODEL)
     server.load(a)
@@ -86,7 +86,7 @@ def test_a_handler_may_import_tensorflow(mme_server: Servers, mme_models: Models
     assert ask(server, model).body == b"3.0"
 
 
-def test_the_context_is_what_the_containers_tell(mme_server: Servers, mme_models: Models) -> None:
+def test_the_context_has_the_fields_of_the_containers(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear(handler=TELL_THE_CONTEXT)
     identifier = server.load(model)
     headers = {
@@ -113,7 +113,7 @@ def test_the_context_is_what_the_containers_tell(mme_server: Servers, mme_models
     }
 
 
-def test_the_context_of_a_request_that_says_nothing(mme_server: Servers, mme_models: Models) -> None:
+def test_the_context_of_a_request_without_headers_has_defaults(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear(handler=TELL_THE_CONTEXT)
     server.load(model)
     told = server.client.ask("POST", routes.invoke(server.identifier(model)), b"", {"Accept": ""}).json()
@@ -122,7 +122,7 @@ def test_the_context_of_a_request_that_says_nothing(mme_server: Servers, mme_mod
     assert (told["model_version"], told["method"], told["custom_attributes"], told["target_model"]) == (None,) * 4
 
 
-def test_input_and_output_handlers_have_the_model_between_them(mme_server: Servers, mme_models: Models) -> None:
+def test_input_and_output_handlers_surround_the_model(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear(handler=TWO_HANDLERS)
     server.load(model)
     answer = ask(server, model, b"1.0, 2.0")
@@ -140,7 +140,7 @@ def test_the_models_refusal_keeps_its_status_behind_an_output_handler(mme_server
     assert answer.body.startswith(b'seen: {"error"')
 
 
-def test_the_toolkits_functions_hold_the_model_themselves(mme_server: Servers, mme_models: Models) -> None:
+def test_the_toolkits_functions_load_the_model_themselves(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear(handler=TOOLKIT)
     server.load(model)
     answer = ask(server, model, b"[1, 2]", **{"Content-Type": "application/json", "Accept": "application/json"})
@@ -166,7 +166,7 @@ def test_code_that_loads_its_own_kind_of_model_needs_no_saved_model(
 @pytest.mark.parametrize(
     ("accept", "content"), [("text/csv", b"2.0,4.0\n"), ("*/*", b"[2.0, 4.0]"), ("application/json", b"[2.0, 4.0]")]
 )
-def test_the_toolkits_defaults_take_csv_and_answer_as_asked(
+def test_the_toolkits_defaults_take_csv_and_reply_in_the_accepted_format(
     mme_server: Servers, mme_models: Models, accept: str, content: bytes
 ) -> None:
     handler = "def model_fn(model_dir): return 2\ndef predict_fn(data, model): return data * model"
@@ -175,7 +175,7 @@ def test_the_toolkits_defaults_take_csv_and_answer_as_asked(
     assert ask(server, model, b"1,2", **{"Content-Type": "text/csv", "Accept": accept}).body == content
 
 
-def test_a_format_that_the_toolkit_does_not_know_is_415(mme_server: Servers, mme_models: Models) -> None:
+def test_a_format_unknown_to_the_toolkit_is_415(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear(handler=TOOLKIT)
     server.load(model)
     refused = ask(server, model, b"", **{"Content-Type": "image/png"})
@@ -183,7 +183,7 @@ def test_a_format_that_the_toolkit_does_not_know_is_415(mme_server: Servers, mme
     assert "write an input_fn" in error_of(refused)
 
 
-def test_the_toolkits_own_functions_come_first(mme_server: Servers, mme_models: Models) -> None:
+def test_the_users_functions_replace_the_toolkits_defaults(mme_server: Servers, mme_models: Models) -> None:
     handler = """
 def model_fn(model_dir): return "model"
 def input_fn(body, content_type): return f"{body.decode()} as {content_type}"
@@ -218,7 +218,7 @@ def test_after_unload_and_reload_the_new_code_runs(mme_server: Servers, mme_mode
     server.client.load("m", str(tmp_path / "model")).expect("load")
     assert server.client.invoke("m", b"").body == b"old"
     inference.write_text(inference.read_text().replace("old", "new"))
-    os.utime(inference, (stat.st_atime, stat.st_mtime))  # even if only its content tells
+    os.utime(inference, (stat.st_atime, stat.st_mtime))  # only its content differs
     assert server.client.invoke("m", b"").body == b"old"
     server.client.unload("m").expect("unload")
     server.client.load("m", str(tmp_path / "model")).expect("load")
@@ -238,7 +238,7 @@ def test_after_unload_and_reload_the_new_code_runs(mme_server: Servers, mme_mode
         ("def model_fn(d): raise KeyError('w')\ndef predict_fn(d, m): pass", "KeyError: 'w' (inference.py, line 1)"),
     ],
 )
-def test_code_that_cannot_be_loaded_fails_the_load_by_name(
+def test_code_that_cannot_be_imported_fails_the_load_with_its_error(
     mme_server: Servers, mme_models: Models, handler: str, words: str
 ) -> None:
     server = mme_server()
@@ -271,7 +271,7 @@ def _processes(server: Server) -> set[int]:
         ),
     ],
 )
-def test_an_exception_at_a_request_is_that_requests_alone(
+def test_an_exception_fails_only_its_own_request(
     mme_server: Servers, mme_models: Models, body: bytes, status: int, words: str
 ) -> None:
     server = mme_server()
@@ -288,22 +288,22 @@ def test_an_exception_at_a_request_is_that_requests_alone(
     assert (failed.outcome, words in failed.detail["error"]) == (str(status), True)
 
 
-def test_an_exception_that_no_utf8_can_tell_is_told_all_the_same(mme_server: Servers, mme_models: Models) -> None:
+def test_an_exception_with_lone_surrogates_is_reported(mme_server: Servers, mme_models: Models) -> None:
     handler = "def handler(data, context): raise ValueError(chr(0xdcff))"
     server, model = mme_server(), mme_models.linear(handler=handler)
     server.load(model)
     assert error_of(ask(server, model)) == "ValueError: ? (inference.py, line 1)"
 
 
-def test_an_answer_that_is_none_says_what_it_should_be(mme_server: Servers, mme_models: Models) -> None:
+def test_an_invalid_return_value_is_500_and_says_what_is_expected(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear(handler="def handler(data, context): return {'y': 1}")
     server.load(model)
     refused = ask(server, model)
     assert refused.status == 500
-    assert "handler answered {'y': 1}; it must return (body, content type)" in error_of(refused)
+    assert "handler returned {'y': 1}; it must return (body, content type)" in error_of(refused)
 
 
-def test_a_handler_that_dies_takes_its_own_model_only(mme_server: Servers, mme_models: Models) -> None:
+def test_a_handler_that_dies_ends_its_own_model_only(mme_server: Servers, mme_models: Models) -> None:
     server, other = mme_server(), mme_models.linear("other")
     model = mme_models.linear("dies", handler="import os\ndef handler(data, context): os._exit(7)")
     server.load(other)
@@ -317,7 +317,7 @@ def test_a_handler_that_dies_takes_its_own_model_only(mme_server: Servers, mme_m
     server.check_resident(model, other)
 
 
-def test_a_worker_that_dies_takes_its_handler_along(mme_server: Servers, mme_models: Models) -> None:
+def test_the_handler_of_a_worker_that_dies_ends_too(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear(handler=ASK_THE_MODEL)
     server.load(model)
     handler = handler_of(server, model)
@@ -327,7 +327,7 @@ def test_a_worker_that_dies_takes_its_handler_along(mme_server: Servers, mme_mod
     wait_for(lambda: not handler.is_running() or None, what="the handler's end", timeout_s=10)
 
 
-def test_what_a_handler_has_started_ends_with_it(mme_server: Servers, mme_models: Models) -> None:
+def test_processes_started_by_a_handler_end_with_it(mme_server: Servers, mme_models: Models) -> None:
     code = """
 import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -372,7 +372,7 @@ def enter_and_leave():
         ("def model_fn(d): pass\ndef predict_fn(d, m): return enter_and_leave()[0]", 8, False),
     ],
 )
-def test_handlers_run_at_once_as_in_the_containers_unless_told_otherwise(
+def test_handlers_run_as_many_requests_at_once_as_in_the_containers_or_as_configured(
     mme_server: Servers,
     mme_models: Models,
     pool: ThreadPoolExecutor,
@@ -388,7 +388,7 @@ def test_handlers_run_at_once_as_in_the_containers_unless_told_otherwise(
     assert (most == 1) is one_at_a_time
 
 
-def test_an_unload_lets_a_handler_at_work_ask_its_model(
+def test_during_an_unload_a_handler_in_progress_can_call_its_model(
     mme_server: Servers, mme_models: Models, pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     entered, go = tmp_path / "entered", tmp_path / "go"
@@ -454,7 +454,7 @@ def test_a_universal_handler_that_dies_is_started_again(
     assert kinds.index("crash") < kinds.index("restart")
 
 
-def test_a_universal_handler_that_cannot_be_imported_keeps_the_server_from_starting(
+def test_a_server_whose_universal_handler_cannot_be_imported_does_not_start(
     mme_server: Servers, universal: Path
 ) -> None:
     (universal / "inference.py").write_text("import nothing_of_that_name")
@@ -477,12 +477,12 @@ def test_universal_toolkit_code_gets_a_process_for_each_model(
     assert server.identifier(model) in seen[1][1]
 
 
-def test_a_folder_without_inference_is_no_universal_code(mme_server: Servers, tmp_path: Path) -> None:
+def test_a_folder_without_inference_py_is_refused_as_universal_code(mme_server: Servers, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"code=.*give a folder that holds an inference\.py"):
         mme_server(code=tmp_path)
 
 
-def test_a_handlers_memory_counts(mme_server: Servers, mme_models: Models) -> None:
+def test_a_handlers_memory_counts_towards_the_limit(mme_server: Servers, mme_models: Models) -> None:
     server = mme_server()
     plain = mme_models.linear("plain")
     large = mme_models.linear("large", handler="kept = bytearray(b'x' * (64 << 20))\ndef handler(d, c): return '', ''")
@@ -496,7 +496,7 @@ def test_a_handlers_memory_counts(mme_server: Servers, mme_models: Models) -> No
     assert loads["large"] - loads["plain"] > 60 << 20
 
 
-def test_fits_knows_what_a_handler_takes(mme_endpoint: Callable[..., Endpoint], mme_models: Models) -> None:
+def test_fits_includes_the_memory_of_handlers(mme_endpoint: Callable[..., Endpoint], mme_models: Models) -> None:
     handler = "kept = bytearray(b'x' * (48 << 20))\n" + ASK_THE_MODEL
     a, b, c = mme_models.fleet(3, handler=handler)
     endpoint = mme_endpoint([a, b, c], fits=2)

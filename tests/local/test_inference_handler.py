@@ -35,7 +35,7 @@ def handler(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-def test_it_gets_the_request_and_the_name_and_finds_the_models(
+def test_an_inference_handler_gets_the_request_and_the_name_and_finds_the_models(
     mme_handler: Handlers, mme_models: Models, handler: Callable[[str], Path]
 ) -> None:
     a, b = mme_models.fleet(2)
@@ -51,7 +51,7 @@ def test_it_gets_the_request_and_the_name_and_finds_the_models(
         server.get(a)
 
 
-def test_a_module_that_the_test_has_imported(
+def test_an_imported_module_can_be_an_inference_handler(
     mme_handler: Handlers, mme_models: Models, handler: Callable[[str], Path]
 ) -> None:
     spec = importlib.util.spec_from_file_location("handler", handler(TELLS))
@@ -62,14 +62,16 @@ def test_a_module_that_the_test_has_imported(
         mme_handler("nowhere.py", [mme_models.linear()])
 
 
-def test_other_bodies_and_answers(mme_handler: Handlers, mme_models: Models, handler: Callable[[str], Path]) -> None:
+def test_an_inference_handler_can_use_other_content_types(
+    mme_handler: Handlers, mme_models: Models, handler: Callable[[str], Path]
+) -> None:
     echo = "def inference_handler(data, model_name):\n    return data.upper(), 'text/plain'\n"
     server = mme_handler(handler(echo), [mme_models.linear("a")])
     reply = server.client.invoke("a", b"abc", {"Content-Type": "text/csv"})
     assert (reply.status, reply.body, reply.headers["Content-Type"]) == (200, b"ABC", "text/plain")
 
 
-def test_an_error_is_that_requests_and_may_say_its_status(
+def test_an_error_fails_only_its_request_and_may_choose_the_status(
     mme_handler: Handlers, mme_models: Models, handler: Callable[[str], Path]
 ) -> None:
     source = "class NoSuchError(Exception):\n    status_code = 404\n"
@@ -88,14 +90,14 @@ def test_an_error_is_that_requests_and_may_say_its_status(
         ("", "handler.py defines neither handler, .* nor inference_handler"),
     ],
 )
-def test_one_that_cannot_be_imported_does_not_start(
+def test_a_server_whose_inference_handler_cannot_be_imported_does_not_start(
     mme_handler: Handlers, mme_models: Models, handler: Callable[[str], Path], source: str, told: str
 ) -> None:
     with pytest.raises(ServerStartError, match=told):
         mme_handler(handler(source), [mme_models.linear()])
 
 
-def test_its_memory_is_limited_and_its_process_comes_back(
+def test_the_process_of_an_inference_handler_is_limited_and_started_again(
     mme_handler: Handlers, mme_models: Models, handler: Callable[[str], Path]
 ) -> None:
     source = "kept = []\ndef inference_handler(data, model_name):\n"
@@ -113,7 +115,7 @@ def test_its_memory_is_limited_and_its_process_comes_back(
     wait_for(lambda: any(event.kind == "sample" for event in server.timeline) or None, what="a sample", timeout_s=10)
 
 
-def test_one_bad_model_takes_all_along(
+def test_one_bad_model_ends_all_models_of_an_inference_handler(
     mme_handler: Handlers, mme_models: Models, handler: Callable[[str], Path]
 ) -> None:
     good, bad = mme_models.linear("good"), mme_models.linear("bad")

@@ -25,7 +25,7 @@ def lines(log: str, event: str | None = None) -> list[dict[str, Any]]:
     return [line for line in parsed if event is None or line.get("event") == event]
 
 
-def test_a_failure_is_found_in_the_log_by_the_id_that_boto3_saw(mme_endpoint: Endpoints, mme_models: Models) -> None:
+def test_a_failure_is_in_the_log_with_boto3s_request_id(mme_endpoint: Endpoints, mme_models: Models) -> None:
     model = mme_models.linear("ranker")
     endpoint = mme_endpoint([model])
     endpoint.invoke(model, [1.0])
@@ -55,7 +55,7 @@ def test_every_event_is_one_line(mme_server: Servers, mme_models: Models) -> Non
     assert all(line["at"].endswith("+00:00") for line in lines(server.log))
 
 
-def test_what_handlers_print_and_log_comes_between_the_lines(mme_server: Servers, mme_models: Models) -> None:
+def test_output_of_handlers_comes_between_the_lines(mme_server: Servers, mme_models: Models) -> None:
     handler = (
         "import logging\nprint('imported')\ndef handler(data, context):\n    logging.info('asked')\n    return '', ''"
     )
@@ -66,7 +66,7 @@ def test_what_handlers_print_and_log_comes_between_the_lines(mme_server: Servers
     assert "INFO:root:asked\n" in server.log
 
 
-def test_a_server_that_a_test_joins_gives_it_its_own_slice(mme_models: Models) -> None:
+def test_a_test_that_joins_a_server_gets_its_own_part_of_the_log(mme_models: Models) -> None:
     with Run() as run, run.server() as shared:
         shared.load(mme_models.linear("before"))
         assert len(lines(shared.log, "load")) == 1
@@ -105,5 +105,5 @@ def test_marks_are_not_logged() -> None:
         ("[1]", "[1]"),
     ],
 )
-def test_people_read_messages_without_their_json(line: str, shown: str) -> None:
+def test_readable_lines_have_messages_without_json(line: str, shown: str) -> None:
     assert readable(line) == shown

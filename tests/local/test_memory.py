@@ -1,4 +1,4 @@
-"""The limit is real: judged by the kernel's `oom_kill`, by exit codes, and by what the kernel says a worker has written.
+"""The limit is real: judged by the kernel's `oom_kill`, by exit codes, and by the kernel's count of written memory.
 
 PSS, the obvious judge, changes with whatever else runs on the machine (docs/facts.md).
 """
@@ -64,11 +64,11 @@ def load_all(server: Server, models: list[Model]) -> list[int]:
 
 
 def oom_codes(server: Server) -> list[int]:
-    """The exit codes of the workers that the server says were killed for lack of memory."""
+    """The exit codes of the workers that the server reports as killed for lack of memory."""
     return [event.detail["code"] for event in server.timeline if event.kind == "oom"]
 
 
-def test_weights_are_resident_and_unloading_gives_them_back(mme_server: Servers, mme_models: Models) -> None:
+def test_weights_are_resident_and_unloading_frees_them(mme_server: Servers, mme_models: Models) -> None:
     server = mme_server(memory_mib=1000)
     light, heavy = mme_models.linear("light"), mme_models.linear("heavy", weights_mib=64)
     server.load(light)
@@ -96,7 +96,7 @@ def test_without_admission_the_kernel_kills_and_counts(mme_server: Servers, mme_
     server, fleet = mme_server(memory_mib=250, admission="none"), mme_models.fleet(4, weights_mib=80)
     load_all(server, fleet)
     assert kernel_kills(server) >= 1
-    wait_for(  # the kernel counts a kill a moment before the server hears of it
+    wait_for(  # the kernel counts a kill a moment before the server reaps the worker
         lambda: len(oom_codes(server)) == kernel_kills(server) or None, what="word of every kill", timeout_s=10
     )
     assert set(oom_codes(server)) == {-9}
@@ -122,10 +122,8 @@ def test_a_model_that_outgrows_the_limit_at_predict_is_killed_alone(mme_server: 
 
 
 @needs_cgroup
-def test_a_load_that_was_underestimated_is_507_and_remembered(
-    mme_server: Servers, mme_models: Models, tmp_path: Path
-) -> None:
-    """The variables do not say their shapes, so the kernel has the last word; the second try is not let in."""
+def test_an_underestimated_load_is_507_and_remembered(mme_server: Servers, mme_models: Models, tmp_path: Path) -> None:
+    """The variables have no shapes, so the kernel kills the first load; the second is not admitted."""
     model = mme_models.archive(_without_shapes(mme_models.linear(weights_mib=150), tmp_path), name="modest-looking")
     server = mme_server(memory_mib=100)
     assert load_all(server, [model]) == [507]
@@ -134,7 +132,7 @@ def test_a_load_that_was_underestimated_is_507_and_remembered(
 
 
 def _without_shapes(model: Model, tmp_path: Path) -> Path:
-    """The same SavedModel with variables that do not say how large they are."""
+    """The same SavedModel with variables of unknown size."""
     extract(model.archive, tmp_path / "model")
     path = tmp_path / "model" / "1" / "saved_model.pb"
     saved_model = protos.SavedModel.FromString(path.read_bytes())
@@ -154,7 +152,7 @@ def sampling_run(tmp_path: Path, mme_settings: Settings) -> Run:
     return Run(dataclasses.replace(mme_settings, enforcement=Setting("sampled", "test")), directory=tmp_path)
 
 
-def test_where_there_is_no_cgroup_the_offender_is_killed_by_the_kit(sampling_run: Run, mme_models: Models) -> None:
+def test_without_a_cgroup_the_kit_kills_the_offender(sampling_run: Run, mme_models: Models) -> None:
     modest, greedy = mme_models.linear("modest"), mme_models.linear("greedy", allocate_mib=600, sleep_ms=2000)
     with sampling_run, sampling_run.server(memory_mib=300) as server:
         assert server.running.facts["enforcement"] == "sampled private memory"
@@ -174,7 +172,7 @@ def test_a_sampled_limit_refuses_what_does_not_fit(sampling_run: Run, mme_models
 
 
 @needs_compiler
-def test_tensorflow_reports_that_memory_is_out_and_lives_on(mme_server: Servers, mme_models: Models) -> None:
+def test_tensorflow_reports_out_of_memory_and_the_worker_survives(mme_server: Servers, mme_models: Models) -> None:
     server = mme_server(memory_mib=200, oom="tensorflow")
     assert server.running.facts["enforcement"] == "allocator budget"
     greedy, modest = mme_models.linear("greedy", allocate_mib=400), mme_models.linear("modest")
@@ -220,8 +218,8 @@ def test_fits_is_exact(mme_endpoint: Endpoints, mme_models: Models, weights_mib:
 
 
 @needs_cgroup
-def test_models_that_were_not_asked_yet_are_given_their_room(mme_endpoint: Endpoints, mme_models: Models) -> None:
-    """Admission counts what they will hold, so that asking them afterwards kills nobody."""
+def test_models_that_were_not_invoked_yet_keep_their_claim(mme_endpoint: Endpoints, mme_models: Models) -> None:
+    """Admission counts what they will hold, so that invoking them later kills none."""
     fleet = mme_models.fleet(6)
     endpoint = mme_endpoint(fleet, fits=3)
     client, folder = endpoint.running.client, endpoint.running.models
@@ -233,7 +231,7 @@ def test_models_that_were_not_asked_yet_are_given_their_room(mme_endpoint: Endpo
     assert {client.invoke(model.name, b'{"instances": [[1.0]]}').status for model in fleet[:3]} == {200}
 
 
-def test_fits_that_no_limit_gives_is_an_error_with_the_costs(mme_endpoint: Endpoints, mme_models: Models) -> None:
+def test_an_impossible_fits_is_an_error_with_the_costs(mme_endpoint: Endpoints, mme_models: Models) -> None:
     models = [mme_models.linear("small"), mme_models.linear("other"), mme_models.linear("large", weights_mib=200)]
     with pytest.raises(FitsError, match=r"fits=1: no limit holds every 1 of these archives and no 2 of them") as odd:
         mme_endpoint(models, fits=1)
@@ -257,14 +255,14 @@ def test_loads_at_the_same_time_do_not_overfill(
 
 
 @needs_cgroup
-def test_the_cgroup_goes_with_the_server(tmp_path: Path, mme_settings: Settings) -> None:
+def test_the_cgroup_is_removed_with_the_server(tmp_path: Path, mme_settings: Settings) -> None:
     with Run(mme_settings, directory=tmp_path) as run, run.server(memory_mib=100) as server:
         cgroup = Path(server.running.facts["cgroup"])
         assert cgroup.is_dir()
     assert not cgroup.exists()
 
 
-def test_an_enforcement_that_cannot_be_had_says_so(
+def test_an_unavailable_enforcement_is_an_error(
     tmp_path: Path, mme_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))  # no compiler

@@ -24,7 +24,7 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
         yield run
 
 
-def test_it_is_refused_without_its_library_and_served_with_it(run: Run) -> None:
+def test_a_custom_op_is_refused_without_its_library_and_served_with_it(run: Run) -> None:
     model = run.models.custom_op()
     with run.server() as server, pytest.raises(ContractError, match="Op type not registered 'MmeScale'"):
         server.load(model)
@@ -42,7 +42,7 @@ def test_one_library_in_c_serves_all_versions(mme_server: Servers, mme_models: M
     assert server.invoke(model, [1.0]) == model.answer([1.0])
 
 
-def test_one_in_cpp_serves_the_version_that_it_was_built_for_and_no_other(
+def test_a_library_in_cpp_serves_only_the_version_that_it_was_built_for(
     mme_server: Servers, mme_models: Models
 ) -> None:
     try:
@@ -57,7 +57,7 @@ def test_one_in_cpp_serves_the_version_that_it_was_built_for_and_no_other(
     assert "undefined symbol: _Z" in str(refused.value)
 
 
-def test_a_crash_in_its_kernel_takes_down_its_own_model_only(mme_server: Servers, mme_models: Models) -> None:
+def test_a_crash_in_a_kernel_ends_its_own_model_only(mme_server: Servers, mme_models: Models) -> None:
     crashing, calm = mme_models.custom_op("crashing", crash=True), mme_models.linear("calm")
     server = mme_server(op_libraries=crashing.op_libraries)
     server.load(crashing)
@@ -82,7 +82,7 @@ def test_two_libraries_with_one_op_on_one_server_are_a_conflict_in_every_model(
         assert alone.invoke(model, [1.0]) == model.answer([1.0])
 
 
-def test_two_models_that_bring_their_own_libraries_with_one_op_are_no_conflict(any_run: Run) -> None:
+def test_two_archives_with_libraries_of_the_same_op_do_not_conflict(any_run: Run) -> None:
     run = any_run
     twice, thrice = (run.models.bundled(run.models.custom_op(f"by-{factor:g}", factor=factor)) for factor in (2.0, 3.0))
     assert twice.op_libraries == ()
@@ -93,7 +93,9 @@ def test_two_models_that_bring_their_own_libraries_with_one_op_are_no_conflict(a
             assert server.invoke(model, [1.0]) == model.answer([1.0])
 
 
-def test_what_cannot_be_bundled(mme_models: Models, tmp_path: Path) -> None:
+def test_models_without_op_libraries_or_with_two_of_one_name_cannot_be_bundled(
+    mme_models: Models, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="model has no op_libraries to bundle"):
         mme_models.bundled(mme_models.linear())
     for folder in ("a", "b"):
@@ -104,7 +106,7 @@ def test_what_cannot_be_bundled(mme_models: Models, tmp_path: Path) -> None:
         mme_models.bundled(alike)
 
 
-def test_a_library_in_the_archive_that_is_none_is_said(mme_server: Servers, mme_models: Models, tmp_path: Path) -> None:
+def test_an_invalid_library_in_an_archive_is_reported(mme_server: Servers, mme_models: Models, tmp_path: Path) -> None:
     library = tmp_path / "ops.so"
     library.write_text("no library")
     broken = mme_models.bundled(dataclasses.replace(mme_models.linear("broken"), op_libraries=(library,)))
@@ -116,7 +118,7 @@ def test_a_library_in_the_archive_that_is_none_is_said(mme_server: Servers, mme_
     assert server.invoke(calm, [1.0]) == calm.answer([1.0])
 
 
-def test_a_file_that_is_no_op_library_is_said(mme_server: Servers, mme_models: Models, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_op_library_is_reported(mme_server: Servers, mme_models: Models, tmp_path: Path) -> None:
     library = tmp_path / "ops.so"
     library.write_text("no library")
     with pytest.raises(ContractError, match=r"give a shared library \(\.so\)"):
@@ -124,7 +126,7 @@ def test_a_file_that_is_no_op_library_is_said(mme_server: Servers, mme_models: M
 
 
 @pytest.mark.parametrize("given", ["ops.so", ["absent.so"], [3], None])
-def test_what_is_no_list_of_files(mme_server: Servers, given: object) -> None:
+def test_op_libraries_must_be_a_list_of_files(mme_server: Servers, given: object) -> None:
     with pytest.raises(ValueError, match=r"give a list of files, as in model\.op_libraries"):
         mme_server(op_libraries=given)
 

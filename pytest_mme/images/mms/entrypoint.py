@@ -1,4 +1,4 @@
-"""`IMAGE serve` starts multi-model-server as AWS's bring-your-own example does; any other command is run instead.
+"""`IMAGE serve` starts multi-model-server as AWS's bring-your-own example does; it runs any other command instead.
 
 Source: github.com/aws/amazon-sagemaker-examples, multi_model_bring_your_own, container/dockerd-entrypoint.py.
 """

@@ -1,7 +1,7 @@
-"""What multi-model-server runs for each model: TensorFlow's Python package behind TensorFlow Serving's REST bodies.
+"""The handler that multi-model-server runs for each model: TensorFlow's Python package, TensorFlow Serving's bodies.
 
-It looks at the memory that its container has left before it imports TensorFlow, and raises the `MemoryError` that
-becomes a 507: the kernel's own way to say no is a SIGKILL. Source of what a handler is: multi-model-server 1.1.11,
+Before it imports TensorFlow it checks the memory that its container has left, and raises the `MemoryError` that
+becomes a 507: otherwise the kernel would kill the worker. Source of what a handler is: multi-model-server 1.1.11,
 `mms/model_loader.py`, `mms/model_service_worker.py` and `mms/service.py`.
 """
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from pytest_mme.libtensorflow.tensors import Array
 
 IMPORT_MIB = "PYTEST_MME_IMPORT_MIB"
-"""The environment variable that says how many MiB TensorFlow itself adds to a worker."""
+"""The environment variable with the MiB that TensorFlow itself adds to a worker."""
 HEADROOM_MIB = "PYTEST_MME_HEADROOM_MIB"
-"""The environment variable that says how many MiB a load has to leave free: Java grows, too."""
+"""The environment variable with the MiB that a load has to leave free: Java grows, too."""
 
-# An empty model's load with TensorFlow 2.21, four times each: of those that had about 182 MiB the kernel killed all,
-# with 192 MiB half of them, with 202 MiB none. Where it goes either way a 507 would not come in time: hence headroom.
+# An empty model's load with TensorFlow 2.21, four times each: with about 182 MiB left the kernel killed all,
+# with 192 MiB half of them, with 202 MiB none. In between a 507 would come too late: hence the headroom.
 _IMPORT_MIB = "200"
 _HEADROOM_MIB = "32"
 _MIB = 1 << 20
@@ -45,7 +45,7 @@ _TAG = "serve"
 
 
 def needed_bytes(directory: Path, environment: Mapping[str, str]) -> int:
-    """What must be free before the model in *directory* is loaded, beyond what its worker has taken by now.
+    """The memory that must be free before the model in *directory* is loaded, beyond what its worker holds already.
 
     All versions are counted, though only the highest is loaded. Raises `ArchiveError` when there is none.
     """
@@ -61,9 +61,9 @@ def check_room(needed: int, limit: int, used: int) -> None:
 
 @contextlib.contextmanager
 def room(directory: Path, cgroup: cgroups.MemoryCgroup | None) -> Iterator[None]:
-    """A time in which the model in *directory* may be loaded, and no other: two at once would count the same bytes.
+    """Reserve the time to load the model in *directory*: two loads at once would count the same free bytes.
 
-    Raises MemoryError when it does not fit. Without a limit any number may be loaded at once.
+    Raises MemoryError when the model does not fit. Without a limit, models may load at the same time.
     """
     limit = cgroup.limit_bytes() if cgroup else None
     if cgroup is None or limit is None:
@@ -71,11 +71,11 @@ def room(directory: Path, cgroup: cgroups.MemoryCgroup | None) -> Iterator[None]
         return
     needed = needed_bytes(directory, os.environ)
     with Path(tempfile.gettempdir(), "pytest-mme-load.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel drops it with the process
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it with the process
         try:
             check_room(needed, limit, cgroup.used_bytes())
         except MemoryError as error:
-            _LOG.warning("not loaded: %s", error)  # multi-model-server answers 507 and says to nobody why
+            _LOG.warning("not loaded: %s", error)  # multi-model-server replies 507 without the reason
             raise
         yield
 
@@ -88,7 +88,7 @@ def _cgroup() -> cgroups.MemoryCgroup | None:
 
 
 class Model:
-    """A SavedModel in TensorFlow's Python package, to be asked like a `pytest_mme.libtensorflow.saved_model.SavedModel`."""
+    """A SavedModel in TensorFlow's Python package, with the interface of `pytest_mme.libtensorflow.saved_model.SavedModel`."""
 
     def __init__(self, directory: Path, op_libraries: Sequence[Path] = ()) -> None:
         import tensorflow as tf
@@ -100,21 +100,21 @@ class Model:
         self._loaded = tf.saved_model.load(str(directory), tags=[_TAG])
 
     def run(self, inputs: Mapping[str, Array], *, signature: str) -> dict[str, Array]:
-        """Answer *inputs* with arrays by output name."""
-        asked = self.signatures[signature]
-        tensors = {name: self._tensor(array, asked.inputs[name].data_type) for name, array in inputs.items()}
+        """Run the signature on *inputs*; returns arrays by output name."""
+        definition = self.signatures[signature]
+        tensors = {name: self._tensor(array, definition.inputs[name].data_type) for name, array in inputs.items()}
         try:
             outputs = self._loaded.signatures[signature](**tensors)
         except self._tf.errors.OpError as error:
             raise TensorFlowError(error.error_code, error.message) from error
-        return {name: outputs[name].numpy() for name in asked.outputs}
+        return {name: outputs[name].numpy() for name in definition.outputs}
 
     def _tensor(self, array: Array, data_type: int) -> Any:
         return self._tf.constant(array, self._tf.as_dtype(data_type))
 
 
 def signatures(directory: Path) -> dict[str, Signature]:
-    """What the SavedModel in *directory* can be asked; ValueError when none of its graphs is for serving."""
+    """The signatures of the SavedModel in *directory*; raises ValueError when it has no graph for serving."""
     saved_model = protos.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
     for meta_graph in saved_model.meta_graphs:
         if _TAG in meta_graph.meta_info_def.tags:
@@ -124,16 +124,16 @@ def signatures(directory: Path) -> dict[str, Signature]:
 
 
 class Service:
-    """One worker's model, loaded when multi-model-server first calls and asked from then on."""
+    """One worker's model, loaded at multi-model-server's first call and invoked by the others."""
 
     def __init__(self) -> None:
         self._model: Model | None = None
 
     def handle(self, data: list[dict[str, Any]] | None, context: Any) -> list[bytes] | None:
-        """Load the model when there is no *data*, and otherwise answer each body in it.
+        """Load the model when there is no *data*, and otherwise reply to each body in it.
 
-        multi-model-server answers 507 to a MemoryError while it loads. What a request does wrong gets a status of its
-        own: to what is raised, the server answers 503 "Prediction failed".
+        multi-model-server replies 507 to a MemoryError while it loads. An invalid request gets a status of its own:
+        to an exception the server would reply 503 "Prediction failed".
         """
         if self._model is None:
             directory = Path(context.system_properties["model_dir"])
@@ -141,22 +141,22 @@ class Service:
                 self._model = Model(versions(directory)[-1][1], op_libraries_in(directory))
         if data is None:
             return None
-        return [_answered(self._model, bytes(request["body"]), number, context) for number, request in enumerate(data)]
+        return [_reply(self._model, bytes(request["body"]), number, context) for number, request in enumerate(data)]
 
 
-def _answered(model: Model, body: bytes, number: int, context: Any) -> bytes:
+def _reply(model: Model, body: bytes, number: int, context: Any) -> bytes:
     context.set_response_content_type(number, "application/json")
     try:
-        return answer(model, body)
+        return predict(model, body)
     except TensorFlowError as error:
         context.set_response_status(STATUS[error.code], error.code, number)
         return json.dumps({"error": error.message}).encode()
 
 
-def answer(model: Model, body: bytes) -> bytes:
-    """The answer to a TensorFlow Serving REST *body* of the method predict; `TensorFlowError` says what is wrong with it."""
-    return rest.predict(model, body)  # type: ignore[arg-type]  # it asks for no more than `Model` has
+def predict(model: Model, body: bytes) -> bytes:
+    """Reply to a TensorFlow Serving REST *body* of the method predict; raises `TensorFlowError` for an invalid one."""
+    return rest.predict(model, body)  # type: ignore[arg-type]  # it uses no more than `Model` has
 
 
 handle = Service().handle
-"""What the server calls: a function raises what goes wrong while it loads, where a class's errors are passed over."""
+"""The entry point: a function, since multi-model-server ignores the errors of a class while it loads."""

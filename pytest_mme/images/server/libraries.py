@@ -1,4 +1,4 @@
-"""Run while the image is built: takes TensorFlow's two shared libraries, and nothing else, out of its wheel."""
+"""Run while the image is built: extracts only TensorFlow's two shared libraries from its wheel."""
 
 import sys
 import zipfile

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_mme.archives.reachability import answered, reached_functions, reached_nodes
+from pytest_mme.archives.reachability import reached_functions, reached_nodes, signature_outputs
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class _Loaded:
 
     def unfit(self) -> str:
         """Return why predictions need more than constants; empty when they do not."""
-        nodes = reached_nodes(self._loaded, answered(self._loaded))
+        nodes = reached_nodes(self._loaded, signature_outputs(self._loaded))
         running = [node for node in self._loaded.graph_def.node if node.name in nodes]
         functions = reached_functions(self._loaded, running)
         library = self._loaded.graph_def.library.function

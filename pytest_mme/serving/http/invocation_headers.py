@@ -1,4 +1,4 @@
-"""What a request says in its headers, by AWS's names."""
+"""The headers of an invocation, by AWS's names."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ METHODS = (PREDICT, "classify", "regress")
 
 _MAX_VERSION = (1 << 63) - 1  # TensorFlow Serving keeps versions as int64
 _JSON = "application/json"
-_TOLD = ("Content-Type", "Accept", routes.CUSTOM_ATTRIBUTES, routes.TARGET_MODEL, routes.REQUEST_ID)
-"""The headers that the user's code, or the events, are told of."""
+_PASSED_ON = ("Content-Type", "Accept", routes.CUSTOM_ATTRIBUTES, routes.TARGET_MODEL, routes.REQUEST_ID)
+"""The headers that the user's code gets, or the events contain."""
 
 
 def invocation(headers: Mapping[str, str], body: bytes, rest_url: str) -> Invocation:
-    """The request that came with *headers*; raises `RefusalError` 400 for headers that make no sense.
+    """The request that came with *headers*; raises `RefusalError` 400 for invalid headers.
 
-    *rest_url*: where the model answers TensorFlow Serving's REST calls. Which model that is, no attribute can change.
+    *rest_url*: the address of the model in TensorFlow Serving's REST API; no attribute can change the model.
     """
-    _refuse_what_is_no_text(headers)
+    _check_encoding(headers)
     attributes = headers.get(routes.CUSTOM_ATTRIBUTES)
-    asked = _attributes(attributes or "")
-    method, version = asked.get("tfs-method"), asked.get("tfs-model-version")
+    named = _attributes(attributes or "")
+    method, version = named.get("tfs-method"), named.get("tfs-model-version")
     if method is not None and method not in METHODS:
         raise RefusalError(400, f"tfs-method is {method!r} in the custom attributes; choose {', '.join(METHODS)}")
     number = None if version is None else _version(version)
@@ -42,9 +42,9 @@ def invocation(headers: Mapping[str, str], body: bytes, rest_url: str) -> Invoca
     )
 
 
-def _refuse_what_is_no_text(headers: Mapping[str, str]) -> None:
-    """Bytes that are no UTF-8 come as surrogates, which can be told to nobody."""
-    for name in _TOLD:
+def _check_encoding(headers: Mapping[str, str]) -> None:
+    """Refuse bytes that are not UTF-8: they come as surrogates, which cannot be encoded again."""
+    for name in _PASSED_ON:
         value = headers.get(name, "")
         if not value.isascii() and value != value.encode(errors="replace").decode():
             raise RefusalError(400, f"the header {name} is not UTF-8: {value.encode(errors='surrogateescape')!r:.200}")

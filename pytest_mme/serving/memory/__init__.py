@@ -1,1 +1,1 @@
-"""The memory of the workers: how much they may use, how that is enforced, what is admitted."""
+"""The workers' memory: its limit, how the limit is enforced, and which loads fit."""

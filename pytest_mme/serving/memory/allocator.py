@@ -29,14 +29,14 @@ _LEDGER = struct.Struct(f"=qq{_SLOTS}q")
 
 
 class AllocatorBudget(Enforcement):
-    """The shared ledger, seen from the front."""
+    """The front's side of the shared ledger."""
 
     name = "allocator budget"
     cheap_to_measure = True
     worker_bytes = 2**20  # a tiny model's worker was seen to make 0.5 MiB of large allocations
 
     def __init__(self, limit_bytes: int) -> None:
-        """Compile the library where that was not done yet; raises `UnavailableError` without a C compiler."""
+        """Compile the library when there is none yet; raises `UnavailableError` without a C compiler."""
         library = compiled()
         self._limit_bytes = limit_bytes
         self._descriptor = os.memfd_create("pytest-mme-allocator")
@@ -81,14 +81,14 @@ class AllocatorBudget(Enforcement):
         return self._read()[2 + int(reserved["allocator_slot"])]
 
     def refusals(self) -> int:
-        """How many of TensorFlow's allocations were refused."""
+        """How many of TensorFlow's allocations have been refused."""
         return self._read()[1]
 
     def _read(self) -> tuple[int, ...]:
         return _LEDGER.unpack(self._ledger)
 
     def close(self) -> None:
-        """Give the shared memory back."""
+        """Free the shared memory."""
         self._ledger.close()
         os.close(self._descriptor)
 

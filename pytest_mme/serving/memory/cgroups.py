@@ -15,19 +15,19 @@ _NO_LIMIT_V1 = 2**60
 
 
 class MemoryCgroup(Protocol):
-    """A memory cgroup of our own, empty at first."""
+    """A memory cgroup."""
 
     directory: Path
     version: int
 
     def limit(self, limit_bytes: int) -> None:
-        """Set the limit, and let nothing escape to swap."""
+        """Set the limit, for swap too."""
 
     def limit_bytes(self) -> int | None:
-        """The limit; None: there is none."""
+        """The limit; None when there is none."""
 
     def used_bytes(self) -> int:
-        """What its processes hold and the kernel could not take back: page cache is not counted."""
+        """The memory that its processes hold and the kernel cannot reclaim: without page cache."""
 
     def kills(self) -> int:
         """The kernel's own count of processes killed for lack of memory."""
@@ -44,7 +44,9 @@ class CgroupV1:
     def limit(self, limit_bytes: int) -> None:
         """Set `memory.limit_in_bytes` and, where swap is accounted, the same for memory and swap together."""
         limit, with_swap = (self.directory / f"memory.{name}" for name in ("limit_in_bytes", "memsw.limit_in_bytes"))
-        order = [limit, with_swap] if limit_bytes < int(limit.read_text()) else [with_swap, limit]  # the first is less
+        order = (
+            [limit, with_swap] if limit_bytes < int(limit.read_text()) else [with_swap, limit]
+        )  # the first may not exceed the second
         for file in order:
             if file.exists():
                 file.write_text(str(limit_bytes))
@@ -104,7 +106,7 @@ def _read_table(path: Path) -> dict[str, int]:
 
 
 def _lets_in(directory: Path) -> bool:
-    """Try it: version 2 also asks for the right to write to the common ancestor of the old cgroup and the new."""
+    """Try to move a process in: version 2 needs write access to the common ancestor of both cgroups, too."""
     try_it = ["sh", "-c", 'echo $$ > "$1"', "sh", str(directory / "cgroup.procs")]
     return subprocess.run(try_it, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
@@ -115,14 +117,14 @@ def at(directory: Path) -> MemoryCgroup:
 
 
 def own(proc: Path = Path("/proc/self"), *, mounts: Path | None = None) -> MemoryCgroup:
-    """The memory cgroup that a process is in, as far as it can be seen from here; OSError where none can be.
+    """The memory cgroup that a process is in; raises OSError when it is not visible from here.
 
-    *mounts*: the `mountinfo` of a process whose view of the file system is ours, where that of *proc* is not.
+    *mounts*: the `mountinfo` of a process that sees our file system, when *proc* does not.
     """
     for kind, directory in _parents(proc, mounts):
         if (directory / _LIMIT[kind]).exists():
             return kind(directory)
-    raise OSError(f"no memory cgroup of {proc} can be seen here")
+    raise OSError(f"no memory cgroup of {proc} is visible here")
 
 
 def create(
@@ -132,12 +134,12 @@ def create(
     proc: Path = Path("/proc/self"),
     lets_in: Callable[[Path], bool] = _lets_in,
 ) -> MemoryCgroup:
-    """Make a memory cgroup called *name* as near to this process as it may be made.
+    """Make a memory cgroup called *name* as near to this process as the system allows.
 
     *before_creation* is called with each directory that is tried, before it is made.
 
     Tried: this process's own cgroup, then its ancestors: with version 2 a process may often create a sibling (its
-    user's delegated subtree) where it may not create a child. Raises OSError saying what was tried.
+    user's delegated subtree) but not a child. Raises OSError with all that was tried.
     """
     refused: list[str] = []
     for kind, parent in _parents(proc):
@@ -178,7 +180,7 @@ def _own_paths(table: str) -> Iterator[tuple[str, str]]:
 
 
 def _upwards(mount_point: Path, root: str, own: str) -> Iterator[Path]:
-    """From one's own cgroup up to the mount point; in a container the path may lie outside what is mounted."""
+    """From the own cgroup up to the mount point; in a container the path may lie outside what is mounted."""
     inside = Path(re.sub(f"^{re.escape(root.rstrip('/'))}/", "/", own.rstrip("/") + "/")).relative_to("/")
     for path in (inside, *inside.parents):
         if (mount_point / path).is_dir():
@@ -186,7 +188,7 @@ def _upwards(mount_point: Path, root: str, own: str) -> Iterator[Path]:
 
 
 def remove(directory: Path) -> bool:
-    """Remove a cgroup that no process is in, if it is there; False when the kernel still says no."""
+    """Remove a cgroup without processes, if it exists; False when the kernel refuses."""
     try:
         directory.rmdir()
     except FileNotFoundError:

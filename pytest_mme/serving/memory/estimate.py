@@ -1,4 +1,4 @@
-"""What a SavedModel will need in memory, from its graph, before anything is loaded."""
+"""Estimates the memory that a SavedModel will need, from its graph, before it is loaded."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from pytest_mme.libtensorflow.tensors import numpy_dtype
 
 _VARIABLES = {"VarHandleOp", "VariableV2", "Variable", "TemporaryVariable"}
 _CONSTANT_COPIES = 3  # a graph constant of N bytes costs 3 N after load (docs/facts.md)
-_MOST_BYTES = (1 << 63) - 1  # shapes may claim anything
+_MAX_BYTES = (1 << 63) - 1  # shapes may claim anything
 _PADDING = 1.05  # with oneDNN on, TensorFlow's allocator adds 4 % to a large variable (docs/facts.md)
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What a load will need beyond a worker's own overhead."""
+    """The memory that a load will need beyond a worker's own overhead."""
 
     bytes: int
     fingerprint: str
-    """Names the SavedModel by content, so that what was measured once is known the next time."""
+    """Identifies the SavedModel by content, so that a measurement counts for its next load, too."""
 
 
 def estimate(directory: Path, code: Path | None = None) -> Estimate:
-    """What the model in *directory* will need: the variables and the constants of every version of it.
+    """Estimate the need of the model in *directory*: the variables and the constants of all its versions.
 
-    *code*: the user's own, which may load the model in its own way; without it, `ArchiveError` when there is no
-    version. An unreadable graph estimates as its file's size: the loader will say what is wrong with it.
+    *code*: the folder of user code, which may load the model in its own way; without it, raises `ArchiveError` when
+    there is no version. An unreadable graph counts with its file's size: the loader will report the error.
     """
     try:
         found = [path for _, path in versions(directory)]
@@ -52,7 +52,7 @@ def estimate(directory: Path, code: Path | None = None) -> Estimate:
     if code is not None:
         _add_sizes(fingerprint, code.rglob("*"))
         _add_sizes(fingerprint, directory.rglob("*"))
-    return Estimate(min(size, _MOST_BYTES), fingerprint.hexdigest())
+    return Estimate(min(size, _MAX_BYTES), fingerprint.hexdigest())
 
 
 def _add_sizes(fingerprint: Any, files: Iterable[Path]) -> None:
@@ -87,7 +87,7 @@ def _nodes(saved_model: Any) -> Iterator[Any]:
 def _variable_bytes(node: Any) -> int:
     shape = node.attr["shape"].shape
     if shape.unknown_rank or any(dim.size < 0 for dim in shape.dim):
-        return 0  # only the checkpoint knows; what is measured after the first load corrects it
+        return 0  # only the checkpoint has it; the measurement after the first load corrects the estimate
     try:
         itemsize = numpy_dtype(node.attr["dtype"].type).itemsize
     except TypeError:

@@ -1,7 +1,7 @@
 """The GPU that models run on: which one it is, and how much of its memory is in use, by NVIDIA's management library.
 
 AWS supports multi-model endpoints on GPUs with Triton's container only ("Supported algorithms, frameworks, and
-instances for multi-model endpoints"): TensorFlow's on them is worth testing and no supported set-up in production.
+instances for multi-model endpoints"): TensorFlow on GPUs is worth testing, but not supported in production.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ _INSTALL = "pip install 'pytest-mme[gpu]'"
 
 
 class Gpu:
-    """One GPU, of those that `CUDA_VISIBLE_DEVICES` leaves visible, by its number among them."""
+    """One of the GPUs that `CUDA_VISIBLE_DEVICES` leaves visible, by its number among them."""
 
     def __init__(self, number: int = 0) -> None:
-        """Raises `UnavailableError` when there is none of that number, or nothing to ask."""
+        """Raises `UnavailableError` when there is no GPU of that number, no driver or no management library."""
         library = _library()
         handles = _visible(library, os.environ.get("CUDA_VISIBLE_DEVICES"))
         if number >= len(handles):
             raise _unavailable(f"gpu {number} was asked for, {len(handles)} are visible", "choose another with gpu=")
         self._library, self._handle = library, handles[number]
         self.uuid = _text(library.nvmlDeviceGetUUID(self._handle))
-        """What `CUDA_VISIBLE_DEVICES` knows it by."""
+        """Its name in `CUDA_VISIBLE_DEVICES`."""
         self.name = _text(library.nvmlDeviceGetName(self._handle))
 
     def memory(self) -> dict[str, int]:
-        """What all processes of the machine use of it, and what there is, in bytes."""
+        """The memory that all processes of the machine use, and the GPU's whole memory, in bytes."""
         seen = self._library.nvmlDeviceGetMemoryInfo(self._handle)
         return {"gpu_used_bytes": int(seen.used), "gpu_total_bytes": int(seen.total)}
 
 
 def settle(device: DeviceAsked) -> Device:
-    """``"cpu"`` or ``"gpu"``, for which ``"auto"`` stands too: a GPU where there is one."""
+    """Resolve ``"auto"``: ``"gpu"`` when there is one, else ``"cpu"``."""
     if device != "auto":
         return device
     try:
@@ -57,13 +57,13 @@ def _library() -> ModuleType:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        raise _unavailable(f"NVIDIA's driver does not answer: {error}", "run on a machine with a GPU") from error
+        raise _unavailable(f"NVIDIA's driver does not respond: {error}", "run on a machine with a GPU") from error
     library: ModuleType = pynvml
     return library
 
 
 def _visible(library: ModuleType, visible: str | None) -> list[Any]:
-    """CUDA's own rule: a list of numbers or of (beginnings of) UUIDs, which the first that names no GPU ends."""
+    """CUDA's rule: a list of numbers or beginnings of UUIDs; the first that names no GPU ends the list."""
     handles = [library.nvmlDeviceGetHandleByIndex(number) for number in range(library.nvmlDeviceGetCount())]
     if visible is None:
         return handles
@@ -79,8 +79,8 @@ def _visible(library: ModuleType, visible: str | None) -> list[Any]:
     return chosen
 
 
-def _text(said: str | bytes) -> str:
-    return said.decode() if isinstance(said, bytes) else said
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _unavailable(seen: str, advice: str) -> UnavailableError:

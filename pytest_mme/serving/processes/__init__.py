@@ -1,1 +1,1 @@
-"""The processes behind the front: the zygote, the workers and handlers that it forks, and the way to talk to them."""
+"""The processes behind the front: the zygote, the workers and handlers that it starts, and the channel to them."""

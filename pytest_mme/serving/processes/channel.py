@@ -1,6 +1,6 @@
-"""How the front and a worker talk: framed requests and replies, many at a time, over one Unix socket.
+"""The channel between the front and a worker: framed requests and replies, many at a time, over one Unix socket.
 
-The socket is also the lifeline: each end learns at once that the other's process is gone.
+The socket is also the lifeline: each end notices at once that the other's process is gone.
 """
 
 from __future__ import annotations
@@ -16,35 +16,36 @@ from typing import Any
 import orjson
 
 _PREFIX = struct.Struct("!QII")  # number of the request, bytes of the head, bytes of the body
-_MOST_BYTES = 1 << 30  # of a head or a body; a request has 6 MiB, and nobody waits for such an answer
-_ROOM_BYTES = 1 << 16  # for what a socket gives at once; a larger reply gets room of its own
+_MAX_BYTES = 1 << 30  # of a head or a body; a request's body has 6 MiB at most, and no client waits for a larger reply
+_UNREAD_BYTES = 1 << 24  # above asyncio's 64 KiB, so that a reply of 5 MB is read without pauses
+_JOINED_BYTES = 1 << 16  # up to this size, copying a body costs less than a second system call
 
 Head = Mapping[str, Any]
 
 
 class WorkerGoneError(Exception):
-    """The worker's process ended before it answered."""
+    """The worker's process ended before it replied."""
 
 
-class FrontEnd(asyncio.BufferedProtocol):
-    """The front's end: `await ask(head, body)` from any task.
+class Channel:
+    """The front's end: `await request(head, body)` from any task.
 
-    A protocol and not asyncio's streams: those cost 0.03 ms more for a small call, and twice as much for 5 MB.
+    Asyncio's streams cost 0.02 to 0.04 ms a call more than a `BufferedProtocol` up to 100 kB (docs/facts.md).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[tuple[Head, bytes]]] = {}
         self._gone = False
-        self._received, self._count = bytearray(_ROOM_BYTES), 0  # replies that are not whole yet; bytes that are there
+        self._reading = asyncio.create_task(self._read_all(reader))
 
     @classmethod
-    async def over(cls, end: socket.socket) -> FrontEnd:
+    async def over(cls, end: socket.socket) -> Channel:
         """Take over one end of a socket pair."""
-        _, front = await asyncio.get_running_loop().create_unix_connection(cls, sock=end)
-        return front
+        return cls(*await asyncio.open_unix_connection(sock=end, limit=_UNREAD_BYTES))
 
-    async def ask(self, head: Head, body: bytes = b"") -> tuple[Head, bytes]:
+    async def request(self, head: Head, body: bytes = b"") -> tuple[Head, bytes]:
         """Send a request and wait for its reply; raises `WorkerGoneError`."""
         if self._gone:
             raise WorkerGoneError
@@ -53,7 +54,7 @@ class FrontEnd(asyncio.BufferedProtocol):
         self._waiting[number] = reply
         try:
             for part in _frame(number, head, body):
-                self._transport.write(part)
+                self._writer.write(part)
             return await reply
         finally:
             del self._waiting[number]
@@ -61,7 +62,23 @@ class FrontEnd(asyncio.BufferedProtocol):
     def close(self) -> None:
         """Hang up; the worker ends when it notices."""
         self._fail_all()
-        self._transport.close()
+        self._writer.close()
+
+    async def _read_all(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                number, head_size, body_size = _PREFIX.unpack(await reader.readexactly(_PREFIX.size))
+                if max(head_size, body_size) > _MAX_BYTES:
+                    return  # user code has written to our socket: whatever follows means nothing
+                head = orjson.loads(await reader.readexactly(head_size))
+                body = await reader.readexactly(body_size)
+                if (reply := self._waiting.get(number)) and not reply.done():
+                    reply.set_result((head, body))
+        except (EOFError, OSError, orjson.JSONDecodeError):
+            return  # the worker has ended, or user code has written to our socket
+        finally:
+            self._fail_all()
+            self._writer.transport.abort()
 
     def _fail_all(self) -> None:
         self._gone = True
@@ -69,55 +86,8 @@ class FrontEnd(asyncio.BufferedProtocol):
             if not reply.done():
                 reply.set_exception(WorkerGoneError())
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """To asyncio: this end is open."""
-        self._transport: Any = transport
 
-    def connection_lost(self, _error: Exception | None) -> None:
-        """To asyncio: either end is closed."""
-        self._fail_all()
-
-    def get_buffer(self, _size: int) -> memoryview:
-        """To asyncio: where the next bytes go."""
-        return memoryview(self._received)[self._count :]
-
-    def buffer_updated(self, count: int) -> None:
-        """To asyncio: so many bytes came. Hands over the replies that are whole."""
-        self._count += count
-        try:
-            self._take_all()
-        except ValueError:  # user code has written to what is ours: nothing that comes after means anything
-            self._transport.abort()
-
-    def _take_all(self) -> None:
-        start = 0
-        while self._count - start >= (size := self._size_at(start)):
-            self._take(memoryview(self._received)[start : start + size])
-            start += size
-        if start or size > len(self._received):
-            rest = self._received[start : self._count]
-            if len(self._received) != max(size, _ROOM_BYTES):
-                self._received = bytearray(max(size, _ROOM_BYTES))
-            self._received[: len(rest)] = rest
-            self._count = len(rest)
-
-    def _size_at(self, start: int) -> int:
-        """The bytes of the frame that begins there: of its prefix alone as long as that is not whole."""
-        if self._count - start < _PREFIX.size:
-            return _PREFIX.size
-        _, head_size, body_size = _PREFIX.unpack_from(self._received, start)
-        if max(head_size, body_size) > _MOST_BYTES:
-            raise ValueError(f"a frame of {head_size} and {body_size} bytes")
-        return _PREFIX.size + int(head_size) + int(body_size)
-
-    def _take(self, frame: memoryview) -> None:
-        number, head_size, _ = _PREFIX.unpack_from(frame)
-        if (waiting := self._waiting.get(number)) and not waiting.done():
-            body_at = _PREFIX.size + head_size
-            waiting.set_result((orjson.loads(frame[_PREFIX.size : body_at]), bytes(frame[body_at:])))
-
-
-class WorkerEnd:
+class ChannelServer:
     """The worker's end: reads requests one by one, replies from any thread."""
 
     def __init__(self, end: socket.socket) -> None:
@@ -125,14 +95,14 @@ class WorkerEnd:
         self._socket = end
         self._lock = threading.Lock()
 
-    def serve(self, take: Callable[[int, Head, bytes], object]) -> None:
-        """Call *take* with each request until the front hangs up."""
+    def serve(self, handle: Callable[[int, Head, bytes], object]) -> None:
+        """Call *handle* with the number, head and body of each request until the front hangs up."""
         while len(prefix := self._stream.read(_PREFIX.size)) == _PREFIX.size:
             number, head_size, body_size = _PREFIX.unpack(prefix)
-            take(number, orjson.loads(self._stream.read(head_size)), self._stream.read(body_size))
+            handle(number, orjson.loads(self._stream.read(head_size)), self._stream.read(body_size))
 
     def reply(self, number: int, head: Head, body: bytes = b"") -> None:
-        """Answer the request of that *number*."""
+        """Reply to the request of that *number*."""
         parts = _frame(number, head, body)
         with self._lock:
             for part in parts:
@@ -140,7 +110,6 @@ class WorkerEnd:
 
 
 def _frame(number: int, head: Head, body: bytes) -> Sequence[bytes]:
-    """What to send, in one piece if it is small: a second call costs less than a copy of a large body."""
     encoded = orjson.dumps(head)
     start = _PREFIX.pack(number, len(encoded), len(body)) + encoded
-    return [start, body] if len(body) > _ROOM_BYTES else [start + body]
+    return [start, body] if len(body) > _JOINED_BYTES else [start + body]

@@ -1,7 +1,7 @@
-"""A user's `inference.py` in a process of its own: `python -m pytest_mme.serving.processes.handler FD`, started by the zygote.
+"""The process of a user's `inference.py`: `python -m pytest_mme.serving.processes.handler FD`, started by the zygote.
 
-The process is a fresh Python that may import anything. Beyond the standard library it has loaded nothing but orjson when
-the user's code begins. Sources: AWS's TensorFlow containers (`handler`, or `input_handler` and `output_handler`) and
+The process is a fresh Python that may import anything. Beyond the standard library it has loaded only orjson when the
+user's code begins. Sources: AWS's TensorFlow containers (`handler`, or `input_handler` and `output_handler`) and
 the SageMaker inference toolkit (`model_fn`, `input_fn`, `predict_fn`, `output_fn`).
 """
 
@@ -22,27 +22,27 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from pytest_mme.serving.processes.channel import Head, WorkerEnd
+from pytest_mme.serving.processes.channel import ChannelServer, Head
 
 _REQUESTS_AT_ONCE = 64
 _JSON = "application/json"
 
 CUT_OFF = 74  # EX_IOERR of sysexits.h
-"""How the process ends when the user's code has closed what it talks to the front by."""
+"""The exit status when the user's code has closed the socket to the front."""
 
-Response = tuple[Any, str, int]
-"""Body, content type, status."""
+Response = tuple[bytes, str, int]
+"""A reply's body, content type and status."""
 
 
 class Context(NamedTuple):
-    """What AWS's TensorFlow containers tell a handler of a request, and the archive's name."""
+    """The context that AWS's TensorFlow containers give a handler with each request, and the archive's name."""
 
     model_name: str
-    """The opaque id that the platform gave the model; `target_model` says which archive that is."""
+    """The opaque id that the platform gave the model; `target_model` is the archive's name."""
     model_version: str | None
     method: str | None
     rest_uri: str
-    """Where the model itself answers TensorFlow Serving's REST calls."""
+    """The URL of the model itself in TensorFlow Serving's REST API."""
     grpc_port: int | None
     """None: the embedded server speaks no gRPC."""
     channel: object
@@ -56,25 +56,25 @@ class Context(NamedTuple):
 
 
 class UnusableCodeError(Exception):
-    """The code has none of the functions that a handler is made of, or one answered what no handler may."""
+    """The code has none of the functions of a handler, or one returned something that is not a reply."""
 
 
-class Code:
-    """One style of user's code."""
+class UserCode:
+    """The code of one `inference.py`, in one of the styles below."""
 
     style: str
     at_once: int
-    """How many requests it takes at once in the real container."""
+    """How many requests at once it gets in the real container."""
 
     def load(self, directory: str) -> None:
-        """Load the model in *directory*, where it is the code that does that."""
+        """Load the model in *directory*, in the style that loads it itself."""
 
     def invoke(self, body: bytes, context: Context) -> Response:
-        """Answer a request."""
+        """Return the reply to a request."""
         raise NotImplementedError
 
 
-class OneHandler(Code):
+class HandlerFunction(UserCode):
     """`handler(data, context)`."""
 
     style = "handler"
@@ -84,11 +84,11 @@ class OneHandler(Code):
         self._handler = module.handler
 
     def invoke(self, body: bytes, context: Context) -> Response:
-        """Hand over the body as a stream, as the containers do."""
+        """Pass the body as a stream, as the containers do."""
         return *_body_and_type(self._handler(io.BytesIO(body), context), "handler", context.accept_header), 200
 
 
-class TwoHandlers(Code):
+class InputOutputHandlers(UserCode):
     """`input_handler(data, context)`, the model, `output_handler(response, context)`."""
 
     style = "input_handler and output_handler"
@@ -98,16 +98,16 @@ class TwoHandlers(Code):
         self._input, self._output = module.input_handler, module.output_handler
 
     def invoke(self, body: bytes, context: Context) -> Response:
-        """Ask the model in between, and keep its status when it refuses (as the containers do from 2.20 on)."""
+        """Call the model in between; the reply has the model's status (as in the containers from 2.20 on)."""
         import requests
 
-        asked = self._input(io.BytesIO(body), context)
-        response = requests.post(context.rest_uri, data=asked)
-        answer = _body_and_type(self._output(response, context), "output_handler", context.accept_header)
-        return *answer, response.status_code
+        data = self._input(io.BytesIO(body), context)
+        response = requests.post(context.rest_uri, data=data)
+        reply = _body_and_type(self._output(response, context), "output_handler", context.accept_header)
+        return *reply, response.status_code
 
 
-class Toolkit(Code):
+class ToolkitFunctions(UserCode):
     """`model_fn(model_dir)`, `input_fn(body, content_type)`, `predict_fn(data, model)`, `output_fn(prediction, accept)`."""
 
     style = "toolkit"
@@ -121,19 +121,19 @@ class Toolkit(Code):
         self._output_fn = getattr(module, "output_fn", toolkit.encode)
 
     def load(self, directory: str) -> None:
-        """`model_fn`."""
+        """Call `model_fn`."""
         self._model = self._model_fn(directory)
 
     def invoke(self, body: bytes, context: Context) -> Response:
-        """The other three, one after the other. An error that carries a `status_code`, like the toolkit's, sets it."""
+        """Call the other three in turn. An error with a `status_code`, like the toolkit's, decides the status."""
         accept = _JSON if context.accept_header == "*/*" else context.accept_header
         data = self._input_fn(body, context.request_content_type)
-        answer = self._output_fn(self._predict_fn(data, self._model), accept)
-        return *_body_and_type(answer if isinstance(answer, tuple) else (answer, accept), "output_fn", accept), 200
+        output = self._output_fn(self._predict_fn(data, self._model), accept)
+        return *_body_and_type(output if isinstance(output, tuple) else (output, accept), "output_fn", accept), 200
 
 
-class InferenceHandler(Code):
-    """`inference_handler(data, model_name)`: the body, where it is JSON what that says; answers what JSON can say."""
+class InferenceHandler(UserCode):
+    """`inference_handler(data, model_name)`: gets the body, decoded when it is JSON, and returns a JSON value."""
 
     style = "inference_handler"
     at_once = _REQUESTS_AT_ONCE
@@ -142,31 +142,31 @@ class InferenceHandler(Code):
         self._handler = module.inference_handler
 
     def invoke(self, body: bytes, context: Context) -> Response:
-        """Its own answer, or the body and content type that it made of it."""
+        """Encode what it returns, unless that is a body with its content type."""
         from pytest_mme.serving.processes import toolkit
 
         is_json = context.request_content_type.partition(";")[0].strip() == _JSON
-        answer = self._handler(orjson.loads(body) if is_json else body, context.model_name)
-        if isinstance(answer, tuple):
-            return *_body_and_type(answer, "inference_handler", context.accept_header), 200
-        return toolkit.encode(answer, _JSON), _JSON, 200
+        output = self._handler(orjson.loads(body) if is_json else body, context.model_name)
+        if isinstance(output, tuple):
+            return *_body_and_type(output, "inference_handler", context.accept_header), 200
+        return toolkit.encode(output, _JSON), _JSON, 200
 
 
-def _body_and_type(answered: Any, function: str, accept: str) -> tuple[bytes, str]:
-    match answered:
+def _body_and_type(output: Any, function: str, accept: str) -> tuple[bytes, str]:
+    match output:
         case (str() | bytes() | bytearray() as body, str() | None as content_type) if (content_type or "").isascii():
             return body.encode() if isinstance(body, str) else bytes(body), content_type or accept
     raise UnusableCodeError(
-        f"{function} answered {answered!r:.200}; it must return (body, content type), str or bytes first"
+        f"{function} returned {output!r:.200}; it must return (body, content type), str or bytes first"
     )
 
 
-def import_code(code: Path) -> Code:
-    """Import `inference.py` in the folder *code*, which sees itself and `lib` there, or the file *code*.
+def import_code(code: Path) -> UserCode:
+    """Import `inference.py` in the folder *code*, with that folder and its `lib` importable, or the file *code*.
 
-    Whatever that raises is the user's.
+    Raises what the user's code raises, and `UnusableCodeError`.
     """
-    sys.dont_write_bytecode = True  # the folder stays as it was, and no stale bytecode is ever read from it
+    sys.dont_write_bytecode = True  # the folder stays unchanged, and no stale bytecode is read from it
     folder, file = (code, code / "inference.py") if code.is_dir() else (code.parent, code)
     sys.path[:0] = [str(path) for path in (folder / "lib", folder) if path.is_dir()]
     spec = importlib.util.spec_from_file_location("inference", file)
@@ -177,14 +177,14 @@ def import_code(code: Path) -> Code:
     return _in_its_style(module)
 
 
-def _in_its_style(module: ModuleType) -> Code:
+def _in_its_style(module: ModuleType) -> UserCode:
     has = {name for name, value in vars(module).items() if callable(value)}
     if "handler" in has:
-        return OneHandler(module)
+        return HandlerFunction(module)
     if {"input_handler", "output_handler"} <= has:
-        return TwoHandlers(module)
+        return InputOutputHandlers(module)
     if {"model_fn", "predict_fn"} <= has:
-        return Toolkit(module)
+        return ToolkitFunctions(module)
     if "inference_handler" in has:
         return InferenceHandler(module)
     raise UnusableCodeError(
@@ -194,32 +194,32 @@ def _in_its_style(module: ModuleType) -> Code:
 
 
 class HandlerProcess:
-    """Answers the front's requests: `open`, `load`, `invoke`."""
+    """Serves the front's requests: `open`, `load`, `invoke`."""
 
     _folder: Path
-    _code: Code
+    _code: UserCode
     _pool: ThreadPoolExecutor
 
     def __init__(self, front: socket.socket) -> None:
-        self._front = WorkerEnd(front)
+        self._front = ChannelServer(front)
 
     def run(self) -> None:
-        """Take requests until the front hangs up. The user's code is imported in this thread, and asked in others."""
+        """Take requests until the front hangs up. The user's code is imported in this thread, and called in others."""
         self._front.serve(self._take)
 
     def _take(self, number: int, head: Head, body: bytes) -> None:
-        if head["ask"] == "invoke":
+        if head["operation"] == "invoke":
             self._pool.submit(self._invoke, number, head, body)
         else:
             self._prepare(number, head)
 
     def _prepare(self, number: int, head: Head) -> None:
         try:
-            answer = self._open(head) if head["ask"] == "open" else self._load(head)
-        except BaseException as error:  # noqa: BLE001  SystemExit, too, is the user's
+            reply = self._open(head) if head["operation"] == "open" else self._load(head)
+        except BaseException as error:  # noqa: BLE001  SystemExit comes from user code, too
             code = "RESOURCE_EXHAUSTED" if isinstance(error, MemoryError) else "USER_CODE"
-            answer = {"code": code, "error": self._told(error)}
-        self._reply(number, answer)
+            reply = {"code": code, "error": self._described(error)}
+        self._reply(number, reply)
 
     def _open(self, head: Head) -> Head:
         code = Path(head["code"])
@@ -235,38 +235,36 @@ class HandlerProcess:
     def _invoke(self, number: int, head: Head, body: bytes) -> None:
         try:
             content, content_type, status = self._code.invoke(body, _context(head, body))
-        except BaseException as error:  # noqa: BLE001  SystemExit, too, is the user's
-            content, content_type = orjson.dumps({"error": self._told(error)}), _JSON
+        except BaseException as error:  # noqa: BLE001  SystemExit comes from user code, too
+            content, content_type = orjson.dumps({"error": self._described(error)}), _JSON
             status = _status(error)
         self._reply(number, {"status": status, "content_type": content_type}, content)
 
     def _reply(self, number: int, head: Head, body: bytes = b"") -> None:
-        """Answer; a process that cannot, for its code has closed the way to the front, ends, and the front hears that."""
+        """Reply; when the user's code has closed the socket, end the process, which the front notices."""
         try:
             self._front.reply(number, head, body)
         except BaseException:  # noqa: BLE001
             os._exit(CUT_OFF)
 
-    def _told(self, error: BaseException) -> str:
-        """The error, and where in the user's code it came from; the whole of it goes to the log."""
+    def _described(self, error: BaseException) -> str:
+        """The error and the line of user code that raised it; the log gets the whole traceback."""
         with contextlib.suppress(Exception):  # the user's code may have closed stderr
             traceback.print_exc()
-        words = type(error).__name__
-        with contextlib.suppress(Exception):  # its own words are the user's code, too
-            words += f": {error}" if str(error) else ""
-        words = words.encode(
-            errors="replace"
-        ).decode()  # lone surrogates, which JSON can bring in and UTF-8 not express
+        text = type(error).__name__
+        with contextlib.suppress(Exception):  # `__str__` may be user code, too
+            text += f": {error}" if str(error) else ""
+        text = text.encode(errors="replace").decode()  # JSON may bring in lone surrogates, which UTF-8 cannot express
         frames = traceback.extract_tb(error.__traceback__)
-        ours = [frame for frame in frames if Path(frame.filename).is_relative_to(self._folder)]
-        if not ours:
-            return words
-        name = Path(ours[-1].filename).relative_to(self._folder)
-        return f"{words} ({name}, line {ours[-1].lineno})"
+        own = [frame for frame in frames if Path(frame.filename).is_relative_to(self._folder)]
+        if not own:
+            return text
+        name = Path(own[-1].filename).relative_to(self._folder)
+        return f"{text} ({name}, line {own[-1].lineno})"
 
 
 def _status(error: BaseException) -> int:
-    """As the multi-model-server and the inference toolkit have it."""
+    """The status of an error, as in the multi-model-server and the inference toolkit."""
     if isinstance(error, MemoryError):
         return 507
     status = getattr(error, "status_code", None)
@@ -292,9 +290,9 @@ def _context(head: Head, body: bytes) -> Context:
 def main(descriptor: int) -> None:
     """Serve the front at the other end of *descriptor* until it hangs up."""
     if not getattr(sys.flags, "safe_path", False):  # which Python 3.10 does not have
-        del sys.path[0]  # the folder that the server was started in is none of the user's code
+        del sys.path[0]  # user code must not import from the folder that the server was started in
     os.set_inheritable(descriptor, False)
-    logging.basicConfig(level=logging.INFO)  # as in AWS's containers: what the user's code logs is seen
+    logging.basicConfig(level=logging.INFO)  # as in AWS's containers: the log shows what user code logs
     status = CUT_OFF
     try:
         HandlerProcess(socket.socket(fileno=descriptor)).run()
@@ -303,7 +301,7 @@ def main(descriptor: int) -> None:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
-        os._exit(status)  # whatever threads the user's code has left
+        os._exit(status)  # user code may have left threads
 
 
 if __name__ == "__main__":

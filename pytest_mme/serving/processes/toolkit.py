@@ -1,4 +1,4 @@
-"""What the SageMaker inference toolkit does where the user's code has no `input_fn` or `output_fn` of its own."""
+"""The SageMaker inference toolkit's defaults for `input_fn` and `output_fn`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _JSON, _NPY, _CSV = "application/json", "application/x-npy", "text/csv"
 
 
 class UnsupportedFormatError(Exception):
-    """A content type that only an `input_fn` or `output_fn` of the user's own could take; becomes a 415."""
+    """A content type that only an `input_fn` or `output_fn` in the user's code could handle; becomes a 415."""
 
     status_code = 415
 
@@ -21,7 +21,7 @@ class UnsupportedFormatError(Exception):
 
 
 def decode(body: bytes, content_type: str) -> Any:
-    """The body as a numpy array."""
+    """Decode a body to a numpy array; raises `UnsupportedFormatError`."""
     kind = content_type.partition(";")[0].strip()
     if kind == _JSON:
         return np.array(json.loads(body))
@@ -33,7 +33,7 @@ def decode(body: bytes, content_type: str) -> Any:
 
 
 def encode(prediction: Any, accept: str) -> bytes:
-    """The prediction, whatever numpy makes of it, as a body."""
+    """Encode a prediction, as an array if need be, to a body; raises `UnsupportedFormatError`."""
     kind = accept.partition(";")[0].strip()
     stream = io.BytesIO()
     if kind == _JSON:
@@ -48,7 +48,7 @@ def encode(prediction: Any, accept: str) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Arrays, also those in lists and dicts, as JSON can have them."""
+    """Convert arrays to lists, also in lists and dicts."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

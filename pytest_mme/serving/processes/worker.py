@@ -1,4 +1,4 @@
-"""A worker: one model in one process."""
+"""A worker: the process that holds one model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pytest_mme.libtensorflow.saved_model import SavedModel
 from pytest_mme.serving import rest
 from pytest_mme.serving.memory.allocator import use_slot
 from pytest_mme.serving.memory.estimate import estimate
-from pytest_mme.serving.processes.channel import Head, WorkerEnd
+from pytest_mme.serving.processes.channel import ChannelServer, Head
 from pytest_mme.serving.processes.child_config import ChildConfig
 
 _REQUESTS_AT_ONCE = 64
@@ -30,10 +30,10 @@ _NO_GPU = (
 
 
 class Worker:
-    """Answers the front's requests: `estimate`, `load`, `invoke`."""
+    """Serves the front's requests, each by its `_do_` method."""
 
     def __init__(self, config: ChildConfig, front: socket.socket, library: Library) -> None:
-        self._config, self._front, self._library = config, WorkerEnd(front), library
+        self._config, self._front, self._library = config, ChannelServer(front), library
         self._versions: dict[int, SavedModel] = {}
 
     def run(self) -> None:
@@ -41,30 +41,30 @@ class Worker:
         if self._config.allocator_slot is not None:
             use_slot(self._config.allocator_slot)
         pool = ThreadPoolExecutor(_REQUESTS_AT_ONCE, "request")
-        self._front.serve(lambda number, head, body: pool.submit(self._answer, number, head, body))
+        self._front.serve(lambda number, head, body: pool.submit(self._handle, number, head, body))
 
-    def _answer(self, number: int, head: Head, body: bytes) -> None:
+    def _handle(self, number: int, head: Head, body: bytes) -> None:
         try:
-            answer: Callable[[Head, bytes], tuple[Head, bytes]] = getattr(self, f"_answer_{head['ask']}")
-            reply, content = answer(head, body)
+            operation: Callable[[Head, bytes], tuple[Head, bytes]] = getattr(self, f"_do_{head['operation']}")
+            reply, content = operation(head, body)
         except TensorFlowError as error:
             code = "RESOURCE_EXHAUSTED" if _GPU_IS_FULL in error.message else error.code
             reply, content = {"code": code, "error": error.message}, b""
         except ArchiveError as error:
             reply, content = {"code": "NO_ARCHIVE", "error": str(error)}, b""
-        except Exception as error:  # noqa: BLE001  whatever it is, the front must hear of it
+        except Exception as error:  # noqa: BLE001  whatever it is, the front must receive it
             traceback.print_exc()
             reply, content = {"code": "INTERNAL", "error": f"{type(error).__name__}: {error}"}, b""
         try:
             self._front.reply(number, reply, content)
-        except TypeError as error:  # orjson's: whatever it is that cannot be said, the front must hear of it
-            self._front.reply(number, {"code": "INTERNAL", "error": f"the worker's answer cannot be sent: {error}"})
+        except TypeError as error:  # orjson's: the head holds something that JSON cannot express
+            self._front.reply(number, {"code": "INTERNAL", "error": f"the worker's reply cannot be sent: {error}"})
 
-    def _answer_estimate(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
+    def _do_estimate(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
         need = estimate(Path(head["directory"]), Path(head["code"]) if head["code"] else None)
         return {"bytes": need.bytes, "fingerprint": need.fingerprint}, b""
 
-    def _answer_load(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
+    def _do_load(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
         """Load every version, as AWS's containers have TensorFlow Serving do, after the op libraries."""
         model = Path(head["directory"])
         for library in (*map(Path, self._config.op_libraries), *op_libraries_in(model)):
@@ -77,27 +77,26 @@ class Worker:
         signatures = sorted(self._versions[latest].signatures)
         return {"version": latest, "versions": sorted(self._versions), "signatures": signatures}, b""
 
-    def _answer_invoke(self, head: Head, body: bytes) -> tuple[Head, bytes]:
+    def _do_invoke(self, head: Head, body: bytes) -> tuple[Head, bytes]:
         _, model = self._version(head)
         return {}, rest.METHODS[head["method"]](model, body)
 
-    def _answer_status(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
-        asked = self._versions if head["version"] is None else [self._version(head)[0]]
-        return {}, rest.status(asked)
+    def _do_status(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
+        return {}, rest.status(self._versions if head["version"] is None else [self._version(head)[0]])
 
-    def _answer_metadata(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
+    def _do_metadata(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
         version, model = self._version(head)
         return {}, rest.metadata(model, name=head["model"], version=version)
 
     def _version(self, head: Head) -> tuple[int, SavedModel]:
-        """The version asked for; without one, the highest, like TensorFlow Serving."""
-        asked = head["version"]
-        if asked is None and self._versions:
-            asked = max(self._versions)
-        if asked not in self._versions:
-            which = "Latest" if asked is None else "Specific"
-            raise TensorFlowError("NOT_FOUND", f"Servable not found for request: {which}({head['model']}, {asked})")
-        return asked, self._versions[asked]
+        """The requested version; without one, the highest, like TensorFlow Serving."""
+        requested = head["version"]
+        if requested is None and self._versions:
+            requested = max(self._versions)
+        if requested not in self._versions:
+            which = "Latest" if requested is None else "Specific"
+            raise TensorFlowError("NOT_FOUND", f"Servable not found for request: {which}({head['model']}, {requested})")
+        return requested, self._versions[requested]
 
     def _session_config(self) -> bytes:
         threads = self._config.threads or 0  # 0: TensorFlow's default

@@ -1,11 +1,11 @@
 """The zygote: a process that has opened TensorFlow's libraries and forks one worker per model.
 
-It also starts the processes that run users' handlers, each a fresh Python: whatever a child is, one process kills it,
-reaps it and says how it ended.
+It also starts the processes that run users' handlers, each a fresh Python: one process kills every child, reaps it and
+reports how it ended.
 
-A fork of it answers its first request ten times sooner than a process that starts afresh, and holds a tenth of the
-private memory. The zygote itself never loads or runs a model: forking after that hangs (docs/facts.md). It has one
-thread, and it alone reaps.
+A fork of the zygote replies to its first request ten times sooner than a process that starts afresh, and holds a tenth
+of the private memory. The zygote itself never loads or runs a model: forking after that hangs (docs/facts.md). It has
+one thread, and nothing else reaps.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _MESSAGE_BYTES = 65536
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _HANDLER = "PYTEST_MME_HANDLER"
-"""Tells whatever a handler's process starts which handler that was."""
+"""The variable that tells the processes started by a handler which handler that was."""
 
 
 class Zygote:
@@ -51,7 +51,7 @@ class Zygote:
         import selectors
 
         with selectors.DefaultSelector() as selector:
-            selector.register(self._control, selectors.EVENT_READ, self._obey)
+            selector.register(self._control, selectors.EVENT_READ, self._take_order)
             selector.register(self._wake, selectors.EVENT_READ, self._reap)
             while True:
                 for key, _ in selector.select():
@@ -59,7 +59,7 @@ class Zygote:
                         self._kill_all()
                         return
 
-    def _obey(self) -> bool:
+    def _take_order(self) -> bool:
         message, descriptors, _, _ = socket.recv_fds(self._control, _MESSAGE_BYTES, 1)
         if not message:
             return False
@@ -98,7 +98,7 @@ class Zygote:
                 Path("/proc/self/oom_score_adj").write_text(str(config.oom_score_adj))
             self._work(config, descriptor)
             status = 0
-        except BaseException:  # noqa: BLE001  it is the end of this process: the log must say of what
+        except BaseException:  # noqa: BLE001  this process ends: the log must say why
             traceback.print_exc()
         finally:
             sys.stderr.flush()
@@ -125,9 +125,9 @@ class Zygote:
         return True
 
     def _end_orphans(self) -> None:
-        """End what handlers that are gone have started and left: it became ours when they ended.
+        """Kill the processes that handlers have started and left behind: the zygote inherited them.
 
-        Each of them names its handler in its environment; what has none that lives is ended.
+        Each names its handler in its environment; a process whose handler is gone is killed.
         """
         import psutil  # only where there are handlers
 
@@ -142,7 +142,7 @@ class Zygote:
                 os.waitpid(orphan.pid, 0)
 
     def _report(self, **fields: Any) -> None:
-        with contextlib.suppress(ConnectionError):  # the front is gone: `_obey` sees it next
+        with contextlib.suppress(ConnectionError):  # the front is gone: `_take_order` sees it next
             self._control.send(json.dumps(fields).encode())
 
     def _kill_all(self) -> None:
@@ -155,14 +155,14 @@ class Zygote:
 
 
 def _ended() -> Iterator[tuple[int, int]]:
-    """The processes that have ended, ours and the orphans, reaped: pid and status of each."""
-    with contextlib.suppress(ChildProcessError):  # there is none at all
+    """Reap what has ended, children and orphans: the pid and status of each."""
+    with contextlib.suppress(ChildProcessError):  # there are no children
         while (reaped := os.waitpid(-1, os.WNOHANG))[0]:
             yield reaped
 
 
 def _handler_of(process: psutil.Process) -> str | None:
-    """The token of the handler that a process descends from; None where it does not say."""
+    """The token of the handler that a process descends from; None when its environment names none."""
     import psutil
 
     try:
@@ -172,7 +172,7 @@ def _handler_of(process: psutil.Process) -> str | None:
 
 
 def _die_with_parent() -> None:
-    """End even if this process is stopped or stuck when the zygote is killed: the kernel sends the signal."""
+    """Have the kernel kill this process when the zygote ends, even if it is stopped or stuck."""
     parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -180,16 +180,16 @@ def _die_with_parent() -> None:
 
 
 def _handlers_environment(before: Mapping[str, str | None]) -> dict[str, str]:
-    """The server's own environment, from which the zygote's differs by what *before* tells."""
+    """The server's own environment: the zygote's, with the values that *before* holds put back."""
     merged = {**os.environ, **before}
     environment = {name: value for name, value in merged.items() if value is not None}
-    for name in ("no_proxy", "NO_PROXY"):  # the model that a handler asks is on this machine
+    for name in ("no_proxy", "NO_PROXY"):  # the model that a handler calls is on this machine
         environment[name] = ",".join(filter(None, (environment.get(name), "127.0.0.1", "::1", "localhost")))
     return environment
 
 
 def main(control_fd: int, directory: str, before: str) -> None:
-    """Open TensorFlow, say so, and fork on demand."""
+    """Open TensorFlow, report its version, and fork on demand."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the front, which ends us
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     control = socket.socket(fileno=control_fd)
@@ -201,7 +201,7 @@ def main(control_fd: int, directory: str, before: str) -> None:
     zygote = Zygote(control, library, _handlers_environment(json.loads(before)))
     control.send(json.dumps({"ready": library.version}).encode())
     zygote.run()
-    os._exit(0)  # unmapping TensorFlow in good order takes 0.2 s, and nobody is left to care
+    os._exit(0)  # unmapping TensorFlow in good order takes 0.2 s and changes nothing
 
 
 if __name__ == "__main__":

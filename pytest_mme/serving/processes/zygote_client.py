@@ -1,4 +1,4 @@
-"""The front's side of the zygote: forks workers and handlers, hears of their ends."""
+"""The front's side of the zygote: has it fork workers and handlers, and is notified when they end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_mme.serving.processes.channel import FrontEnd
+from pytest_mme.serving.processes.channel import Channel
 from pytest_mme.serving.processes.child_config import ChildKind
 
 _MESSAGE_BYTES = 65536
@@ -52,26 +52,26 @@ class ChildProcess:
     """A worker, or a process that runs a user's handler, seen from the front."""
 
     pid: int
-    channel: FrontEnd
+    channel: Channel
     exited: asyncio.Future[int]
     """Its exit code once it is reaped: negative for a signal."""
     kind: ChildKind = "worker"
     reserved: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """What put it under the memory limit (`Enforcement.reserve`)."""
+    """Its place under the memory limit (`Enforcement.reserve`)."""
     limited: bool = True
-    """Whether the limit is meant for it."""
+    """Whether the memory limit applies to it."""
     asked_to_end: bool = False
     end: End | None = None
     reaped: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     """Set when the process is gone and `end` says how."""
 
 
-class Processes:
-    """The zygote and what it has forked."""
+class ZygoteClient:
+    """The zygote and its children, seen from the front."""
 
     def __init__(self) -> None:
         self.died: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        """The zygote's exit code, when it ended though nobody closed it."""
+        """Done when the zygote has ended by itself: its exit code."""
         self.children: dict[int, ChildProcess] = {}
         self._tokens = itertools.count()
         self._orders: deque[tuple[bytes, tuple[int, ...]]] = deque()
@@ -86,9 +86,9 @@ class Processes:
         *,
         devices: str = "",
     ) -> asyncio.Future[str]:
-        """Start the zygote on the TensorFlow in *directory*; it will say TensorFlow's version when it is ready.
+        """Start the zygote on the TensorFlow in *directory*; the result is TensorFlow's version, once it is ready.
 
-        *environment* is the zygote's and its workers' own. *devices*: the GPU that they, and handlers, may see.
+        *environment*: variables for the zygote and its workers only. *devices*: the GPU that they, and handlers, may see.
         """
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         its_own = {"TF_CPP_MIN_LOG_LEVEL": "1", **dict.fromkeys(_THREADS, "1"), **environment}
@@ -102,7 +102,7 @@ class Processes:
         )
         theirs.close()
         self._control.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._control, self._hear)
+        asyncio.get_running_loop().add_reader(self._control, self._read_report)
         self._watch = asyncio.create_task(self._await_end())
         return self._ready
 
@@ -111,7 +111,7 @@ class Processes:
     ) -> ChildProcess:
         """Fork a process; raises `ZygoteGoneError`, or OSError when the system gives none.
 
-        *settings*: those of `ChildConfig`. *limited*: whether its memory is what the limit is meant for.
+        *settings*: fields of `ChildConfig`. *limited*: whether the memory limit applies to it.
         """
         token, forked = next(self._tokens), asyncio.get_running_loop().create_future()
         self._forking[token] = forked
@@ -126,16 +126,16 @@ class Processes:
         finally:
             theirs.close()
         child.kind, child.reserved, child.limited = kind, reserved, limited
-        child.channel = await FrontEnd.over(ours)
+        child.channel = await Channel.over(ours)
         return child
 
     def kill(self, pid: int) -> None:
-        """SIGKILL to a child, sent by the zygote: a number that it has not reaped is still the child's own."""
-        with contextlib.suppress(ZygoteGoneError):  # it has taken its children along
+        """Have the zygote send SIGKILL to a child: while it has not reaped the pid, no other process can have it."""
+        with contextlib.suppress(ZygoteGoneError):  # its children ended with it
             self._send({"kill": pid})
 
     def _send(self, order: Mapping[str, Any], *descriptors: int) -> None:
-        """Tell the zygote; while it does not listen, because it is telling us something, orders wait."""
+        """Send an order to the zygote; orders queue while its socket is full, because it is writing to ours."""
         if self._control.fileno() < 0:
             raise ZygoteGoneError("the zygote is gone")
         self._orders.append((json.dumps(order).encode(), descriptors))
@@ -151,12 +151,12 @@ class Processes:
         except BlockingIOError:
             loop.add_writer(self._control, self._flush)
         except ConnectionError:
-            self._stop_hearing()  # whoever waits hears of it from `_await_end`
+            self._stop_reading()  # `_await_end` fails the requests that wait
         else:
             loop.remove_writer(self._control)
 
     def pids(self) -> list[int]:
-        """The living processes that the memory limit is meant for."""
+        """The living processes that the memory limit applies to."""
         return [pid for pid, child in list(self.children.items()) if child.limited]
 
     def threads(self) -> int:
@@ -168,28 +168,28 @@ class Processes:
         for child in self.children.values():
             child.asked_to_end = True
         self._watch.cancel()
-        self._stop_hearing()
+        self._stop_reading()
         await self._zygote.wait()
         self._all_gone(ZygoteGoneError("the server is ending"))
 
-    def _hear(self) -> None:
+    def _read_report(self) -> None:
         try:
             message = self._control.recv(_MESSAGE_BYTES)
         except ConnectionError:
             message = b""
         if not message:
-            self._stop_hearing()
+            self._stop_reading()
             return
         report = json.loads(message)
         if "ready" in report:
             self._ready.set_result(report["ready"])
         elif "forked" in report:
-            self._hear_of_fork(report)
+            self._on_forked(report)
         else:
             child = self.children.pop(report["exited"])
             child.exited.set_result(report["code"])
 
-    def _hear_of_fork(self, report: Mapping[str, Any]) -> None:
+    def _on_forked(self, report: Mapping[str, Any]) -> None:
         forked = self._forking.pop(report["forked"])
         if "error" in report:
             forked.set_exception(OSError(report["error"]))
@@ -201,22 +201,22 @@ class Processes:
 
     async def _await_end(self) -> None:
         code = await self._zygote.wait()
-        self._stop_hearing()
+        self._stop_reading()
         self._all_gone(ZygoteGoneError(f"the zygote ended with code {code}"))
         self.died.set_result(code)
 
     def _all_gone(self, reason: ZygoteGoneError) -> None:
-        """Whoever waits for the zygote or for a child hears of their end."""
-        everybody: list[asyncio.Future[Any]] = [self._ready, *self._forking.values()]
-        for waiting in everybody:
+        """Fail everything that waits for the zygote, and report every child as ended."""
+        pending: list[asyncio.Future[Any]] = [self._ready, *self._forking.values()]
+        for waiting in pending:
             if not waiting.done():
                 waiting.set_exception(reason)
-                waiting.exception()  # seen: nobody may be waiting
+                waiting.exception()  # marks it as seen: it may have no waiter
         for child in self.children.values():
             child.exited.set_result(-9)  # the kernel sends SIGKILL to a child whose zygote is gone
         self.children.clear()
 
-    def _stop_hearing(self) -> None:
+    def _stop_reading(self) -> None:
         if self._control.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(self._control)
             asyncio.get_running_loop().remove_writer(self._control)
@@ -224,7 +224,7 @@ class Processes:
 
 
 def _threads_of(pid: int) -> int:
-    """0 when it is gone."""
+    """The number of a process's threads; 0 when it is gone."""
     try:
         return len(list(Path(f"/proc/{pid}/task").iterdir()))
     except OSError:

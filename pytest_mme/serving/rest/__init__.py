@@ -20,4 +20,4 @@ METHODS: Mapping[str, Callable[[SavedModel, bytes], bytes]] = {
     "classify": classify,
     "regress": regress,
 }
-"""Each takes a loaded model and a request's body, and returns the answer's body or raises `TensorFlowError`."""
+"""Each takes a loaded model and a request's body, and returns the reply's body or raises `TensorFlowError`."""

@@ -1,4 +1,4 @@
-"""What can be asked about a model: its state and its signatures."""
+"""The replies about a model: the state of its versions, and its signatures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def status(versions: Iterable[int]) -> bytes:
 
 
 def metadata(model: SavedModel, *, name: str, version: int) -> bytes:
-    """The body of ``GET /v1/models/NAME/metadata``: every signature, also those that are not meant to be asked."""
+    """The body of ``GET /v1/models/NAME/metadata``: all signatures, also internal ones."""
     signatures = {key: _printable(signature.definition) for key, signature in model.signatures.items()}
     return _print(
         {
@@ -50,6 +50,6 @@ def _printable(message: Any) -> dict[str, Any]:
     return printable
 
 
-def _print(answer: Any) -> bytes:
-    """One space for each level, as protobuf prints."""
-    return f"{json.dumps(answer, indent=1)}\n".encode()
+def _print(reply: Any) -> bytes:
+    """Indent by one space for each level, as protobuf prints."""
+    return f"{json.dumps(reply, indent=1)}\n".encode()

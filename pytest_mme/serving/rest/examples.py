@@ -9,17 +9,17 @@ import numpy as np
 
 from pytest_mme.libtensorflow.saved_model import SavedModel, Signature
 from pytest_mme.libtensorflow.tensors import Array
-from pytest_mme.serving.rest import answers, features
+from pytest_mme.serving.rest import features, replies
+from pytest_mme.serving.rest.messages import refuse, shape_text, text, type_name
 from pytest_mme.serving.rest.parsing import parse
 from pytest_mme.serving.rest.signatures import requested_name
-from pytest_mme.serving.rest.words import refuse, shape_text, text, type_name
 
 _FLOAT = np.dtype(np.float32)
 _ENUMS = {"object": "DT_STRING", "float16": "DT_HALF", "float32": "DT_FLOAT", "float64": "DT_DOUBLE"}
 
 
 def classify(model: SavedModel, body: bytes) -> bytes:
-    """Answer ``{"examples": […]}`` with ``{"results": [[[label, score], …], …]}``, a list for each example.
+    """Reply to ``{"examples": […]}`` with ``{"results": [[[label, score], …], …]}``, a list for each example.
 
     The signature has one input ``inputs`` and the outputs ``classes``, ``scores`` or both. TensorFlow Serving does not
     look at its method name, unless it is started with ``--enable_signature_method_name_check``.
@@ -31,18 +31,18 @@ def classify(model: SavedModel, body: bytes) -> bytes:
         _check_table("classes", classes, np.dtype(object), len(examples))
     if scores is not None:
         _check_table("scores", scores, _FLOAT, len(examples))
-    return answers.dump({"results": _classifications(classes, scores)})
+    return replies.dump({"results": _classifications(classes, scores)})
 
 
 def regress(model: SavedModel, body: bytes) -> bytes:
-    """Answer ``{"examples": […]}`` with ``{"results": […]}``, a number for each example.
+    """Reply to ``{"examples": […]}`` with ``{"results": […]}``, a number for each example.
 
     The signature has one input ``inputs`` and one output ``outputs``; for its method name see `classify`.
     """
     signature, examples = _request(model, body, _check_regressor)
     output = _run(model, signature, examples)["outputs"]
     _check_numbers(output, len(examples))
-    return answers.dump({"results": answers.value("outputs", output.ravel())})
+    return replies.dump({"results": replies.value("outputs", output.ravel())})
 
 
 def _request(model: SavedModel, body: bytes, check: Callable[[Signature], None]) -> tuple[Signature, list[bytes]]:
@@ -57,7 +57,7 @@ def _request(model: SavedModel, body: bytes, check: Callable[[Signature], None])
 
 
 def _examples(request: Mapping[str, Any]) -> list[bytes]:
-    """Serialised messages. The context is what each begins with: of a feature that is in both, the example's counts."""
+    """Serialise the examples, each behind the context: when both have a feature, the example's counts."""
     context = features.example(request["context"]) if "context" in request else b""
     given = request.get("examples")
     if "examples" not in request:
@@ -101,7 +101,7 @@ def _run(model: SavedModel, signature: Signature, examples: list[bytes]) -> dict
     serialised[:] = examples
     try:
         return model.run({"inputs": serialised}, signature=signature.name)
-    except TypeError as error:  # DirectSession's words
+    except TypeError as error:  # DirectSession's message
         fed = type_name(signature.inputs["inputs"].data_type)
         raise refuse(f"Expects arg[0] to be {fed} but string is provided") from error
 
@@ -116,16 +116,16 @@ def _check_table(name: str, array: Array, dtype: np.dtype[Any], count: int) -> N
 
 
 def _classifications(classes: Array | None, scores: Array | None) -> list[list[tuple[Any, Any]]]:
-    """A label that the model does not give is empty, a score 0."""
+    """Pair labels and scores: without labels they are empty, without scores 0."""
     if classes is not None and scores is not None and classes.shape != scores.shape:
         raise refuse(
             f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
         )
     shape = (classes if classes is not None else scores).shape  # type: ignore[union-attr]
-    labels = answers.value("classes", classes) if classes is not None else np.full(shape, "").tolist()
+    labels = replies.value("classes", classes) if classes is not None else np.full(shape, "").tolist()
     numbers = scores if scores is not None else np.zeros(shape, _FLOAT)
     return [
-        list(zip(row, answers.elements("scores", of_row), strict=True))
+        list(zip(row, replies.elements("scores", of_row), strict=True))
         for row, of_row in zip(labels, numbers, strict=True)
     ]
 

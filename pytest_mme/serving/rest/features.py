@@ -6,14 +6,14 @@ from typing import Any
 
 from pytest_mme.libtensorflow import protos
 from pytest_mme.serving.rest import values
-from pytest_mme.serving.rest.words import kind, refuse
+from pytest_mme.serving.rest.messages import kind, refuse
 
 _LISTS = {bool: "int64", int: "int64", float: "float", str: "bytes", dict: "bytes"}
-"""Which list of a `Feature` holds what JSON gives."""
+"""The list of a `Feature` that holds a JSON value, by its Python type."""
 
 
 def example(given: Any) -> bytes:
-    """The serialised `Example` of an object that holds a value or a list of values for each feature."""
+    """Serialise an `Example` from an object with a value or a list of values for each feature."""
     if not isinstance(given, dict):
         raise refuse(f"Example must be JSON object but got JSON {kind(given)}")
     message = protos.Example()
@@ -38,7 +38,7 @@ def _elements(name: str, content: list[Any], types: set[type]) -> list[Any]:
         return [values.string(element) for element in content]
     if int in types and not -(2**63) <= min(content) <= max(content) < 2**63:
         raise refuse(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
-    return [*map(int, content)] if bool in types else content  # protobuf takes no bool for a number
+    return [*map(int, content)] if bool in types else content  # protobuf does not accept a bool as a number
 
 
 def _explain(name: str, content: list[Any]) -> None:

@@ -1,4 +1,4 @@
-"""A body to the JSON object in it."""
+"""Parses the JSON object in a body, with RapidJSON's errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from pytest_mme.errors import TensorFlowError
-from pytest_mme.serving.rest.words import refuse, text
+from pytest_mme.serving.rest.messages import refuse, text
 
 _ERRORS = {
     "Expecting value": "Invalid value.",
@@ -25,9 +25,9 @@ _ERRORS = {
     "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
     "Extra data": "The document root must not be followed by other values.",
 }
-"""RapidJSON's words (error/en.h), which TensorFlow Serving passes on, by those of Python's parser.
+"""RapidJSON's messages (error/en.h), which TensorFlow Serving passes on, by those of Python's parser.
 
-Where the two name different places, the offset is Python's.
+Where the two name different offsets, the reply has Python's.
 """
 _COMMA = "Missing a comma or {} after an {}."
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
@@ -35,13 +35,13 @@ _SPECIAL = re.compile(r'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Inf)\b', re.DOTALL)
 
 
 class _TooBigError(Exception):
-    """A number that no float holds, by its digits."""
+    """A number too large for a float; the message is its digits."""
 
 
 def parse(body: bytes) -> Mapping[str, Any]:
-    """The object in *body*; `TensorFlowError` INVALID_ARGUMENT when there is none.
+    """Parse the object in *body*; raises `TensorFlowError` INVALID_ARGUMENT when there is none.
 
-    Of a key that comes twice the last value counts, other than in TensorFlow Serving, which takes the first.
+    When a key occurs twice, the last value counts; TensorFlow Serving takes the first.
     """
     if not body:
         raise refuse("JSON Parse error: The document is empty")
@@ -55,7 +55,7 @@ def parse(body: bytes) -> Mapping[str, Any]:
 
 
 def _parse_leniently(body: bytes) -> Any:
-    """NaN, Infinity, a byte order mark and broken UTF-8 are no JSON, but RapidJSON reads them and orjson does not."""
+    """Parse NaN, Infinity, a byte order mark and broken UTF-8, too: RapidJSON reads them, orjson does not."""
     source = body.decode("utf-8-sig", "surrogateescape")
     try:
         return _load(source)
@@ -64,8 +64,10 @@ def _parse_leniently(body: bytes) -> Any:
     try:
         return _load(_SPECIAL.sub(_as_python_spells_it, source))
     except json.JSONDecodeError as error:
-        unterminated = error.msg.startswith("Unterminated")  # RapidJSON names the end of the body, Python the string's
-        raise _refusal(_words(error), error.doc if unterminated else error.doc[: error.pos]) from error
+        unterminated = error.msg.startswith(
+            "Unterminated"
+        )  # RapidJSON reports the end of the body, Python the start of the string
+        raise _refusal(_message(error), error.doc if unterminated else error.doc[: error.pos]) from error
 
 
 def _load(source: str) -> Any:
@@ -78,9 +80,9 @@ def _load(source: str) -> Any:
         raise refuse("JSON Parse error: the values are nested too deeply") from error
 
 
-def _refusal(words: str, read: str) -> TensorFlowError:
-    """The error after the part of the body that was *read*."""
-    return refuse(f"JSON Parse error: {words} at offset: {len(read.encode(errors='surrogateescape'))}")
+def _refusal(message: str, read: str) -> TensorFlowError:
+    """The error with the offset behind the part of the body that was *read*."""
+    return refuse(f"JSON Parse error: {message} at offset: {len(read.encode(errors='surrogateescape'))}")
 
 
 def _as_python_spells_it(found: re.Match[str]) -> str:
@@ -88,7 +90,7 @@ def _as_python_spells_it(found: re.Match[str]) -> str:
 
 
 def _integer(digits: str) -> int | float:
-    """Whole numbers that 64 bits cannot hold are floats."""
+    """Convert to a float when 64 bits cannot hold the number."""
     number = int(digits) if len(digits) <= 20 else None
     return number if number is not None and -(2**63) <= number < 2**64 else _float(digits)
 
@@ -100,7 +102,7 @@ def _float(digits: str) -> float:
     return number
 
 
-def _words(error: json.JSONDecodeError) -> str:
+def _message(error: json.JSONDecodeError) -> str:
     if error.msg == "Expecting ',' delimiter":
         return _COMMA.format(*(("}", "object member") if _in_object(error) else ("]", "array element")))
     if error.msg == "Expecting value" and not error.doc[: error.pos + 1].strip():
@@ -109,7 +111,7 @@ def _words(error: json.JSONDecodeError) -> str:
 
 
 def _in_object(error: json.JSONDecodeError) -> bool:
-    """Whether the innermost bracket that is open where the *error* is found is a curly one."""
+    """Whether the innermost bracket that is open at the *error* is a curly one."""
     still_open = []
     for found in _STRING_OR_BRACKET.finditer(error.doc, 0, error.pos):
         if found[0] in "[{":

@@ -9,25 +9,25 @@ from typing import Any
 from pytest_mme.errors import TensorFlowError
 from pytest_mme.libtensorflow.saved_model import SavedModel, Signature
 from pytest_mme.libtensorflow.tensors import Array
-from pytest_mme.serving.rest import answers, values
+from pytest_mme.serving.rest import replies, values
+from pytest_mme.serving.rest.messages import refuse, shape_text, text
 from pytest_mme.serving.rest.parsing import parse
 from pytest_mme.serving.rest.signatures import check_outputs, requested_name
-from pytest_mme.serving.rest.words import refuse, shape_text, text
 
 
 def predict(model: SavedModel, body: bytes) -> bytes:
-    """Answer rows, ``{"instances": […]}``, with ``{"predictions": […]}``; columns, ``inputs``, with ``outputs``.
+    """Reply to rows, ``{"instances": […]}``, with ``{"predictions": […]}``; to columns, ``inputs``, with ``outputs``.
 
-    Raises `TensorFlowError` with TensorFlow Serving's code and words.
+    Raises `TensorFlowError` with TensorFlow Serving's code and message.
     """
     request = parse(body)
     signature = _signature(model, request)
     if "instances" in request:
         inputs = _rows(signature, _instances(request))
-        return answers.dump({"predictions": answers.by_rows(_run(model, signature, inputs))})
+        return replies.dump({"predictions": replies.by_rows(_run(model, signature, inputs))})
     if "inputs" in request:
         inputs = _columns(signature, request["inputs"])
-        return answers.dump({"outputs": answers.by_columns(_run(model, signature, inputs))})
+        return replies.dump({"outputs": replies.by_columns(_run(model, signature, inputs))})
     raise refuse("Missing 'inputs' or 'instances' key")
 
 
@@ -48,7 +48,10 @@ def _run(model: SavedModel, signature: Signature, inputs: Mapping[str, Array]) -
     check_outputs(signature)
     try:
         return model.run(inputs, signature=signature.name)
-    except (KeyError, TypeError) as error:  # the signature names what the graph does not have, or numpy cannot express
+    except (
+        KeyError,
+        TypeError,
+    ) as error:  # the signature names a tensor that the graph does not have or numpy cannot express
         raise refuse(str(error.args[0])) from error
 
 
@@ -74,7 +77,7 @@ def _instances(request: Mapping[str, Any]) -> list[Any]:
 
 
 def _rows(signature: Signature, instances: list[Any]) -> dict[str, Array]:
-    """One array for each input: from objects with a value for each, or from bare values for the only one."""
+    """Make an array for each input, from objects with a value for each, or from bare values for the only one."""
     named = _is_object(instances[0])
     if not isinstance(instances[0], dict) and len(signature.inputs) > 1:
         raise refuse(
@@ -125,7 +128,7 @@ def _explain_object(signature: Signature, instance: Any, number: int, shapes: di
 
 
 def _explain_item(signature: Signature, name: str, item: Any, where: str, shapes: dict[str, tuple[int, ...]]) -> None:
-    """Each item has the shape of the first of its name."""
+    """Raise the error of one value; each must have the shape of the first of its name."""
     try:
         if name not in signature.inputs:
             raise refuse(f"JSON object: does not have named input: {name}")
@@ -144,7 +147,7 @@ def _compare(expected: tuple[int, ...], shape: tuple[int, ...]) -> None:
 
 
 def _columns(signature: Signature, given: Any) -> dict[str, Array]:
-    """One array for each input, from an object of them or from a bare value for the only one."""
+    """Make an array for each input, from an object with a value for each, or from a bare value for the only one."""
     if not _is_object(given):
         if len(signature.inputs) > 1:
             raise refuse(

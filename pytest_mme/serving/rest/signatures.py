@@ -1,4 +1,4 @@
-"""What all methods ask of a request and of a signature."""
+"""Checks of a request and of a signature that all methods share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.signatures import Signature
-from pytest_mme.serving.rest.words import refuse, text, type_name
+from pytest_mme.serving.rest.messages import refuse, text, type_name
 
 _WRITTEN = {
     protos.data_type_number(f"DT_{name}")
@@ -15,11 +15,11 @@ _WRITTEN = {
         *("FLOAT", "DOUBLE", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT32", "UINT64", "BOOL", "STRING"),
     )
 }
-_REFERENCE = 100  # what a reference's `DataType` adds to its value's
+_REFERENCE = 100  # the offset of a reference's `DataType` from its value's
 
 
 def requested_name(request: Mapping[str, Any]) -> str:
-    """The name of the signature that is asked for, empty for the default one."""
+    """The name of the requested signature; empty for the default one."""
     name = request.get("signature_name", "")
     if not isinstance(name, str):
         raise refuse(
@@ -29,7 +29,7 @@ def requested_name(request: Mapping[str, Any]) -> str:
 
 
 def check_outputs(signature: Signature) -> None:
-    """Refuse a signature that answers what TensorFlow Serving cannot write; it finds out after the run."""
+    """Refuse a signature with outputs that TensorFlow Serving cannot write; the real one notices after the run."""
     if not signature.outputs:
         raise refuse("Cannot convert empty tensor map to JSON")
     for spec in signature.outputs.values():

@@ -16,20 +16,20 @@ from pytest_mme.errors import TensorFlowError
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.signatures import TensorSpec
 from pytest_mme.libtensorflow.tensors import STRING, Array
-from pytest_mme.serving.rest.words import kind, refuse, text, type_name
+from pytest_mme.serving.rest.messages import kind, refuse, text, type_name
 
-_MOST_DIMENSIONS = 254  # TensorShape::MaxDimensions() of tensorflow/core/framework/tensor_shape.h
+_MAX_DIMENSIONS = 254  # TensorShape::MaxDimensions() of tensorflow/core/framework/tensor_shape.h
 _SPACE = re.compile(r"\s+")
 
 
 class MisfitError(Exception):
-    """The values do not fit; `explain` finds the words."""
+    """The values do not fit; `explain` raises the error with its message."""
 
 
 def array(name: str, spec: TensorSpec, value: Any) -> Array:
-    """The array of the input *name* from nested lists.
+    """Convert nested lists to the array of the input *name*.
 
-    Raises `TensorFlowError` with TensorFlow Serving's words when they do not fit.
+    Raises `TensorFlowError` with TensorFlow Serving's message when they do not fit.
     """
     try:
         return dense(spec, value)
@@ -39,16 +39,16 @@ def array(name: str, spec: TensorSpec, value: Any) -> Array:
 
 
 def dense(spec: TensorSpec, value: Any) -> Array:
-    """The array of nested lists, all leaves of a level at once; `MisfitError` when they do not fit."""
+    """Convert nested lists to an array, all leaves at once; raises `MisfitError` when they do not fit."""
     try:
         shape, leaves = _flat(value)
         return _convert(spec, leaves).reshape(shape)
-    except (ValueError, TensorFlowError) as error:  # more dimensions than numpy has; a string that is none
+    except (ValueError, TensorFlowError) as error:  # more dimensions than numpy has; an invalid string
         raise MisfitError from error
 
 
 def _flat(value: Any) -> tuple[tuple[int, ...], list[Any]]:
-    """The shape of nested lists, which the first element of each tells, and their leaves."""
+    """The shape of nested lists and their leaves; raises `MisfitError` when they are ragged."""
     if type(value) is not list:
         return (), [value]
     shape, level = [len(value)], value
@@ -72,7 +72,7 @@ def _convert(spec: TensorSpec, leaves: list[Any]) -> Array:
 def _floats(leaves: list[Any], types: set[type], dtype: np.dtype[Any]) -> Array:
     if not types <= {int, float}:
         raise MisfitError
-    with np.errstate(over="ignore"):  # what is too large for a float becomes infinite
+    with np.errstate(over="ignore"):  # a value too large for a float becomes infinite
         return np.array(leaves, dtype)
 
 
@@ -119,7 +119,7 @@ _CONVERTERS = {
         "UINT64": _integers("uint64"),
     }.items()
 }
-"""By `DataType`. The others (half, bfloat16 and uint16 too) are UNIMPLEMENTED in TensorFlow Serving: its issue 1639."""
+"""The converters by `DataType`. All others (also half, bfloat16 and uint16) are UNIMPLEMENTED in TensorFlow Serving: its issue 1639."""
 
 
 def is_bytes(value: Any) -> bool:
@@ -128,20 +128,20 @@ def is_bytes(value: Any) -> bool:
 
 
 def encoded(value: str) -> bytes:
-    """A string as it was in the body, even if that was not UTF-8."""
+    """The bytes of a string as they were in the body, even if that was not UTF-8."""
     try:
         return value.encode(errors="surrogateescape")
-    except UnicodeEncodeError as error:  # "\ud800" and the like, which Python reads
+    except UnicodeEncodeError as error:  # such as "\ud800", which Python reads
         raise refuse("JSON Parse error: The surrogate pair in string is invalid.") from error
 
 
 def string(value: Any) -> bytes:
-    """The bytes that a string or ``{"b64": "…"}`` stands for."""
+    """The bytes of a string or of ``{"b64": "…"}``."""
     if isinstance(value, str):
         return encoded(value)
     if not is_bytes(value):
         raise refuse(f"JSON Value: {text(value)} not formatted correctly for base64 data")
-    digits = _SPACE.sub("", value["b64"]).rstrip("=")  # absl::Base64Unescape takes it with padding and without
+    digits = _SPACE.sub("", value["b64"]).rstrip("=")  # absl::Base64Unescape accepts it with and without padding
     try:
         return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
@@ -149,7 +149,7 @@ def string(value: Any) -> bytes:
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
-    """The shape that nested lists promise by their first elements."""
+    """The shape of nested lists, by the first element of each."""
     shape = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -165,7 +165,7 @@ def size(shape: Sequence[int]) -> int:
 def explain(value: Any, data_type: int) -> None:
     """Raise TensorFlow Serving's error for the first thing in *value* that does not fit, if there is one."""
     shape = shape_of(value)
-    if len(shape) <= _MOST_DIMENSIONS:
+    if len(shape) <= _MAX_DIMENSIONS:
         _explain(value, data_type, shape, 0)
 
 

@@ -1,1 +1,1 @@
-"""The table of loaded models: how they are loaded, asked and unloaded."""
+"""The table of loaded models: how they are loaded, invoked and unloaded."""

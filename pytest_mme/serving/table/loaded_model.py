@@ -1,4 +1,4 @@
-"""One loaded model: its state, its processes, and what is asked of it."""
+"""One loaded model: its state and its processes; a request to it and the reply."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_mme.serving.processes.zygote_client import ChildProcess, End
 
 
 class RefusalError(Exception):
-    """An answer other than 200: its status, and what the body says."""
+    """A request that the server refuses: the reply's status, and the message in its body."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(status, message)
@@ -18,7 +18,7 @@ class RefusalError(Exception):
 
 
 class State(enum.Enum):
-    """Where a model is between its load and the end of its processes."""
+    """The state of a model between its load and the end of its processes."""
 
     LOADING = "loading"
     READY = "loaded"
@@ -31,23 +31,23 @@ class Invocation:
 
     body: bytes
     method: str | None = None
-    """TensorFlow Serving's: ``predict``, ``classify`` or ``regress``; None: ``predict``."""
+    """TensorFlow Serving's ``predict``, ``classify`` or ``regress``; None stands for ``predict``."""
     version: int | None = None
-    """None: the highest."""
+    """None stands for the highest."""
     content_type: str = "application/json"
     accept: str = "application/json"
     attributes: str | None = None
     """The custom attributes as they came."""
     target: str | None = None
-    """The archive that the client asked for, as the platform tells it."""
+    """The archive that the client named, from the platform's header."""
     request_id: str | None = None
     rest_uri: str = ""
-    """Where the model itself answers, for the user's code."""
+    """Where user code reaches the model itself."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a model, or the user's code for it, answers."""
+class Reply:
+    """The reply of a model, or of the user code for it."""
 
     body: bytes
     status: int = 200
@@ -55,26 +55,26 @@ class Answer:
 
 
 @dataclasses.dataclass(eq=False)
-class Resident:
-    """One model and its processes."""
+class LoadedModel:
+    """One model in the table and its processes."""
 
     identifier: str
     url: str
     state: State = State.LOADING
     worker: ChildProcess | None = None
-    """Holds the SavedModel; None where the user's own code does."""
+    """Holds the SavedModel; None when user code holds it."""
     handler: ChildProcess | None = None
-    """Runs the user's code; None where there is none, or one for all models."""
+    """Runs the model's own user code; None when it has none."""
     children: list[ChildProcess] = dataclasses.field(default_factory=list)
-    """All that were started for it."""
+    """All processes that were started for it."""
     in_flight: int = 0
     settled: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
-    """Set when the load is over, one way or the other."""
+    """Set when the load has succeeded or failed."""
     idle: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     gone: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     """Set when the model has left the table."""
     end: End | None = None
-    """How the first of its processes ended that nobody had told to."""
+    """How the first of its processes that died by itself ended."""
 
     def __post_init__(self) -> None:
         self.idle.set()

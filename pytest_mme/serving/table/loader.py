@@ -1,4 +1,4 @@
-"""How a model is brought up: its processes, its share of the memory, the model itself."""
+"""Loads a model: starts its processes, claims its memory, has the model loaded."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from pytest_mme.archives.code import code_in
 from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.memory.budget import Budget, Claim, DoesNotFitError
 from pytest_mme.serving.processes.channel import Head
-from pytest_mme.serving.processes.model_processes import GoneError, ModelProcesses
+from pytest_mme.serving.processes.model_processes import ModelProcesses, ProcessGoneError
 from pytest_mme.serving.processes.zygote_client import ChildProcess
-from pytest_mme.serving.table.loaded_model import RefusalError, Resident
-from pytest_mme.serving.table.universal_handler import TOOLKIT, UniversalHandler, opening
+from pytest_mme.serving.table.loaded_model import LoadedModel, RefusalError
+from pytest_mme.serving.table.universal_handler import TOOLKIT, UniversalHandler, open_request
 
-_OURS = {"NO_ARCHIVE", "USER_CODE"}  # the other codes are TensorFlow's
+_OWN_CODES = {"NO_ARCHIVE", "USER_CODE"}  # the others are TensorFlow's
 
 
-class Loading:
-    """Loads models, each by a worker or by the user's own code."""
+class Loader:
+    """Loads models, each into a worker or into a process of user code."""
 
     def __init__(
         self, config: ServingConfig, processes: ModelProcesses, budget: Budget, universal: UniversalHandler | None
     ) -> None:
         self._config, self._processes, self._budget, self._universal = config, processes, budget, universal
 
-    async def load(self, resident: Resident) -> dict[str, Any]:
-        """Bring a model up and return what is told of it; raises `RefusalError` 507, 400, 404 or 500."""
-        _refuse_what_is_no_path(resident.url)
-        code = self._code_of(resident)
-        worker = resident.worker = await self._processes.start("worker", resident)
-        asked = {"ask": "estimate", "directory": resident.url, "code": code and str(code)}
-        estimate = await self._ask(resident, worker, asked)
-        claim = await self._claim(resident, worker, estimate)
+    async def load(self, model: LoadedModel) -> dict[str, Any]:
+        """Load a model; returns the detail of its `load` event. Raises `RefusalError` 400, 404, 500 or 507."""
+        _check_path(model.url)
+        code = self._code_of(model)
+        worker = model.worker = await self._processes.start("worker", model)
+        request = {"operation": "estimate", "directory": model.url, "code": code and str(code)}
+        estimate = await self._request(model, worker, request)
+        claim = await self._claim(model, worker, estimate)
         if code is not None:
-            resident.handler = await self._processes.start("handler", resident)
-            if not resident.handler.reaped.is_set():
-                self._budget.join(claim, resident.handler.pid, resident.handler.reserved)
-        loaded = await self._bring_up_in_time(resident, worker, code, claim)
+            model.handler = await self._processes.start("handler", model)
+            if not model.handler.reaped.is_set():
+                self._budget.join(claim, model.handler.pid, model.handler.reserved)
+        loaded = await self._load_in_time(model, worker, code, claim)
         used = await asyncio.to_thread(self._budget.loaded, claim)
-        if resident.end is not None:  # it died in the moment between its answer and now
-            raise RefusalError(500, f"{resident.identifier} cannot be loaded: {resident.end}")
-        holder = resident.handler if resident.worker is None else worker
+        if model.end is not None:  # it died after its reply
+            raise RefusalError(500, f"{model.identifier} cannot be loaded: {model.end}")
+        holder = model.handler if model.worker is None else worker
         assert holder is not None
         return {
             "pid": holder.pid,
@@ -52,29 +52,27 @@ class Loading:
             **loaded,
         }
 
-    def _code_of(self, resident: Resident) -> Path | None:
-        """The user's code that runs in a process of this model's own."""
-        own = code_in(Path(resident.url))
+    def _code_of(self, model: LoadedModel) -> Path | None:
+        """The user code that gets a process of its own for this model; None when there is none."""
+        own = code_in(Path(model.url))
         if own is None and self._universal is not None and self._universal.style == TOOLKIT:
             return self._universal.code
         return own
 
-    async def _claim(self, resident: Resident, worker: ChildProcess, estimate: Head) -> Claim:
+    async def _claim(self, model: LoadedModel, worker: ChildProcess, estimate: Head) -> Claim:
         try:
             claim = await asyncio.to_thread(
                 self._budget.claim, worker.pid, worker.reserved, estimate["fingerprint"], estimate["bytes"]
             )
         except DoesNotFitError as error:
-            raise RefusalError(507, f"not enough memory to load {resident.identifier}: {error}") from error
-        if worker.reaped.is_set():  # it left before its claim was entered
+            raise RefusalError(507, f"not enough memory to load {model.identifier}: {error}") from error
+        if worker.reaped.is_set():  # it died before its claim was entered
             self._budget.disclaim(worker.pid)
         return claim
 
-    async def _bring_up_in_time(
-        self, resident: Resident, worker: ChildProcess, code: Path | None, claim: Claim
-    ) -> Head:
+    async def _load_in_time(self, model: LoadedModel, worker: ChildProcess, code: Path | None, claim: Claim) -> Head:
         try:
-            return await asyncio.wait_for(self._bring_up(resident, worker, code), self._config.load_s)
+            return await asyncio.wait_for(self._load(model, worker, code), self._config.load_s)
         except asyncio.TimeoutError as error:
             raise RefusalError(500, f"the load took more than {self._config.load_s:g} s and was given up") from error
         except RefusalError as refusal:
@@ -82,42 +80,42 @@ class Loading:
                 await asyncio.to_thread(self._budget.ran_out_of_memory, claim)
             raise
 
-    async def _bring_up(self, resident: Resident, worker: ChildProcess, code: Path | None) -> Head:
-        """Have the model loaded by the worker, or by the user's own `model_fn` in its stead."""
-        order = {"ask": "load", "directory": resident.url}
-        if code is None or resident.handler is None:
-            return await self._ask(resident, worker, order)
-        opened = await self._ask(resident, resident.handler, opening(code, self._config))
-        told = {"handler": opened["style"], "handler_pid": resident.handler.pid}
+    async def _load(self, model: LoadedModel, worker: ChildProcess, code: Path | None) -> Head:
+        """Have the model loaded by the worker, or by the user's `model_fn` instead."""
+        request = {"operation": "load", "directory": model.url}
+        if code is None or model.handler is None:
+            return await self._request(model, worker, request)
+        opened = await self._request(model, model.handler, open_request(code, self._config))
+        handler = {"handler": opened["style"], "handler_pid": model.handler.pid}
         if opened["style"] != TOOLKIT:
-            return {**await self._ask(resident, worker, order), **told}
+            return {**await self._request(model, worker, request), **handler}
         self._processes.kill(worker)
-        resident.worker = None
+        model.worker = None
         await worker.exited
-        return {**await self._ask(resident, resident.handler, order), **told}
+        return {**await self._request(model, model.handler, request), **handler}
 
-    async def _ask(self, resident: Resident, child: ChildProcess, head: Head) -> Head:
-        """Ask a process of a model that is being loaded; what it refuses becomes a `RefusalError`."""
+    async def _request(self, model: LoadedModel, child: ChildProcess, head: Head) -> Head:
+        """Send a request to a process of a model that is being loaded; an error in the reply becomes a `RefusalError`."""
         try:
-            answer, _ = await self._processes.ask(resident, child, head)
-        except GoneError as gone:
+            reply, _ = await self._processes.request(model, child, head)
+        except ProcessGoneError as gone:
             managed = gone.end.out_of_memory and self._config.admission == "estimate"
-            raise RefusalError(507 if managed else 500, f"{resident.identifier} cannot be loaded: {gone}") from gone
-        if "error" in answer:
-            status = {"RESOURCE_EXHAUSTED": 507, "NO_ARCHIVE": 404}.get(answer["code"], 500)
-            words = answer["error"] if answer["code"] in _OURS else f"{answer['code']}: {answer['error']}"
-            raise RefusalError(status, f"{resident.identifier} cannot be loaded: {words}")
-        return answer
+            raise RefusalError(507 if managed else 500, f"{model.identifier} cannot be loaded: {gone}") from gone
+        if "error" in reply:
+            status = {"RESOURCE_EXHAUSTED": 507, "NO_ARCHIVE": 404}.get(reply["code"], 500)
+            message = reply["error"] if reply["code"] in _OWN_CODES else f"{reply['code']}: {reply['error']}"
+            raise RefusalError(status, f"{model.identifier} cannot be loaded: {message}")
+        return reply
 
 
-def _refuse_what_is_no_path(url: str) -> None:
-    """A path that is too long, or holds a null byte, is not only not there: everything that is asked of it raises."""
+def _check_path(url: str) -> None:
+    """Refuse a path that is relative, too long, or holds a null byte: every use of the latter two raises."""
     if not Path(url).is_absolute():
         raise RefusalError(400, f"url is {url[:100]!r}; give the folder's whole path, as the platform does")
     try:
         Path(url).stat()
     except FileNotFoundError:
-        return  # the worker tells what is there instead
+        return  # the worker reports it
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RefusalError(404, f"the folder {url[:100]!r} cannot be read: {reason}") from error

@@ -1,4 +1,4 @@
-"""The models that are loaded, each in processes of its own: load, unload, invoke."""
+"""The table of loaded models, each in processes of its own: load, unload, invoke."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from pytest_mme.serving.http.invocation_headers import PREDICT
 from pytest_mme.serving.memory.budget import Budget
 from pytest_mme.serving.memory.gpu import Gpu
 from pytest_mme.serving.processes.channel import Head
-from pytest_mme.serving.processes.model_processes import GoneError, ModelProcesses
-from pytest_mme.serving.processes.zygote_client import ChildProcess, End, Processes
+from pytest_mme.serving.processes.model_processes import ModelProcesses, ProcessGoneError
+from pytest_mme.serving.processes.zygote_client import ChildProcess, End, ZygoteClient
 from pytest_mme.serving.rest.statuses import GPU_STATUS, STATUS
-from pytest_mme.serving.table.loaded_model import Answer, Invocation, RefusalError, Resident, State
-from pytest_mme.serving.table.loader import Loading
-from pytest_mme.serving.table.universal_handler import TOOLKIT, UniversalHandler, answered, invoking
+from pytest_mme.serving.table.loaded_model import Invocation, LoadedModel, RefusalError, Reply, State
+from pytest_mme.serving.table.loader import Loader
+from pytest_mme.serving.table.universal_handler import TOOLKIT, UniversalHandler, invoke_request, reply_from
 from pytest_mme.timeline.events import Kind
 
 Emit = Callable[..., None]
 """Takes an event's kind and fields."""
 
-_MOST_TOLD = 1000  # characters of an error in an event: TensorFlow Serving quotes whole requests
-_ENDS = 1000  # of so many models that have died we can still say how
+_MAX_ERROR = 1000  # characters of an error in an event: TensorFlow Serving quotes whole requests
+_MAX_ENDS = 1000  # how many models that have died are remembered
 
 
-class Residents:
+class ModelTable:
     """The table of loaded models. All methods run in the server's event loop."""
 
     def __init__(
-        self, config: ServingConfig, processes: Processes, budget: Budget, emit: Emit, gpu: Gpu | None = None
+        self, config: ServingConfig, zygote: ZygoteClient, budget: Budget, emit: Emit, gpu: Gpu | None = None
     ) -> None:
-        self._config, self._processes, self._budget, self._emit, self._gpu = config, processes, budget, emit, gpu
-        self._table: dict[str, Resident] = {}
+        self._config, self._zygote, self._budget, self._emit, self._gpu = config, zygote, budget, emit, gpu
+        self._models: dict[str, LoadedModel] = {}
         self._ends: dict[str, End] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending = False
         code = config.code and Path(config.code)
-        self._universal = UniversalHandler(config, code, processes, emit) if code else None
-        self._model_processes = ModelProcesses(config, processes, budget, self._died)
-        self._loading = Loading(config, self._model_processes, budget, self._universal)
+        self._universal = UniversalHandler(config, code, zygote, emit) if code else None
+        self._processes = ModelProcesses(config, zygote, budget, self._on_death)
+        self._loader = Loader(config, self._processes, budget, self._universal)
 
     async def open(self) -> None:
         """Start the universal handler, where there is one; raises `RefusalError` when its code cannot be imported."""
@@ -51,213 +51,215 @@ class Residents:
             if self._universal.style == TOOLKIT:  # such code holds one model: each gets a process of its own
                 await self._universal.close()
 
-    def ready(self) -> list[Resident]:
-        """What is loaded, in the order of loading."""
-        return [resident for resident in self._table.values() if resident.state is State.READY]
+    def ready(self) -> list[LoadedModel]:
+        """The loaded models, in the order of loading."""
+        return [model for model in self._models.values() if model.state is State.READY]
 
-    def get(self, identifier: str) -> Resident:
+    def get(self, identifier: str) -> LoadedModel:
         """A loaded model; raises `RefusalError` 404."""
-        resident = self._table.get(identifier)
-        if resident is None or resident.state is not State.READY:
+        model = self._models.get(identifier)
+        if model is None or model.state is not State.READY:
             end = self._ends.get(identifier)
             raise RefusalError(404, f"model {identifier} is not loaded" + (f": {end}" if end else ""))
-        return resident
+        return model
 
-    async def load(self, identifier: str, url: str) -> Resident:
-        """Load the model in the folder *url*; raises `RefusalError` 409, 507, 404 or 500, and then nothing is left.
+    async def load(self, identifier: str, url: str) -> LoadedModel:
+        """Load the model in the folder *url*; raises `RefusalError` 400, 404, 409, 500, 503 or 507, and then nothing is left.
 
-        A load that comes while the model of that id is being unloaded begins when that one is gone.
+        While a model of that id is being unloaded, the load waits until it is gone.
         """
-        while present := self._table.get(identifier):
+        while present := self._models.get(identifier):
             if present.state is not State.UNLOADING:
                 raise RefusalError(409, f"model {identifier} is already {present.state.value}")
             await present.gone.wait()
         self._refuse_when_ending()
-        resident = self._table[identifier] = Resident(identifier, url)
+        model = self._models[identifier] = LoadedModel(identifier, url)
         start, detail = time.monotonic(), {"url": url}
         outcome = "error"
         try:
-            detail |= await self._loading.load(resident)
-            resident.state, outcome = State.READY, "ok"
+            detail |= await self._loader.load(model)
+            model.state, outcome = State.READY, "ok"
         except RefusalError as refusal:
             outcome, detail["error"] = str(refusal.status), refusal.message
             raise
         finally:
             if outcome != "ok":
-                await self._end(resident)
+                await self._end(model)
             self._ends.pop(identifier, None)
-            resident.settled.set()
+            model.settled.set()
             self._emit("load", model=identifier, outcome=outcome, seconds=time.monotonic() - start, detail=dict(detail))
             self._sample()
-        return resident
+        return model
 
     def _refuse_when_ending(self) -> None:
         if self._ending:
             raise RefusalError(503, "the server is ending")
 
-    async def invoke(self, identifier: str, invocation: Invocation) -> Answer:
-        """What the model, or the user's code for it, answers.
+    async def invoke(self, identifier: str, invocation: Invocation) -> Reply:
+        """Return the reply of the model, or of the user code for it.
 
-        Raises `RefusalError` with TensorFlow's words, or 500 when a process of the model died of it.
+        Raises `RefusalError` with TensorFlow's message, or 500 when the request killed a process of the model.
         """
         self._refuse_when_ending()
-        resident = self.get(identifier)
+        model = self.get(identifier)
         start, outcome = time.monotonic(), "error"
-        asked = {"request": invocation.request_id, "target": invocation.target}
-        detail = {name: value for name, value in asked.items() if value is not None}
+        known = {"request": invocation.request_id, "target": invocation.target}
+        detail = {name: value for name, value in known.items() if value is not None}
         try:
-            async with self._in_flight(resident):
-                answer = await self._invoke(resident, invocation)
+            async with self._in_flight(model):
+                reply = await self._invoke(model, invocation)
             outcome = "ok"
-            if answer.status >= 400:
-                outcome, detail["error"] = str(answer.status), answer.body[:_MOST_TOLD].decode(errors="replace")
+            if reply.status >= 400:
+                outcome, detail["error"] = str(reply.status), reply.body[:_MAX_ERROR].decode(errors="replace")
         except RefusalError as refusal:
-            outcome, detail["error"] = str(refusal.status), refusal.message[:_MOST_TOLD]
+            outcome, detail["error"] = str(refusal.status), refusal.message[:_MAX_ERROR]
             raise
         finally:
             self._emit("invoke", model=identifier, outcome=outcome, seconds=time.monotonic() - start, detail=detail)
-        return answer
+        return reply
 
     @asynccontextmanager
-    async def _in_flight(self, resident: Resident) -> AsyncIterator[None]:
-        resident.in_flight += 1
-        resident.idle.clear()
+    async def _in_flight(self, model: LoadedModel) -> AsyncIterator[None]:
+        model.in_flight += 1
+        model.idle.clear()
         try:
             yield
         finally:
-            resident.in_flight -= 1
-            if not resident.in_flight:
-                resident.idle.set()
+            model.in_flight -= 1
+            if not model.in_flight:
+                model.idle.set()
 
-    async def _invoke(self, resident: Resident, invocation: Invocation) -> Answer:
-        if resident.handler is not None:
-            order = invoking(resident.identifier, invocation)
-            return answered(*await self._talk(resident, resident.handler, order, invocation.body))
+    async def _invoke(self, model: LoadedModel, invocation: Invocation) -> Reply:
+        if model.handler is not None:
+            head = invoke_request(model.identifier, invocation)
+            return reply_from(*await self._request(model, model.handler, head, invocation.body))
         if self._universal is not None:
-            return await self._universal.invoke(resident.identifier, invocation)
-        order = {"ask": "invoke", "method": invocation.method or PREDICT, "version": invocation.version}
-        return Answer(body=await self._ask_worker(resident, order, invocation.body))
+            return await self._universal.invoke(model.identifier, invocation)
+        head = {"operation": "invoke", "method": invocation.method or PREDICT, "version": invocation.version}
+        return Reply(body=await self._request_worker(model, head, invocation.body))
 
-    async def rest(self, identifier: str, order: Head, body: bytes = b"") -> bytes:
-        """What the model itself answers to TensorFlow Serving's REST calls, past the user's code.
+    async def rest(self, identifier: str, head: Head, body: bytes = b"") -> bytes:
+        """Return the model's own reply to a call of TensorFlow Serving's REST API, past the user's code.
 
-        A model that is being unloaded still answers the handlers that are at work. Raises `RefusalError`.
+        A model that is being unloaded still serves the handlers that are at work. Raises `RefusalError`.
         """
-        resident = self._table.get(identifier)
-        if resident is None or resident.worker is None or not self._at_work(resident):
+        model = self._models.get(identifier)
+        if model is None or model.worker is None or not self._at_work(model):
             raise RefusalError(404, f"Could not find any versions of model {identifier}")
-        if resident.state is State.UNLOADING:  # what it waits for, if anything, is the handlers
-            return await self._ask_worker(resident, order, body)
-        async with self._in_flight(resident):
-            return await self._ask_worker(resident, order, body)
+        if model.state is State.UNLOADING:  # it waits for the handlers in flight
+            return await self._request_worker(model, head, body)
+        async with self._in_flight(model):
+            return await self._request_worker(model, head, body)
 
     @staticmethod
-    def _at_work(resident: Resident) -> bool:
-        draining = resident.state is State.UNLOADING and not resident.idle.is_set()
-        return draining or resident.state is State.READY
+    def _at_work(model: LoadedModel) -> bool:
+        draining = model.state is State.UNLOADING and not model.idle.is_set()
+        return draining or model.state is State.READY
 
-    async def _ask_worker(self, resident: Resident, order: Head, body: bytes) -> bytes:
-        assert resident.worker is not None
-        head, answer = await self._talk(resident, resident.worker, {"model": resident.identifier, **order}, body)
-        if "error" in head:
-            raise RefusalError((STATUS if self._gpu is None else GPU_STATUS)[head["code"]], head["error"])
-        return answer
+    async def _request_worker(self, model: LoadedModel, head: Head, body: bytes) -> bytes:
+        assert model.worker is not None
+        reply, content = await self._request(model, model.worker, {"model": model.identifier, **head}, body)
+        if "error" in reply:
+            raise RefusalError((STATUS if self._gpu is None else GPU_STATUS)[reply["code"]], reply["error"])
+        return content
 
-    async def _talk(self, resident: Resident, child: ChildProcess, head: Head, body: bytes) -> tuple[Head, bytes]:
+    async def _request(self, model: LoadedModel, child: ChildProcess, head: Head, body: bytes) -> tuple[Head, bytes]:
         try:
-            return await self._model_processes.ask(resident, child, head, body)
-        except GoneError as gone:
-            raise RefusalError(500, f"model {resident.identifier} is gone: {gone}; load it again") from gone
+            return await self._processes.request(model, child, head, body)
+        except ProcessGoneError as gone:
+            raise RefusalError(500, f"model {model.identifier} is gone: {gone}; load it again") from gone
 
     async def unload(self, identifier: str) -> None:
-        """Let requests in flight finish, within `drain_s`; return when the process is gone. Raises `RefusalError` 404."""
-        resident = self._table.get(identifier)
-        if resident is not None and resident.state is State.LOADING:
-            await resident.settled.wait()
+        """Let requests in flight finish, within `drain_s`; returns when the processes are gone. Raises `RefusalError` 404."""
+        model = self._models.get(identifier)
+        if model is not None and model.state is State.LOADING:
+            await model.settled.wait()
         await self._unload(self.get(identifier), self._config.drain_s)
 
-    async def _unload(self, resident: Resident, drain_s: float) -> None:
-        resident.state = State.UNLOADING
+    async def _unload(self, model: LoadedModel, drain_s: float) -> None:
+        model.state = State.UNLOADING
         start = time.monotonic()
-        drained = await self._drain(resident, drain_s)
-        await self._end(resident)
+        drained = await self._drain(model, drain_s)
+        await self._end(model)
         outcome = "ok" if drained else "cut off"
-        self._emit("unload", model=resident.identifier, outcome=outcome, seconds=time.monotonic() - start)
+        self._emit("unload", model=model.identifier, outcome=outcome, seconds=time.monotonic() - start)
         self._sample()
 
-    async def _drain(self, resident: Resident, drain_s: float) -> bool:
+    async def _drain(self, model: LoadedModel, drain_s: float) -> bool:
         try:
-            await asyncio.wait_for(resident.idle.wait(), drain_s)
+            await asyncio.wait_for(model.idle.wait(), drain_s)
         except asyncio.TimeoutError:
             return False
         return True
 
-    async def _end(self, resident: Resident) -> None:
-        """End the model's processes, and forget the model once they are gone."""
-        await self._model_processes.end(resident)
-        self._forget(resident)
+    async def _end(self, model: LoadedModel) -> None:
+        """End the model's processes; once they are gone, remove it from the table."""
+        await self._processes.end(model)
+        self._remove(model)
 
-    def _forget(self, resident: Resident) -> None:
-        if self._table.get(resident.identifier) is resident:
-            del self._table[resident.identifier]
-        resident.gone.set()
+    def _remove(self, model: LoadedModel) -> None:
+        if self._models.get(model.identifier) is model:
+            del self._models[model.identifier]
+        model.gone.set()
 
-    def _died(self, resident: Resident, child: ChildProcess, end: End) -> None:
-        """A process of a model ended by itself: say so, and forget the model, unless its load is about to."""
-        if resident.state is not State.LOADING:
-            self._remember(resident.identifier, end)
-            self._forget_when_gone(resident)
+    def _on_death(self, model: LoadedModel, child: ChildProcess, end: End) -> None:
+        """A process of a model died by itself: emit the event and remove the model; a load in progress does so itself."""
+        if model.state is not State.LOADING:
+            self._remember(model.identifier, end)
+            self._remove_when_gone(model)
         kind: Kind = "oom" if end.out_of_memory else "crash"
-        detail = {"pid": child.pid, "code": end.code, "while": resident.state.value, "end": str(end)}
-        self._emit(kind, model=resident.identifier, outcome=end.name, detail=detail)
+        detail = {"pid": child.pid, "code": end.code, "while": model.state.value, "end": str(end)}
+        self._emit(kind, model=model.identifier, outcome=end.name, detail=detail)
         self._sample()
 
-    def _forget_when_gone(self, resident: Resident) -> None:
-        """Its other process may live a moment longer: until it is gone, too, a load of the same id waits."""
-        if all(child.reaped.is_set() for child in resident.children):
-            self._forget(resident)
-        elif resident.state is not State.UNLOADING:
-            resident.state = State.UNLOADING
-            self._do(self._end(resident))
+    def _remove_when_gone(self, model: LoadedModel) -> None:
+        """A load of the same id waits until the model's other process is gone, too."""
+        if all(child.reaped.is_set() for child in model.children):
+            self._remove(model)
+        elif model.state is not State.UNLOADING:
+            model.state = State.UNLOADING
+            self._in_background(self._end(model))
 
     def _remember(self, identifier: str, end: End) -> None:
         self._ends[identifier] = end
-        if len(self._ends) > _ENDS:
+        if len(self._ends) > _MAX_ENDS:
             del self._ends[next(iter(self._ends))]
 
     def mark(self, token: str) -> None:
-        """Say *token* among the events."""
+        """Write a mark with *token* among the events."""
         self._emit("mark", detail={"token": token})
 
     async def memory(self) -> dict[str, int | None]:
-        """What the workers use and may use, in bytes, and what is used of the GPU's memory, where there is one."""
+        """What the workers use and may use, in bytes; with a GPU, also what is used of its memory."""
         used = await asyncio.to_thread(self._budget.enforcement.used_bytes)
         on_gpu = {} if self._gpu is None else await asyncio.to_thread(self._gpu.memory)
         return {"used_bytes": used, "limit_bytes": self._budget.enforcement.limit_bytes, **on_gpu}
 
     def _sample(self) -> None:
         if self._budget.enforcement.cheap_to_measure:
-            self._do(self._emit_sample())
+            self._in_background(self._emit_sample())
 
-    def _do(self, work: Coroutine[None, None, None]) -> None:
-        """Do *work* in the background; `drain` waits for it."""
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        """Run *work* as a task, for which `drain` waits."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _emit_sample(self) -> None:
-        more = {"threads": self._processes.threads(), "resident": len(self.ready())}
+        more = {"threads": self._zygote.threads(), "resident": len(self.ready())}
         self._emit("sample", detail={**await self.memory(), **more})
 
     async def drain(self) -> None:
-        """Take no new requests, and unload everything at once, within the grace that the platform gives."""
+        """Take no new requests, and unload all models at once, within the grace period that the platform gives."""
         self._ending = True
         deadline_s = time.monotonic() + self._config.grace_s
-        await self._wait_for_all((one.settled for one in self._table.values()), deadline_s)
+        await self._wait_for_all((one.settled for one in self._models.values()), deadline_s)
         left_s = max(0.0, deadline_s - time.monotonic())
-        await asyncio.gather(*(self._unload(resident, left_s) for resident in self.ready()))
-        await self._wait_for_all((one.gone for one in self._table.values()), deadline_s)  # others are unloading them
-        await asyncio.gather(*(self._model_processes.end(resident) for resident in self._table.values()))
+        await asyncio.gather(*(self._unload(model, left_s) for model in self.ready()))
+        await self._wait_for_all(
+            (one.gone for one in self._models.values()), deadline_s
+        )  # calls are unloading them already
+        await asyncio.gather(*(self._processes.end(model) for model in self._models.values()))
         if self._universal is not None:
             await self._universal.close()
         await asyncio.gather(*self._tasks)

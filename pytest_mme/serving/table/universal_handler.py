@@ -1,4 +1,4 @@
-"""The front's side of users' handlers: where their code is, and the one process of a universal handler."""
+"""The front's side of user code: the requests to a handler's process, and the process of a universal handler."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from typing import Any
 from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.memory.enforcement import Enforcement
 from pytest_mme.serving.processes.channel import Head, WorkerGoneError
-from pytest_mme.serving.processes.zygote_client import ChildProcess, End, Processes, ZygoteGoneError
-from pytest_mme.serving.table.loaded_model import Answer, Invocation, RefusalError
+from pytest_mme.serving.processes.zygote_client import ChildProcess, End, ZygoteClient, ZygoteGoneError
+from pytest_mme.serving.table.loaded_model import Invocation, RefusalError, Reply
 
 TOOLKIT = "toolkit"
 """The style of code that loads the model itself, with `model_fn`."""
 
 
-def opening(code: Path, config: ServingConfig) -> Head:
-    """Asks a handler's process to import the code in a folder; it answers with its style."""
-    return {"ask": "open", "code": str(code), "at_once": config.handler_requests}
+def open_request(code: Path, config: ServingConfig) -> Head:
+    """The request that has a handler's process import the code in a folder; the reply names the code's style."""
+    return {"operation": "open", "code": str(code), "at_once": config.handler_requests}
 
 
-def invoking(identifier: str, invocation: Invocation) -> Head:
-    """Asks a handler's process to answer a request."""
-    asked = {field.name: getattr(invocation, field.name) for field in dataclasses.fields(invocation)}
-    return {"ask": "invoke", "model": identifier, **{name: value for name, value in asked.items() if name != "body"}}
+def invoke_request(identifier: str, invocation: Invocation) -> Head:
+    """The request that has a handler's process reply to an invocation, without its body."""
+    names = [field.name for field in dataclasses.fields(invocation) if field.name != "body"]
+    return {"operation": "invoke", "model": identifier, **{name: getattr(invocation, name) for name in names}}
 
 
-def answered(head: Head, body: bytes) -> Answer:
-    """What a handler's process answered to `invoking`."""
-    return Answer(body=body, status=head["status"], content_type=head["content_type"])
+def reply_from(head: Head, body: bytes) -> Reply:
+    """The reply that a handler's process gave to `invoke_request`."""
+    return Reply(body=body, status=head["status"], content_type=head["content_type"])
 
 
 class UniversalHandler:
-    """One process with one code for all models that bring none of their own; started again when it has ended."""
+    """One process whose code replies for all models without code of their own; started again after it has died."""
 
     def __init__(
-        self, config: ServingConfig, code: Path, processes: Processes, emit: Any, limit: Enforcement | None = None
+        self, config: ServingConfig, code: Path, zygote: ZygoteClient, emit: Any, limit: Enforcement | None = None
     ) -> None:
-        """*limit*: what its memory is limited by; None: like the front it is outside the memory limit (assumed)."""
-        self._config, self.code, self._processes, self._emit = config, code, processes, emit
+        """*limit*: the limit of its memory; None: like the front, it does not count towards the limit (assumed)."""
+        self._config, self.code, self._zygote, self._emit = config, code, zygote, emit
         self._limit, self._kills_seen = limit, 0
         self._child: ChildProcess | None = None
         self._opening = asyncio.Lock()
         self.style = ""
 
     async def open(self) -> ChildProcess:
-        """Its process, started where there is none; raises `RefusalError` when the code cannot be imported."""
+        """The process, started when there is none; raises `RefusalError` when the code cannot be imported."""
         async with self._opening:
             if self._child is None or self._child.exited.done():
                 restarted = bool(self.style)
@@ -62,7 +62,7 @@ class UniversalHandler:
         child = await self._fork()
         child.exited.add_done_callback(lambda exited: self._on_exit(child, exited.result()))
         try:
-            opened = self._ask(child, opening(self.code, self._config))
+            opened = self._request(child, open_request(self.code, self._config))
             head, _ = await asyncio.wait_for(opened, self._config.load_s)
         except asyncio.TimeoutError:
             head = {"error": f"its import took more than {self._config.load_s:g} s and was given up"}
@@ -74,29 +74,30 @@ class UniversalHandler:
 
     def _end(self, child: ChildProcess) -> None:
         child.asked_to_end = True
-        self._processes.kill(child.pid)
+        self._zygote.kill(child.pid)
 
     async def _fork(self) -> ChildProcess:
         try:
             reserved = self._limit.reserve() if self._limit else {}
-            return await self._processes.fork("handler", reserved, limited=self._limit is not None)
+            return await self._zygote.fork("handler", reserved, limited=self._limit is not None)
         except (OSError, ZygoteGoneError) as error:
             raise RefusalError(503, f"the universal handler cannot be started: {error}") from error
 
     async def close(self) -> None:
-        """End its process."""
+        """End the process."""
         child, self._child = self._child, None
         if child is not None:
             self._end(child)
             await child.exited
 
-    async def invoke(self, identifier: str, invocation: Invocation) -> Answer:
-        """What the code answers; raises `RefusalError` 500 when its process ended of it."""
-        return answered(*await self._ask(await self.open(), invoking(identifier, invocation), invocation.body))
+    async def invoke(self, identifier: str, invocation: Invocation) -> Reply:
+        """Return the code's reply; raises `RefusalError` 500 when the request killed its process."""
+        head = invoke_request(identifier, invocation)
+        return reply_from(*await self._request(await self.open(), head, invocation.body))
 
-    async def _ask(self, child: ChildProcess, head: Head, body: bytes = b"") -> tuple[Head, bytes]:
+    async def _request(self, child: ChildProcess, head: Head, body: bytes = b"") -> tuple[Head, bytes]:
         try:
-            return await child.channel.ask(head, body)
+            return await child.channel.request(head, body)
         except WorkerGoneError as error:
             await child.reaped.wait()
             raise RefusalError(500, f"the universal handler is gone: {child.end}") from error
@@ -110,12 +111,12 @@ class UniversalHandler:
             self._limit.release(child.reserved)
         child.reaped.set()
         if not child.asked_to_end:
-            whose = {} if self._limit is None else {"models": "all"}  # it alone has them: `named_models`
+            whose = {} if self._limit is None else {"models": "all"}  # no other process holds models: `named_models`
             detail = {"pid": child.pid, "code": code, "end": f"universal handler: {end}", **whose}
             self._emit("oom" if end.out_of_memory else "crash", outcome=end.name, detail=detail)
 
     def _was_out_of_memory(self, code: int) -> bool:
-        """Whether the limit's own counter rose by this death."""
+        """Whether the limit's counter of kills has risen with this death."""
         kills = self._limit.kills() if self._limit else 0
         before, self._kills_seen = self._kills_seen, kills
         return code == -signal.SIGKILL and kills > before

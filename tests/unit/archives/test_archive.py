@@ -33,7 +33,7 @@ def fill(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def test_two_packs_are_the_same_bytes(tmp_path: Path) -> None:
+def test_packing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     files = {"1/saved_model.pb": b"graph", "1/variables/variables.index": b"x" * 1000, "2/saved_model.pb": b""}
     one, two = fill(tmp_path / "one", files), fill(tmp_path / "two", dict(reversed(files.items())))
     os.utime(two / "1/saved_model.pb", (1, 1))
@@ -52,7 +52,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size
 
 
 @given(files=st.dictionaries(NAMES, st.binary(max_size=3000), max_size=4), folder=NAMES)
-def test_what_was_packed_is_unpacked(
+def test_a_packed_folder_is_unpacked_unchanged(
     tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes], folder: str
 ) -> None:
     base = tmp_path_factory.mktemp("round")
@@ -90,7 +90,7 @@ def refused(content: bytes, folder: Path, **bounds: int) -> ArchiveError:
 
 
 @pytest.mark.parametrize("kind", hostile.NOT_WHOLE)
-def test_what_is_no_whole_gzipped_tar_is_refused(tmp_path: Path, kind: str) -> None:
+def test_an_incomplete_gzipped_tar_is_refused(tmp_path: Path, kind: str) -> None:
     error = refused(hostile.NOT_WHOLE[kind], tmp_path)
     assert error.seen.startswith("it is not a whole gzipped tar: ")
     assert "tar --dereference" in error.advice
@@ -123,7 +123,7 @@ def test_bounds_are_absolute_and_can_be_changed(
     extract(tmp_path / "a.tar.gz", tmp_path / "fits", max_members=101, max_bytes=8 << 20)
 
 
-def test_nothing_is_written_beyond_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_is_written_beyond_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
     monkeypatch.setattr(archive_module, "_write", lambda *of: written.append(of[1].size))
     refused(hostile.BOUNDS["a bomb"][0], tmp_path, max_bytes=8_000_000)
@@ -131,9 +131,7 @@ def test_nothing_is_written_beyond_the_bound(tmp_path: Path, monkeypatch: pytest
 
 
 @given(st.data())
-def test_whatever_the_bytes_they_are_unpacked_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+def test_any_bytes_are_unpacked_or_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """A sparse file in pax format has every kind of header; single bytes of it are changed and sums put right."""
     folder = tmp_path_factory.mktemp("odd")
     raw = bytearray(gzip.decompress(hostile.sparse()))
@@ -173,7 +171,7 @@ def test_versions_are_numbered_folders_with_a_saved_model(tmp_path: Path) -> Non
     assert versions(tmp_path) == [(2, tmp_path / "2"), (10, tmp_path / "10")]
 
 
-def test_a_version_beyond_int64_is_none(tmp_path: Path) -> None:
+def test_a_folder_beyond_int64_is_not_a_version(tmp_path: Path) -> None:
     names = (f"{2**63 - 1}/saved_model.pb", f"{2**63}/saved_model.pb", f"{'9' * 255}/saved_model.pb")
     fill(tmp_path, dict.fromkeys(names, b""))
     assert versions(tmp_path) == [(2**63 - 1, tmp_path / str(2**63 - 1))]
@@ -191,7 +189,7 @@ def test_a_version_beyond_int64_is_none(tmp_path: Path) -> None:
         ([f"{number:04}.h5" for number in range(1001)], " and 992 more at least"),
     ],
 )
-def test_no_version_is_an_error_that_says_what_there_is(tmp_path: Path, files: list[str], seen: str) -> None:
+def test_the_error_of_a_folder_without_versions_lists_its_contents(tmp_path: Path, files: list[str], seen: str) -> None:
     fill(tmp_path, dict.fromkeys(files, b""))
     with pytest.raises(ArchiveError, match="holds no version of a model") as caught:
         versions(tmp_path)
@@ -202,13 +200,13 @@ def test_no_version_is_an_error_that_says_what_there_is(tmp_path: Path, files: l
     ("path", "seen"),
     [
         ("missing", "there is no such folder"),
-        ("file", "it is no folder"),
+        ("file", "it is not a folder"),
         ("n" * 300, "it cannot be read: File name too long"),
         ("\0", "it cannot be read: embedded null byte"),
     ],
     ids=["missing", "file", "long", "NUL"],
 )
-def test_what_is_no_folder_is_said(tmp_path: Path, path: str, seen: str) -> None:
+def test_the_error_of_an_unreadable_folder_says_why(tmp_path: Path, path: str, seen: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ArchiveError) as caught:
         versions(tmp_path / path)

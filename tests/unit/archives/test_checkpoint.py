@@ -61,7 +61,7 @@ def sealed(block: bytes, *, compressed: bool = False) -> bytes:
     return typed + struct.pack("<I", ((found >> 15 | found << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def test_what_an_index_lists(variables: Path) -> None:
+def test_an_index_lists_its_variables(variables: Path) -> None:
     found = checkpoint.entries(variables / "variables.index")
     assert [(entry.key, entry.size, entry.data_type) for entry in found] == [
         (key, 4, "DT_FLOAT") for key in ("a", "a2", "b", "c", "c2")
@@ -95,7 +95,7 @@ def test_variables_of_another_size_and_kind(mme_models: Models, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("at", [0, 7, 15])
-def test_any_changed_byte_of_the_data_is_seen(variables: Path, at: int) -> None:
+def test_any_changed_byte_of_the_data_is_detected(variables: Path, at: int) -> None:
     (data,) = variables.glob("variables.data-*")
     content = bytearray(data.read_bytes())
     content[at] ^= 1
@@ -104,7 +104,7 @@ def test_any_changed_byte_of_the_data_is_seen(variables: Path, at: int) -> None:
     assert "the checksum of" in wrong
 
 
-def test_data_that_are_cut_or_gone(variables: Path) -> None:
+def test_data_that_are_cut_or_missing_are_detected(variables: Path) -> None:
     (data,) = variables.glob("variables.data-*")
     data.write_bytes(data.read_bytes()[:-1])
     (wrong,) = checkpoint.check(variables)
@@ -114,7 +114,7 @@ def test_data_that_are_cut_or_gone(variables: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 10, 47, 48, -1])
-def test_an_index_that_is_cut(variables: Path, keep: int) -> None:
+def test_an_index_that_is_cut_is_damaged(variables: Path, keep: int) -> None:
     index = variables / "variables.index"
     index.write_bytes(index.read_bytes()[:keep])
     with pytest.raises(checkpoint.DamagedError, match="is cut or damaged"):

@@ -13,7 +13,7 @@ from pytest_mme.archives.op_registry import registry
 from tests.unit.models.conftest import ROOT
 
 
-def test_it_says_of_the_installed_release_what_that_says_of_itself() -> None:
+def test_the_registry_agrees_with_the_installed_release() -> None:
     """Made again after an update of TensorFlow: tools/make_op_registry.py."""
     from pytest_mme.libtensorflow.capi import installed_directory
 
@@ -31,7 +31,7 @@ def test_it_says_of_the_installed_release_what_that_says_of_itself() -> None:
             assert all(known.takes(op, attribute, data_type, installed) for data_type in described["types"])
 
 
-def test_operations_that_came_and_went() -> None:
+def test_the_registry_knows_when_operations_were_added_and_removed() -> None:
     known = registry()
     assert known.span("DecodeWebP") == ("2.20.0", known.releases[-1])
     assert not known.has("DecodeWebP", "2.19.1")
@@ -40,7 +40,7 @@ def test_operations_that_came_and_went() -> None:
     assert not known.has("NoSuchOp", "2.20.0")
 
 
-def test_attributes_that_came() -> None:
+def test_the_registry_knows_when_attributes_were_added() -> None:
     known = registry()
     assert known.attribute_since("GatherNd", "bad_indices_policy") == "2.17.1"
     assert not known.has_attribute("GatherNd", "bad_indices_policy", "2.16.2")
@@ -54,7 +54,7 @@ def test_a_patch_release_counts_as_the_last_of_its_minor_version() -> None:
 
 
 @pytest.mark.parametrize("version", ["2.4.4", "1.15", "9.1.0", "nightly"])
-def test_what_nothing_is_known_of(version: str) -> None:
+def test_an_unknown_version_is_refused(version: str) -> None:
     for ask in (registry().graph_def, registry().serving):
         with pytest.raises(ValueError, match=f"nothing is known of TensorFlow {version}"):
             ask(version)
@@ -64,5 +64,5 @@ def test_what_nothing_is_known_of(version: str) -> None:
     ("asked", "meant"),
     [("2.15.1", "2.15.1"), ("2.15", "2.15"), ("latest", registry().releases[-1]), ("installed", versions.installed())],
 )
-def test_the_version_that_is_meant(asked: str, meant: str) -> None:
+def test_requested_versions_are_resolved(asked: str, meant: str) -> None:
     assert registry().serving(asked) == meant

@@ -1,4 +1,4 @@
-"""The store of archives: each made once, whoever asks, and the old ones go."""
+"""The store of archives: each is made once, and old ones are removed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_failure_leaves_nothing_and_is_not_remembered(store: Store) -> None:
     assert store.archive("aa", produce).read_bytes() == b"x"
 
 
-def test_processes_that_race_make_it_once(store: Store) -> None:
+def test_racing_processes_make_an_archive_once(store: Store) -> None:
     script = (
         "import sys\nfrom pathlib import Path\nfrom pytest_mme.archives.store import Store\n"
         "def produce(path):\n"
@@ -64,7 +64,7 @@ def test_processes_that_race_make_it_once(store: Store) -> None:
     assert " ".join(printed).split() == ["made"] * 3
 
 
-def test_the_least_recently_used_go_over_the_cap(tmp_path: Path) -> None:
+def test_the_least_recently_used_archives_over_the_cap_are_removed(tmp_path: Path) -> None:
     store = Store(tmp_path, cap_mib=3)
     for age_s, key in enumerate(("newer", "older", "used"), start=100_000):
         path = store.archive(key, lambda path: produce(path, 1))
@@ -74,7 +74,7 @@ def test_the_least_recently_used_go_over_the_cap(tmp_path: Path) -> None:
     assert {key for key in ("newer", "older", "used", "more") if key in store} == {"newer", "used", "more"}
 
 
-def test_what_was_used_within_the_hour_stays(tmp_path: Path) -> None:
+def test_an_archive_used_within_the_hour_is_kept(tmp_path: Path) -> None:
     store = Store(tmp_path, cap_mib=1)
     for key in ("aa", "bb", "cc"):
         store.archive(key, lambda path: produce(path, 1))
@@ -84,7 +84,7 @@ def test_what_was_used_within_the_hour_stays(tmp_path: Path) -> None:
     assert "aa" not in store
 
 
-def test_what_was_asked_for_since_it_was_looked_at_stays(store: Store) -> None:
+def test_an_archive_used_during_the_pruning_is_kept(store: Store) -> None:
     path = store.archive("aa", produce)
     store._remove(path, used=LONG_AGO[0])
     assert "aa" in store
@@ -92,7 +92,7 @@ def test_what_was_asked_for_since_it_was_looked_at_stays(store: Store) -> None:
     assert "aa" not in store
 
 
-def test_what_killed_processes_left_is_swept(store: Store) -> None:
+def test_drafts_of_killed_processes_are_removed(store: Store) -> None:
     old, fresh = store.directory / ".draft-old", store.directory / ".draft-fresh"
     for folder in (old, fresh):
         folder.mkdir()
@@ -102,7 +102,7 @@ def test_what_killed_processes_left_is_swept(store: Store) -> None:
     assert (old.exists(), fresh.exists()) == (False, True)
 
 
-def test_what_somebody_is_asking_for_stays(tmp_path: Path) -> None:
+def test_an_archive_that_is_locked_is_kept(tmp_path: Path) -> None:
     store = Store(tmp_path, cap_mib=0)
     os.utime(store.archive("aa", produce), LONG_AGO)
     with store._lock("aa"):
@@ -112,6 +112,6 @@ def test_what_somebody_is_asking_for_stays(tmp_path: Path) -> None:
     assert "aa" not in store
 
 
-def test_it_lies_in_the_users_cache_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_store_is_in_the_users_cache_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert Store().directory == tmp_path / "pytest-mme" / "models"

@@ -82,7 +82,7 @@ FOUND = {
 IN_FILES = ("missing-variables", "missing-index", "cut-index", "missing-data", "cut-data", "flipped-data")
 
 
-def test_every_forgery_is_looked_for() -> None:
+def test_every_forgery_has_an_expected_finding() -> None:
     assert set(FOUND) == set(FORGERIES)
 
 
@@ -123,11 +123,11 @@ def test_a_forgery_of_a_keras_model_is_found(mme_models: Models, forgery: str) -
         lambda models: models.text(),
     ],
 )
-def test_a_good_archive_is_good_on_every_release(mme_models: Models, make: Callable[[Models], Model]) -> None:
+def test_a_good_archive_has_no_findings_on_any_release(mme_models: Models, make: Callable[[Models], Model]) -> None:
     assert examine(make(mme_models).archive, ALL) == []
 
 
-def test_a_good_keras_archive_is_good_where_its_operations_are(mme_models: Models) -> None:
+def test_a_good_keras_archive_has_no_findings_on_releases_with_its_operations(mme_models: Models) -> None:
     findings = examine(mme_models.keras().archive, ALL)
     (later,) = [finding for finding in findings if finding.severity != "info"]
     assert (later.code, later.tensorflow) == ("MME303", "2.5.3, 2.6.5, 2.7.4, 2.8.4, 2.9.3")
@@ -194,21 +194,21 @@ def changed(mme_models: Models, tmp_path: Path) -> Callable[..., list[Finding]]:
     return examine_with
 
 
-def test_an_op_of_a_later_release(changed: Callable[..., list[Finding]]) -> None:
+def test_an_op_of_a_later_release_is_found(changed: Callable[..., list[Finding]]) -> None:
     (later,) = changed("2.18.1", "DecodeWebP")
     assert (later.code, later.tensorflow) == ("MME303", "2.18.1")
 
 
-def test_an_op_that_the_release_has(changed: Callable[..., list[Finding]]) -> None:
+def test_an_op_that_the_release_has_is_not_found(changed: Callable[..., list[Finding]]) -> None:
     assert changed("2.20.0", "DecodeWebP") == []
 
 
-def test_an_op_without_a_kernel(changed: Callable[..., list[Finding]]) -> None:
+def test_an_op_without_a_kernel_is_found(changed: Callable[..., list[Finding]]) -> None:
     (without,) = changed("2.15.1", "FFTND")
     assert without.code == "MME305"
 
 
-def test_an_attribute_of_a_later_release_with_another_value_than_its_default(
+def test_a_later_attribute_with_another_value_than_its_default_is_found(
     changed: Callable[..., list[Finding]],
 ) -> None:
     policy = protos.AttrValue(s=b"IGNORE")
@@ -218,13 +218,15 @@ def test_an_attribute_of_a_later_release_with_another_value_than_its_default(
     assert "known since 2.17" in drift.fact
 
 
-def test_an_attribute_of_a_later_release_with_its_default(changed: Callable[..., list[Finding]]) -> None:
+def test_a_later_attribute_with_its_default_is_not_found(changed: Callable[..., list[Finding]]) -> None:
     types = {"Tparams": type_of("DT_FLOAT"), "Tindices": type_of("DT_INT32")}
     assert changed("2.15.1", "GatherNd", bad_indices_policy=protos.AttrValue(s=b""), **types) == []
 
 
 @pytest.mark.parametrize(("version", "found"), [("2.8.4", ["MME307"]), ("2.9.3", [])])
-def test_a_type_of_a_later_release(changed: Callable[..., list[Finding]], version: str, found: list[str]) -> None:
+def test_a_type_of_a_later_release_is_found(
+    changed: Callable[..., list[Finding]], version: str, found: list[str]
+) -> None:
     types = {"Tparams": type_of("DT_FLOAT"), "Tindices": type_of("DT_INT16")}
     assert codes(changed(version, "GatherNd", **types)) == found
 
@@ -240,7 +242,7 @@ def test_a_graph_in_the_text_format_is_read(mme_models: Models, tmp_path: Path) 
     assert codes(examine(folder, [LAST])) == ["MME201"]
 
 
-def test_an_input_that_no_request_can_hold(mme_models: Models, tmp_path: Path) -> None:
+def test_an_input_that_no_request_can_hold_is_found(mme_models: Models, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     extract(mme_models.linear().archive, folder)
     path = folder / "1" / "saved_model.pb"
@@ -255,7 +257,7 @@ def test_an_input_that_no_request_can_hold(mme_models: Models, tmp_path: Path) -
     assert (finding.code, finding.fact) == ("MME316", "serving_default: x, 3145729 numbers at the least")
 
 
-def test_a_large_archive(mme_models: Models, tmp_path: Path) -> None:
+def test_a_large_archive_is_found(mme_models: Models, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     extract(mme_models.linear().archive, folder)
     with (folder / "1" / "weights").open("wb") as weights:
@@ -286,12 +288,12 @@ def test_a_large_archive(mme_models: Models, tmp_path: Path) -> None:
         ("def handler(:", ["MME402"]),
     ],
 )
-def test_what_is_said_of_inference_py(mme_models: Models, code: str, found: list[str]) -> None:
+def test_problems_of_inference_py_are_found(mme_models: Models, code: str, found: list[str]) -> None:
     model = mme_models.linear(handler=code + "\ndef handler(data, context):\n    pass\n")
     assert codes(examine(model.archive, [LAST])) == found
 
 
-def test_requirements_that_nobody_installs(mme_models: Models, tmp_path: Path) -> None:
+def test_requirements_that_are_never_installed_are_found(mme_models: Models, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     extract(mme_models.linear(handler="def handler(data, context): pass").archive, folder)
     (folder / "code" / "requirements.txt").write_text("# nothing\n\n")
@@ -305,20 +307,20 @@ def test_requirements_that_nobody_installs(mme_models: Models, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"\x1f\x8b\x08\x00"])
-def test_what_is_no_archive(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_archive_is_found(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.tar.gz"
     path.write_bytes(content)
     assert codes(examine(path, [LAST])) == ["MME101"]
 
 
-def test_an_archive_that_is_cut(mme_models: Models, tmp_path: Path) -> None:
+def test_an_archive_that_is_cut_is_found(mme_models: Models, tmp_path: Path) -> None:
     path = tmp_path / "model.tar.gz"
     whole = mme_models.linear().archive.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     assert codes(examine(path, [LAST])) == ["MME101"]
 
 
-def test_an_empty_archive(tmp_path: Path) -> None:
+def test_an_empty_archive_has_no_version(tmp_path: Path) -> None:
     path = tmp_path / "model.tar.gz"
     with tarfile.open(path, "w:gz"):
         pass
@@ -326,12 +328,12 @@ def test_an_empty_archive(tmp_path: Path) -> None:
     assert (finding.code, finding.fact) == ("MME103", "there is nothing")
 
 
-def test_nothing_of_that_name(tmp_path: Path) -> None:
+def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="nothing of that name"):
         examine(tmp_path / "absent", [LAST])
 
 
-def test_a_release_that_nothing_is_known_of(mme_models: Models) -> None:
+def test_an_unknown_release_is_an_error(mme_models: Models) -> None:
     with pytest.raises(ValueError, match=r"nothing is known of TensorFlow 9\.1\.0"):
         examine(mme_models.linear().archive, ["9.1.0"])
 
@@ -339,20 +341,20 @@ def test_a_release_that_nothing_is_known_of(mme_models: Models) -> None:
 # The list itself
 
 
-def test_codes_are_given_once_and_every_kind_says_all() -> None:
+def test_codes_are_unique_and_every_kind_is_complete() -> None:
     assert len({kind.code for kind in KINDS}) == len(KINDS)
     for kind in KINDS:
         assert all((kind.title, kind.why, kind.advice, kind.source))
 
 
-def test_the_page_has_every_kind() -> None:
+def test_the_documentation_lists_every_kind() -> None:
     page = (ROOT / "docs" / "doctor.md").read_text()
     for kind in KINDS:
         row = (f"`{kind.code}`", kind.severity, kind.title, kind.why, kind.advice)
         assert f"| {' | '.join(row)} |" in page, f"put this into docs/doctor.md: | {' | '.join(row)} |"
 
 
-def test_every_error_of_an_unpacked_folder_is_that_of_its_archive(mme_models: Models, tmp_path: Path) -> None:
+def test_a_folder_has_the_same_errors_as_its_archive(mme_models: Models, tmp_path: Path) -> None:
     for forgery in ("absent-tag", "unversioned", "unknown-op"):
         folder = tmp_path / forgery
         extract(mme_models.linear().archive, folder)

@@ -20,7 +20,7 @@ print(serving.__file__)
 """
 
 
-def test_the_server_in_an_image_needs_no_other_part_of_the_package(tmp_path: Path) -> None:
+def test_the_packaged_parts_import_no_other_part_of_the_package(tmp_path: Path) -> None:
     with tarfile.open(fileobj=as_tar(context("server"))) as tar:
         tar.extractall(tmp_path)
     done = subprocess.run([sys.executable, "-c", IMPORT_IT], cwd=tmp_path, capture_output=True, text=True)
@@ -29,13 +29,13 @@ def test_the_server_in_an_image_needs_no_other_part_of_the_package(tmp_path: Pat
 
 
 @pytest.mark.parametrize("image", image_names())
-def test_each_image_has_its_own_files_and_the_code(image: str) -> None:
+def test_a_context_has_the_images_files_and_the_code(image: str) -> None:
     found = context(image)
     assert {"Dockerfile", "requirements.txt", CA_BUNDLE, "pytest_mme/serving/container.py"} <= set(found)
     assert not [name for name in found if "__pycache__" in name]
 
 
-def test_every_file_and_argument_counts_in_the_digest() -> None:
+def test_every_file_and_argument_changes_the_digest() -> None:
     files, arguments = {"Dockerfile": b"FROM a", "more": b"1"}, {"BASE": "debian"}
     others = (
         ({**files, "more": b"2"}, arguments),
@@ -47,7 +47,7 @@ def test_every_file_and_argument_counts_in_the_digest() -> None:
     assert len(digests) == 1 + len(others)
 
 
-def test_the_certificates_do_not(tmp_path: Path) -> None:
+def test_the_certificates_do_not_change_the_digest(tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.write_text("a certificate")
     with_it = context("server", ca_bundle=bundle)
@@ -55,5 +55,5 @@ def test_the_certificates_do_not(tmp_path: Path) -> None:
     assert digest(with_it, {}) == digest(context("server"), {})
 
 
-def test_the_order_of_files_does_not_count() -> None:
+def test_the_order_of_files_does_not_change_the_digest() -> None:
     assert digest({"a": b"1", "b": b"2"}, {}) == digest({"b": b"2", "a": b"1"}, {})

@@ -45,7 +45,7 @@ def test_serve_starts_the_toolkit_and_ends_on_sigterm(served: subprocess.Popen[s
     assert served.wait(timeout=10) == 0
 
 
-def test_any_other_command_is_run_instead() -> None:
+def test_another_command_is_run_instead_of_the_server() -> None:
     command = [sys.executable, entrypoint.__file__, "sh", "-c", "echo $1; exit 3", "sh", "a word"]
     ran = subprocess.run(command, capture_output=True, check=False, text=True)
     assert (ran.stdout, ran.returncode) == ("a word\n", 3)

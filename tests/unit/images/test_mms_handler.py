@@ -96,7 +96,7 @@ def in_container(monkeypatch: pytest.MonkeyPatch, cgroup: Cgroup) -> None:
     monkeypatch.setattr(cgroups, "own", lambda: cgroup)
 
 
-def test_a_load_needs_what_tensorflow_and_the_model_take(tmp_path: Path) -> None:
+def test_a_load_needs_the_memory_of_tensorflow_and_the_model(tmp_path: Path) -> None:
     write(ModelSpec(name="small"), tmp_path / "small")
     write(ModelSpec(name="large", weights_mib=100), tmp_path / "large")
     named = {handler.IMPORT_MIB: "70", handler.HEADROOM_MIB: "7"}
@@ -106,7 +106,7 @@ def test_a_load_needs_what_tensorflow_and_the_model_take(tmp_path: Path) -> None
     assert handler.needed_bytes(tmp_path / "small", {}) - small == (232 - 77) * MIB
 
 
-def test_what_fits_exactly_is_loaded() -> None:
+def test_a_model_that_fits_exactly_is_loaded() -> None:
     handler.check_room(30 * MIB, 100 * MIB, 70 * MIB)
     with pytest.raises(MemoryError, match="the load needs 31 MiB; 70 of 100 MiB are in use"):
         handler.check_room(31 * MIB, 100 * MIB, 70 * MIB)
@@ -135,7 +135,9 @@ def test_a_model_that_does_not_fit_is_not_loaded_and_the_log_says_why(
 
 @pytest.mark.parametrize(("limit_mib", "alone"), [(1000, True), (None, False)])
 @pytest.mark.usefixtures("loaded")
-def test_two_loads_do_not_count_the_same_room(folder: Path, tmp_path: Path, limit_mib: int | None, alone: bool) -> None:
+def test_two_loads_do_not_count_the_same_free_memory(
+    folder: Path, tmp_path: Path, limit_mib: int | None, alone: bool
+) -> None:
     with handler.room(folder, Cgroup(limit_mib)):  # type: ignore[arg-type]
         assert taken(tmp_path / "pytest-mme-load.lock") == alone
     assert not taken(tmp_path / "pytest-mme-load.lock")
@@ -150,7 +152,7 @@ def taken(path: Path) -> bool:
     return False
 
 
-def test_where_no_cgroup_can_be_seen_there_is_no_limit(
+def test_without_a_visible_cgroup_there_is_no_limit(
     loaded: list[Path], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def own() -> None:
@@ -174,7 +176,7 @@ def ask(folder: Path, *bodies: Any) -> tuple[list[Any], Context]:
 
 
 @pytest.mark.usefixtures("loaded")
-def test_rows_and_columns_are_answered_as_tensorflow_serving_does(folder: Path, spec: ModelSpec) -> None:
+def test_rows_and_columns_get_tensorflow_servings_replies(folder: Path, spec: ModelSpec) -> None:
     (rows, columns, bare), context = ask(
         folder,
         {"instances": [{"x": [1.0]}, {"x": [2.5]}], "signature_name": "twice"},
@@ -190,7 +192,7 @@ def test_rows_and_columns_are_answered_as_tensorflow_serving_does(folder: Path, 
 
 
 @pytest.mark.usefixtures("loaded")
-def test_what_a_body_does_wrong_is_its_own_answer(folder: Path, spec: ModelSpec) -> None:
+def test_an_invalid_body_gets_a_reply_of_its_own(folder: Path, spec: ModelSpec) -> None:
     (good, bad), context = ask(folder, {"instances": [[1.0]]}, {"instances": [["text"]]})
     assert good == {"predictions": [spec.answer([1.0])]}
     assert "is not of expected type: float" in bad["error"]
@@ -207,7 +209,7 @@ def test_signatures_are_those_of_the_graph_for_serving(folder: Path) -> None:
         handler.signatures(folder / "2")
 
 
-def test_tensors_go_to_tensorflow_in_the_types_of_the_signature(folder: Path) -> None:
+def test_tensors_have_the_types_of_the_signature(folder: Path) -> None:
     asked: dict[str, Any] = {}
 
     def function(**tensors: Any) -> dict[str, Any]:

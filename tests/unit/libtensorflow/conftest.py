@@ -28,7 +28,7 @@ QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "OPENBLAS_NUM_THREADS": "1"}
 
 @pytest.fixture(scope="session")
 def library() -> Iterator[Library]:
-    """The installed TensorFlow, told to keep its log to itself."""
+    """The installed TensorFlow, with its log switched off."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in QUIET.items():
             patch.setenv(name, value)

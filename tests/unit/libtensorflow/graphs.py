@@ -79,7 +79,7 @@ def identity(dtype: str = "DT_FLOAT", shape: Shape = None) -> Graph:
 
 
 def sleeping() -> Graph:
-    """A graph that sleeps for its input ``us`` (microseconds, int64 scalar) without using a CPU, then answers 0.
+    """A graph that sleeps for its input ``us`` (microseconds, int64 scalar) without using a CPU, then returns 0.
 
     `SleepDataset` sleeps again to learn that its input has ended; `TakeDataset` spares it that.
     """

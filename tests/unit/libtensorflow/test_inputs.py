@@ -1,4 +1,4 @@
-"""Questions that cannot be asked, refused in words that say what was wrong and what there is."""
+"""Invalid inputs, refused with a message that says what is wrong and what is possible."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_array_of_another_dtype_is_refused(load: Load, array: Any, got: str) 
     ],
     ids=["numbers", "empty", "a number among strings", "None"],
 )
-def test_what_is_not_a_string_is_refused(load: Load, array: Any, got: str) -> None:
+def test_elements_that_are_not_strings_are_refused(load: Load, array: Any, got: str) -> None:
     with pytest.raises(TypeError, match=f"input 'x' of signature 'serving_default': .*{got}"):
         load(graphs.identity("DT_STRING")).run({"x": array})
 
@@ -61,7 +61,7 @@ def test_text_without_utf_8_is_refused(load: Load) -> None:
         load(graphs.identity("DT_STRING")).run({"x": np.array(["\ud800"])})
 
 
-def test_after_a_refusal_the_model_answers_as_before(load: Load) -> None:
+def test_after_a_refusal_the_model_still_works(load: Load) -> None:
     model = load(adding())
     ones = np.ones(2, np.float32)
     with pytest.raises(TypeError, match="input 'b'"):
@@ -69,13 +69,13 @@ def test_after_a_refusal_the_model_answers_as_before(load: Load) -> None:
     assert model.run({"a": ones, "b": ones})["y"].tolist() == [2, 2]
 
 
-def test_a_missing_input_is_tensorflows_to_refuse(load: Load) -> None:
+def test_tensorflow_refuses_a_missing_input(load: Load) -> None:
     with pytest.raises(TensorFlowError, match="You must feed a value for placeholder tensor 'b'") as caught:
         load(adding()).run({"a": np.ones(2, np.float32)})
     assert caught.value.code == "INVALID_ARGUMENT"
 
 
-def test_inputs_go_by_name_whatever_their_order(load: Load) -> None:
+def test_inputs_are_matched_by_name_in_any_order(load: Load) -> None:
     graph = adding()
     graph.node("Sub", "difference", "a", "b", T="DT_FLOAT")
     graph.sign({"a": Tensor("a:0"), "b": Tensor("b:0")}, {"y": Tensor("difference:0")}, name="difference")
@@ -97,18 +97,18 @@ def test_an_optional_input_may_be_left_out(load: Load) -> None:
     assert model.run({"a": np.array([1], np.float32), "b": np.array([2], np.float32)})["y"].tolist() == [3]
 
 
-def test_an_unknown_input_is_answered_with_the_known_ones(load: Load) -> None:
+def test_the_error_for_an_unknown_input_lists_the_known_ones(load: Load) -> None:
     with pytest.raises(KeyError, match="no input 'c' in signature 'serving_default'; it has 'a', 'b'"):
         load(adding()).run({"a": np.ones(1, np.float32), "c": np.ones(1, np.float32)})
 
 
-def test_an_unknown_signature_is_answered_with_the_known_ones(load: Load) -> None:
+def test_the_error_for_an_unknown_signature_lists_the_known_ones(load: Load) -> None:
     model = load(graphs.keeping())
     with pytest.raises(KeyError, match="no signature 'serving_default'; the model has 'keep', 'kept'"):
         model.run({})
 
 
-def test_a_model_without_signatures_says_so(load: Load) -> None:
+def test_the_error_of_a_model_without_signatures_says_so(load: Load) -> None:
     graph = Graph()
     graph.placeholder("x")
     with pytest.raises(KeyError, match="the model has none"):
@@ -116,6 +116,6 @@ def test_a_model_without_signatures_says_so(load: Load) -> None:
 
 
 @pytest.mark.parametrize("timeout_ms", [0, -1])
-def test_a_timeout_that_tensorflow_would_take_for_none_is_refused(load: Load, timeout_ms: int) -> None:
+def test_a_timeout_below_1_is_refused(load: Load, timeout_ms: int) -> None:
     with pytest.raises(ValueError, match=f"timeout_ms is {timeout_ms}; TensorFlow takes 1 or more"):
         load(graphs.identity()).run({"x": np.ones(1, np.float32)}, timeout_ms=timeout_ms)

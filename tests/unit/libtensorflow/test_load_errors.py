@@ -68,7 +68,7 @@ def min_consumer_from_the_future(directory: Path) -> Path:
     ],
     ids=["absent", "empty folder", "garbage", "empty pb", "cut", "unknown op", "unknown dtype", "min_consumer"],
 )
-def test_what_the_loader_refuses(
+def test_the_loaders_errors_are_passed_on(
     load: Load, tmp_path: Path, spoilt: Callable[[Path], Path], code: str, words: str
 ) -> None:
     with pytest.raises(TensorFlowError) as caught:
@@ -78,24 +78,24 @@ def test_what_the_loader_refuses(
 
 
 @pytest.mark.parametrize("tags", [(), ("gpu",), ("serve", "gpu")], ids=str)
-def test_tags_that_the_model_does_not_have(load: Load, tags: tuple[str, ...]) -> None:
+def test_tags_that_the_model_does_not_have_are_refused(load: Load, tags: tuple[str, ...]) -> None:
     with pytest.raises(TensorFlowError, match="Could not find meta graph def matching supplied tags") as caught:
         load(graphs.identity(), tags=tags)
     assert caught.value.code == "NOT_FOUND"
 
 
-def test_tags_that_it_has(load: Load, tmp_path: Path) -> None:
+def test_tags_that_the_model_has_choose_its_graph(load: Load, tmp_path: Path) -> None:
     directory = graphs.identity().write(tmp_path, tags=("serve", "gpu"))
     assert load(directory, tags=("gpu", "serve")).run({"x": np.array([1], np.float32)})["y"].tolist() == [1]
 
 
-def test_a_config_that_cannot_be_parsed(load: Load) -> None:
+def test_an_invalid_config_is_refused(load: Load) -> None:
     with pytest.raises(TensorFlowError, match="Unparseable ConfigProto") as caught:
         load(graphs.identity(), config=b"garbage")
     assert caught.value.code == "INVALID_ARGUMENT"
 
 
-def test_a_folder_whose_name_is_not_utf_8(load: Load, tmp_path: Path) -> None:
+def test_a_folder_whose_name_is_not_utf_8_is_loaded(load: Load, tmp_path: Path) -> None:
     directory = graphs.identity().write(tmp_path / "caf\udce9")
     assert load(directory).run({"x": np.array([1], np.float32)})["y"].tolist() == [1]
 

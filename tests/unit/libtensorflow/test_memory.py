@@ -47,13 +47,13 @@ print(json.dumps(used))
     ],
     ids=["numbers", "short strings", "100 kB strings", "refused"],
 )
-def test_runs_leave_nothing_behind(in_process: InProcess, tmp_path: Path, dtype: str, runs: int, array: str) -> None:
+def test_runs_leak_no_memory(in_process: InProcess, tmp_path: Path, dtype: str, runs: int, array: str) -> None:
     directory = graphs.identity(dtype).write(tmp_path)
     _, before, after = json.loads(in_process(MEASURE, directory, runs, array))
     assert after - before < 160 * 2**10  # seen: 60 kB; the smallest leak, a status a run, would be 210 kB
 
 
-def test_strings_that_the_graph_keeps_stay_whole(load: Load) -> None:
+def test_strings_that_the_graph_keeps_stay_valid(load: Load) -> None:
     model = load(graphs.keeping())
     kept = np.array([b"", b"short", b"x" * 23, b"y" * 100_000], object)
     model.run({"x": kept}, signature="keep")
@@ -67,7 +67,9 @@ def test_strings_that_the_graph_keeps_stay_whole(load: Load) -> None:
     assert not model._strings._held
 
 
-def test_an_input_that_cannot_be_allocated(load: Load, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_input_that_cannot_be_allocated_is_resource_exhausted(
+    load: Load, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = load(graphs.identity())
     with monkeypatch.context() as patch:
         patch.setattr(library, "TF_TensorData", lambda _handle: None)

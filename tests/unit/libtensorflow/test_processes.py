@@ -88,7 +88,7 @@ def test_a_process_that_only_opened_tensorflow_may_fork(in_process: InProcess, t
     assert codes == [0] * 10
 
 
-def test_a_child_of_a_process_that_loaded_a_model_is_told_so_and_does_not_hang(
+def test_a_child_of_a_process_that_loaded_a_model_gets_an_error_and_does_not_hang(
     in_process: InProcess, tmp_path: Path
 ) -> None:
     codes, answer = json.loads(in_process(COMMON + LOADED, graphs.identity().write(tmp_path)))

@@ -38,7 +38,7 @@ model.close()
 """
 
 
-def test_names_and_numbers_of_data_types() -> None:
+def test_data_types_have_tensorflows_names_and_numbers() -> None:
     assert protos.data_type_number("DT_FLOAT") == 1
     assert protos.data_type_name(1) == "DT_FLOAT"
     assert protos.data_type_name(999) == "DT_999"
@@ -46,7 +46,7 @@ def test_names_and_numbers_of_data_types() -> None:
         protos.data_type_number("DT_NONSENSE")
 
 
-def test_a_saved_model_survives_the_trip(tmp_path: Path) -> None:
+def test_a_saved_model_survives_parsing_and_serialising(tmp_path: Path) -> None:
     serialised = (graphs.identity().write(tmp_path) / "saved_model.pb").read_bytes()
     parsed = protos.SavedModel.FromString(serialised)
     assert [node.op for node in parsed.meta_graphs[0].graph_def.node] == ["Placeholder", "Identity"]

@@ -11,7 +11,7 @@ from tests.unit.libtensorflow.conftest import Load
 
 
 @pytest.mark.parametrize(("name", "more"), [("half_plus_two", 2), ("half_plus_three", 3)])
-def test_half_plus(foreign: ForeignModels, load: Load, name: str, more: int) -> None:
+def test_half_plus_models_compute_their_formula(foreign: ForeignModels, load: Load, name: str, more: int) -> None:
     model = load(foreign(name) / "1")
     asked = np.array([[1], [2], [5]], np.float32)
     assert model.run({"x": asked})["y"].tolist() == (asked / 2 + more).tolist()

@@ -36,7 +36,7 @@ STRINGS = {
 
 @pytest.fixture(scope="module")
 def identities(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """An identity model for each dtype, of unknown rank, loaded when first asked for."""
+    """An identity model for each dtype, of unknown rank, loaded at its first use."""
     loaded: dict[str, SavedModel] = {}
 
     def identity(dtype: str) -> SavedModel:
@@ -99,7 +99,7 @@ def test_text_is_sent_as_utf_8(identities: Any, array: npt.NDArray[Any]) -> None
 
 @settings(deadline=None, max_examples=60)
 @given(strings=st.lists(st.binary(max_size=64), max_size=20))
-def test_any_strings(identities: Any, strings: list[bytes]) -> None:
+def test_any_strings_come_back(identities: Any, strings: list[bytes]) -> None:
     assert identities("DT_STRING").run({"x": np.array(strings, object)})["y"].tolist() == strings
 
 
@@ -109,7 +109,7 @@ def test_any_strings(identities: Any, strings: list[bytes]) -> None:
     steps=st.sampled_from([1, 2, -1]),
     order=st.sampled_from("CF"),
 )
-def test_any_memory_order(identities: Any, array: npt.NDArray[Any], steps: int, order: Any) -> None:
+def test_arrays_of_any_memory_order_come_back(identities: Any, array: npt.NDArray[Any], steps: int, order: Any) -> None:
     view = np.array(array, order=order)[tuple(slice(None, None, steps) for _ in array.shape)]
     assert same_bits(identities("DT_INT16").run({"x": view})["y"], view)
 
@@ -127,18 +127,18 @@ def test_any_memory_order(identities: Any, array: npt.NDArray[Any], steps: int, 
     ],
     ids=["slice", "transposed", "reversed", "broadcast", "big-endian", "big-endian, Fortran", "unaligned"],
 )
-def test_other_layouts_carry_the_same_values(identities: Any, view: npt.NDArray[Any]) -> None:
+def test_arrays_of_other_layouts_have_the_same_values(identities: Any, view: npt.NDArray[Any]) -> None:
     found = identities("DT_FLOAT").run({"x": view})["y"]
     assert same_bits(found, np.array(view, "=f4", order="C"))
 
 
-def test_strings_in_another_order(identities: Any) -> None:
+def test_strings_in_another_memory_order_come_back(identities: Any) -> None:
     array = np.array([[b"a", b"b", b"c"], [b"d", b"e", b"f"]], object)
     for view in (array.T, array[:, ::-1], np.asfortranarray(array)):
         assert identities("DT_STRING").run({"x": view})["y"].tolist() == view.tolist()
 
 
-def test_an_answer_is_the_callers_own(identities: Any) -> None:
+def test_a_result_can_be_changed_by_its_caller(identities: Any) -> None:
     array = np.arange(4, dtype=np.float32)
     first = identities("DT_FLOAT").run({"x": array})["y"]
     first += 1
@@ -147,14 +147,14 @@ def test_an_answer_is_the_callers_own(identities: Any) -> None:
 
 
 @pytest.mark.parametrize("shape", [None, (), (None, 2), (2, 1, 3, 1, 2)], ids=str)
-def test_a_signature_tells_its_shape_and_tensorflow_does_not_enforce_it(load: Load, shape: graphs.Shape) -> None:
+def test_tensorflow_does_not_enforce_the_shape_of_a_signature(load: Load, shape: graphs.Shape) -> None:
     model = load(graphs.identity("DT_FLOAT", shape))
     assert model.signatures["serving_default"].inputs["x"].shape == (None if shape is None else tuple(shape))
     for given_shape in ((), (0, 2), (2, 1, 3, 1, 2), (1, 3)):
         assert model.run({"x": np.ones(given_shape, np.float32)})["y"].shape == given_shape
 
 
-def test_a_shape_is_refused_by_the_operation_that_cannot_take_it(load: Load) -> None:
+def test_an_operation_refuses_a_shape_that_it_cannot_take(load: Load) -> None:
     graph = Graph()
     graph.placeholder("a", shape=(None, 2))
     graph.node("MatMul", "y", "a", "a", T="DT_FLOAT")
@@ -169,7 +169,7 @@ def test_a_big_array_comes_back(load: Load) -> None:
     assert same_bits(load(graphs.identity()).run({"x": array})["y"], array)
 
 
-def test_strings_at_the_edge_of_what_a_tensor_holds_itself(load: Load) -> None:
+def test_strings_around_the_size_of_a_small_string_come_back(load: Load) -> None:
     model = load(graphs.identity("DT_STRING"))
     strings = np.array([b"x" * size for size in (0, 1, 21, 22, 23, 24, 1000)] + [b"\0" * 22, b"\xff" * 23], object)
     assert model.run({"x": strings})["y"].tolist() == strings.tolist()

@@ -44,13 +44,13 @@ def test_a_signature_is_read_in_full(load: Load) -> None:
     assert signature.definition == graphs.identity("DT_STRING", (None, 2)).meta_graph.signature_def[signature.name]
 
 
-def test_an_unsaid_shape_is_unknown(load: Load) -> None:
+def test_a_missing_shape_is_unknown(load: Load) -> None:
     graph = graphs.identity()
     graph.meta_graph.signature_def["serving_default"].inputs["x"].ClearField("tensor_shape")
     assert load(graph).signatures["serving_default"].inputs["x"].shape is None
 
 
-def test_what_else_a_meta_graph_holds_is_not_parsed() -> None:
+def test_only_the_signatures_of_a_meta_graph_are_parsed() -> None:
     graph = graphs.identity("DT_INT64", (None, 1000))
     graph.meta_graph.collection_def["b"].bytes_list.value.append(b"x" * 1000)
     serialised = graph.meta_graph.SerializeToString()
@@ -73,7 +73,7 @@ def test_what_else_a_meta_graph_holds_is_not_parsed() -> None:
     ],
     ids=["sparse", "composite", "resource", "variant", "quantised", "invalid", "unknown"],
 )
-def test_an_input_that_numpy_cannot_express(load: Load, info: Any, words: str) -> None:
+def test_an_input_that_numpy_cannot_express_is_a_type_error(load: Load, info: Any, words: str) -> None:
     model = load(with_input(info))
     ones = np.ones(1, np.float32)
     with pytest.raises(TypeError, match=f"input 'odd' of signature 'odd': {words}"):
@@ -82,7 +82,7 @@ def test_an_input_that_numpy_cannot_express(load: Load, info: Any, words: str) -
 
 
 @pytest.mark.parametrize(("dtype", "op"), [("DT_RESOURCE", "VarHandleOp"), ("DT_VARIANT", "EmptyTensorList")])
-def test_an_output_that_numpy_cannot_express(load: Load, dtype: str, op: str) -> None:
+def test_an_output_that_numpy_cannot_express_is_a_type_error(load: Load, dtype: str, op: str) -> None:
     graph = graphs.identity()
     if op == "VarHandleOp":
         graph.node(op, "odd", dtype="DT_FLOAT", shape=graphs.shape_proto(()))
@@ -97,7 +97,7 @@ def test_an_output_that_numpy_cannot_express(load: Load, dtype: str, op: str) ->
 
 
 @pytest.mark.parametrize("tensor", ["gone:0", "y:1", "y:7", ""])
-def test_a_tensor_that_the_graph_does_not_have(load: Load, tensor: str) -> None:
+def test_a_tensor_that_the_graph_does_not_have_is_a_key_error(load: Load, tensor: str) -> None:
     graph = graphs.identity()
     graph.sign({"x": Tensor("x:0")}, {"y": Tensor(tensor)}, name="odd")
     model = load(graph)
@@ -111,14 +111,14 @@ def test_a_tensor_named_without_an_index_is_the_first(load: Load) -> None:
     assert load(graph).run({"x": np.array([3], np.float32)})["y"].tolist() == [3]
 
 
-def test_one_tensor_under_two_names(load: Load) -> None:
+def test_one_tensor_can_have_two_names(load: Load) -> None:
     graph = graphs.identity()
     graph.sign({"x": Tensor("x:0")}, {"y": Tensor("y:0"), "again": Tensor("y:0")})
     found = load(graph).run({"x": np.array([3], np.float32)})
     assert {name: array.tolist() for name, array in found.items()} == {"again": [3], "y": [3]}
 
 
-def test_an_input_that_is_an_output_too_is_tensorflows_to_refuse(load: Load) -> None:
+def test_tensorflow_refuses_an_input_that_is_an_output_too(load: Load) -> None:
     graph = graphs.identity()
     graph.sign({"x": Tensor("x:0")}, {"y": Tensor("x:0")})
     with pytest.raises(TensorFlowError, match="x:0 is both fed and fetched") as caught:
@@ -126,7 +126,7 @@ def test_an_input_that_is_an_output_too_is_tensorflows_to_refuse(load: Load) -> 
     assert caught.value.code == "INVALID_ARGUMENT"
 
 
-def test_a_signature_that_lies_about_its_dtype(load: Load) -> None:
+def test_a_signature_with_a_wrong_dtype_is_refused_by_tensorflow(load: Load) -> None:
     graph = graphs.identity("DT_FLOAT")
     graph.sign({"x": Tensor("x:0", "DT_INT32")}, {"y": Tensor("y:0")})
     with pytest.raises(TensorFlowError) as caught:
@@ -149,7 +149,7 @@ def reference() -> Graph:
     return graph
 
 
-def test_a_reference_is_answered_with_its_value(load: Load) -> None:
+def test_a_reference_is_returned_as_its_value(load: Load) -> None:
     model = load(reference())
     assert model.signatures["read"].outputs["y"].dtype == np.float32
     assert model.run({}, signature="read")["y"] == np.float32(2.5)

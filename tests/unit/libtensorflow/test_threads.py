@@ -1,4 +1,4 @@
-"""Many threads, one model: the GIL is free during a run, answers do not mix, and `close` waits for what runs."""
+"""Many threads, one model: the GIL is free during a run, results do not mix, and `close` waits for runs."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def begin_forever(model: SavedModel, pool: ThreadPoolExecutor) -> Future[None]:
     return future
 
 
-def test_python_goes_on_during_a_run(load: Load) -> None:
+def test_other_python_threads_run_during_a_run(load: Load) -> None:
     model = load(graphs.sleeping())
-    # On a machine with more to do than cores, the other thread may not get one during a run; if none could, none would.
+    # On a busy machine the other thread may get no core during one run; if the GIL were held, it would in none.
     assert any(python_went_on_during_a_run(model) for _ in range(20))
 
 
@@ -65,7 +65,7 @@ def python_went_on_during_a_run(model: SavedModel) -> bool:
     return any(began + quarter < at < end - quarter for at in ticks)
 
 
-def test_runs_go_side_by_side(load: Load) -> None:
+def test_runs_of_several_threads_overlap(load: Load) -> None:
     threads = 8
     config = protos.ConfigProto(inter_op_parallelism_threads=threads, use_per_session_threads=True)
     model = load(graphs.sleeping(), config=config.SerializeToString())
@@ -76,7 +76,7 @@ def test_runs_go_side_by_side(load: Load) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["DT_INT64", "DT_STRING"])
-def test_answers_do_not_mix(load: Load, dtype: str) -> None:
+def test_results_of_concurrent_runs_do_not_mix(load: Load, dtype: str) -> None:
     model, threads, runs = load(graphs.identity(dtype)), 8, 500
 
     def ask(thread: int) -> int:
@@ -101,7 +101,7 @@ def test_a_run_ends_at_its_timeout_and_the_next_one_runs(load: Load) -> None:
 
 
 @pytest.mark.parametrize("runs", [1, 3])
-def test_close_cancels_what_runs_and_waits_for_it(
+def test_close_cancels_a_run_and_waits_for_it(
     load: Load, library: Library, monkeypatch: pytest.MonkeyPatch, runs: int
 ) -> None:
     model, seen = load(graphs.sleeping()), list[str]()
@@ -126,7 +126,7 @@ def _noting(call: Callable[..., Any], words: str, seen: list[str]) -> Callable[.
     return noting
 
 
-def test_closed_is_closed(load: Load) -> None:
+def test_a_closed_model_refuses_to_run(load: Load) -> None:
     model = load(graphs.identity())
     model.close()
     model.close()

@@ -252,7 +252,7 @@ def test_a_file_that_is_not_an_op_library_is_refused(
         "absent": tmp_path / "absent.so",
     }
     advised = {
-        "no TensorFlow library": "registers no operation and knows no function of TensorFlow's that would",
+        "no TensorFlow library": "registers no operation and refers to no function of TensorFlow that could",
         "absent": "next: look at the path",
     }
     output = ask(custom_op(), paths[kind])

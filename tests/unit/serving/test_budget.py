@@ -1,4 +1,4 @@
-"""What is let in, with an enforcement that says what the test wants to hear."""
+"""Which loads are admitted, with a fake enforcement."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Workers:
         self.budget.release(pid, {})
 
 
-def test_what_the_server_itself_takes_of_the_limit_is_not_for_models() -> None:
+def test_the_servers_own_memory_is_not_available_to_models() -> None:
     workers = Workers(30)
     workers.fake.own = 10 * MIB
     workers.load(1, 10)
@@ -72,7 +72,7 @@ def test_what_the_server_itself_takes_of_the_limit_is_not_for_models() -> None:
         workers.load(3, 10)
 
 
-def test_exactly_what_fits_is_let_in() -> None:
+def test_a_load_that_fits_exactly_is_admitted() -> None:
     workers = Workers(20)
     workers.load(1, 10)
     workers.load(2, 10)
@@ -90,7 +90,7 @@ def test_a_model_that_has_not_grown_yet_keeps_its_claim() -> None:
         workers.claim(3)
 
 
-def test_loads_under_way_count_in_full() -> None:
+def test_loads_in_progress_count_with_their_whole_claim() -> None:
     workers = Workers(100)
     workers.claim(1, estimated_mib=50)
     with pytest.raises(DoesNotFitError, match="60 MiB are taken"):
@@ -99,7 +99,7 @@ def test_loads_under_way_count_in_full() -> None:
     workers.claim(2, estimated_mib=50)
 
 
-def test_what_is_known_beats_the_estimate() -> None:
+def test_a_known_need_replaces_the_estimate() -> None:
     workers = Workers(20, known_bytes={"f": 4 * MIB})
     for pid in range(1, 6):
         workers.load(pid, 4)
@@ -107,7 +107,7 @@ def test_what_is_known_beats_the_estimate() -> None:
         workers.claim(6)
 
 
-def test_a_model_that_was_seen_to_hold_more_needs_more() -> None:
+def test_a_model_that_held_more_than_estimated_needs_more_the_next_time() -> None:
     workers = Workers(50)
     workers.load(1, 40)
     workers.end(1)
@@ -116,7 +116,7 @@ def test_a_model_that_was_seen_to_hold_more_needs_more() -> None:
         workers.claim(2)
 
 
-def test_a_load_that_ran_out_of_memory_is_not_tried_again_as_things_are() -> None:
+def test_a_load_that_ran_out_of_memory_is_refused_while_nothing_has_changed() -> None:
     workers = Workers(100)
     workers.load(1, 30, fingerprint="other")
     claim = workers.claim(2)
@@ -128,7 +128,7 @@ def test_a_load_that_ran_out_of_memory_is_not_tried_again_as_things_are() -> Non
     workers.claim(2)
 
 
-def test_running_out_teaches_nothing_smaller_than_the_estimate() -> None:
+def test_running_out_of_memory_never_lowers_the_estimate() -> None:
     workers = Workers(100)
     claim = workers.claim(1, estimated_mib=80)
     workers.fake.held[2] = 5 * MIB
@@ -142,13 +142,13 @@ def test_running_out_teaches_nothing_smaller_than_the_estimate() -> None:
         workers.claim(1, estimated_mib=80)
 
 
-def test_without_admission_everything_is_let_in() -> None:
+def test_without_admission_every_load_is_admitted() -> None:
     workers = Workers(10, admission="none")
     for pid in range(5):
         workers.load(pid, 10)
 
 
-def test_a_worker_that_is_dying_does_not_cost_another_its_life(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_a_killed_worker_is_dying_no_other_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     held, killed = {1: 60, 2: 60, 3: 90}, list[int]()
     monkeypatch.setattr(sampled_limit, "private_bytes", lambda pid: held.get(pid, 0))
 

@@ -32,12 +32,12 @@ def enabled(monkeypatch: pytest.MonkeyPatch, file: str, *parents: Path) -> None:
     def mkdir(self: Path, *arguments: Any, **named: Any) -> None:
         make(self, *arguments, **named)
         if self.parent in parents:
-            (self / file).write_text("9223372036854771712\n")  # version 1 says no limit so
+            (self / file).write_text("9223372036854771712\n")  # version 1's value for no limit
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
 
 
-def test_version_1_is_made_below_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_1_cgroup_is_made_below_the_own_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "memory" / "mine"
     own.mkdir(parents=True)
     enabled(monkeypatch, "memory.limit_in_bytes", own)
@@ -47,7 +47,9 @@ def test_version_1_is_made_below_ones_own(tmp_path: Path, monkeypatch: pytest.Mo
     assert (made.directory / "memory.limit_in_bytes").read_text() == "1000"
 
 
-def test_version_2_climbs_to_where_the_controller_is_enabled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_2_cgroup_is_made_where_the_controller_is_enabled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = tmp_path / "unified" / "user.slice" / "run-1.scope"
     own.mkdir(parents=True)
     enabled(monkeypatch, "memory.max", own.parent)
@@ -62,9 +64,7 @@ def test_version_2_climbs_to_where_the_controller_is_enabled(tmp_path: Path, mon
     assert [(made.directory / f"memory.{file}").read_text() for file in ("max", "swap.max")] == ["1000", "0"]
 
 
-def test_in_a_container_ones_own_path_may_lie_outside_the_mount(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_in_a_container_the_own_path_may_lie_outside_the_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "memory").mkdir()
     enabled(monkeypatch, "memory.limit_in_bytes", tmp_path / "memory")
     mounts = "35 31 0:32 /docker/abc {root}/memory rw - cgroup cgroup rw,memory\n"
@@ -73,7 +73,7 @@ def test_in_a_container_ones_own_path_may_lie_outside_the_mount(
 
 
 @pytest.mark.parametrize("root", ["/", "/docker/abc"])
-def test_in_a_cgroup_namespace_ones_own_path_is_the_root(
+def test_in_a_cgroup_namespace_the_own_path_is_the_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str
 ) -> None:
     (tmp_path / "unified").mkdir()
@@ -83,7 +83,7 @@ def test_in_a_cgroup_namespace_ones_own_path_is_the_root(
     assert made.directory == tmp_path / "unified" / "kit"
 
 
-def test_where_none_may_be_made_the_error_says_what_was_tried(tmp_path: Path) -> None:
+def test_when_no_cgroup_may_be_made_the_error_lists_what_was_tried(tmp_path: Path) -> None:
     (tmp_path / "unified" / "a").mkdir(parents=True)
     here = proc(tmp_path, cgroup="0::/a\n", mounts=V2_MOUNTS)
     with pytest.raises(OSError, match=r"unified/a/kit: the memory controller is not enabled there; .*unified/kit: "):
@@ -91,7 +91,7 @@ def test_where_none_may_be_made_the_error_says_what_was_tried(tmp_path: Path) ->
     assert [path.name for path in (tmp_path / "unified").rglob("*")] == ["a"]
 
 
-def test_what_version_2_counts(tmp_path: Path) -> None:
+def test_version_2_reports_usage_without_page_cache_limit_and_kills(tmp_path: Path) -> None:
     (tmp_path / "memory.current").write_text("1000")
     (tmp_path / "memory.stat").write_text("anon 600\ninactive_file 100\nactive_file 200\n")
     (tmp_path / "memory.events").write_text("oom 3\noom_kill 2\n")
@@ -99,7 +99,7 @@ def test_what_version_2_counts(tmp_path: Path) -> None:
     assert (cgroup.used_bytes(), cgroup.kills()) == (700, 2)
 
 
-def test_removing_what_is_gone_already_is_fine(tmp_path: Path) -> None:
+def test_removing_a_cgroup_that_is_gone_succeeds(tmp_path: Path) -> None:
     assert cgroups.remove(tmp_path / "gone")
     (tmp_path / "busy" / "child").mkdir(parents=True)
     assert not cgroups.remove(tmp_path / "busy")

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from pytest_mme.serving.processes.channel import FrontEnd, Head, WorkerEnd, WorkerGoneError
+from pytest_mme.serving.processes.channel import Channel, ChannelServer, Head, WorkerGoneError
 
 _SIZES = [0, 1, 100, (1 << 16) - 30, 1 << 16, (1 << 16) + 1, 1_000_000, 5_000_000]
 
 
 @contextmanager
-def _worker(end: socket.socket, take: Callable[[WorkerEnd, int, Head, bytes], object]) -> Iterator[None]:
-    worker = WorkerEnd(end)
+def _worker(end: socket.socket, take: Callable[[ChannelServer, int, Head, bytes], object]) -> Iterator[None]:
+    worker = ChannelServer(end)
     thread = threading.Thread(target=worker.serve, args=[lambda *request: take(worker, *request)])
     thread.start()
     try:
@@ -30,27 +30,27 @@ def _worker(end: socket.socket, take: Callable[[WorkerEnd, int, Head, bytes], ob
 @pytest.mark.parametrize("size", _SIZES)
 def test_bodies_of_any_size_go_both_ways(size: int) -> None:
     async def ask() -> tuple[Head, bytes]:
-        front = await FrontEnd.over(ours)
+        front = await Channel.over(ours)
         try:
-            return await front.ask({"ask": size}, body)
+            return await front.request({"operation": size}, body)
         finally:
             front.close()
 
     body = bytes(range(256)) * (size // 256) + bytes(size % 256)
     ours, theirs = socket.socketpair()
     with _worker(theirs, lambda worker, *request: worker.reply(*request)):
-        assert asyncio.run(ask()) == ({"ask": size}, body)
+        assert asyncio.run(ask()) == ({"operation": size}, body)
 
 
-def test_replies_find_who_asked_whatever_their_order_and_size() -> None:
+def test_replies_in_any_order_and_size_reach_their_requests() -> None:
     async def ask() -> list[tuple[Head, bytes]]:
-        front = await FrontEnd.over(ours)
+        front = await Channel.over(ours)
         try:
-            return await asyncio.gather(*(front.ask({"ask": size}, bytes(size)) for size in asked))
+            return await asyncio.gather(*(front.request({"operation": size}, bytes(size)) for size in asked))
         finally:
             front.close()
 
-    def answer_backwards(worker: WorkerEnd, *request: object) -> None:
+    def answer_backwards(worker: ChannelServer, *request: object) -> None:
         taken.append(request)
         if len(taken) == len(asked):
             for earlier in reversed(taken):
@@ -59,13 +59,13 @@ def test_replies_find_who_asked_whatever_their_order_and_size() -> None:
     asked, taken = _SIZES * 5, list[tuple[object, ...]]()
     ours, theirs = socket.socketpair()
     with _worker(theirs, answer_backwards):
-        assert asyncio.run(ask()) == [({"ask": size}, bytes(size)) for size in asked]
+        assert asyncio.run(ask()) == [({"operation": size}, bytes(size)) for size in asked]
 
 
 def test_a_reply_that_comes_byte_by_byte_is_one_reply() -> None:
     async def ask() -> list[tuple[Head, bytes]]:
-        front = await FrontEnd.over(ours)
-        asked = [asyncio.create_task(front.ask({})) for _ in range(2)]
+        front = await Channel.over(ours)
+        asked = [asyncio.create_task(front.request({})) for _ in range(2)]
         await asyncio.sleep(0)
         for at in range(len(frames)):
             theirs.send(frames[at : at + 1])
@@ -84,34 +84,34 @@ def test_a_reply_that_comes_byte_by_byte_is_one_reply() -> None:
 def _frame_of(number: int, head: Head, body: bytes) -> bytes:
     one, other = socket.socketpair()
     with one, other:
-        WorkerEnd(one).reply(number, head, body)
+        ChannelServer(one).reply(number, head, body)
         return other.recv(1 << 16)
 
 
-def test_who_waits_for_a_worker_that_ends_is_told_and_so_is_who_asks_later() -> None:
+def test_the_end_of_a_worker_fails_waiting_and_later_requests() -> None:
     async def ask() -> None:
-        front = await FrontEnd.over(ours)
-        waiting = asyncio.create_task(front.ask({}))
+        front = await Channel.over(ours)
+        waiting = asyncio.create_task(front.request({}))
         await asyncio.sleep(0)
         theirs.send(b"half a prefix")
         theirs.close()
         with pytest.raises(WorkerGoneError):
             await waiting
         with pytest.raises(WorkerGoneError):
-            await front.ask({})
+            await front.request({})
         front.close()
 
     ours, theirs = socket.socketpair()
     asyncio.run(ask())
 
 
-def test_a_reply_that_nobody_waits_for_any_more_is_dropped() -> None:
+def test_the_reply_to_a_cancelled_request_is_dropped() -> None:
     async def ask() -> tuple[Head, bytes]:
-        front = await FrontEnd.over(ours)
-        given_up = asyncio.create_task(front.ask({}))
+        front = await Channel.over(ours)
+        given_up = asyncio.create_task(front.request({}))
         await asyncio.sleep(0)
         given_up.cancel()
-        asked = asyncio.create_task(front.ask({}))
+        asked = asyncio.create_task(front.request({}))
         await asyncio.sleep(0)
         for number in range(2):
             theirs.send(_frame_of(number, {"n": number}, b""))
@@ -125,15 +125,15 @@ def test_a_reply_that_nobody_waits_for_any_more_is_dropped() -> None:
         assert asyncio.run(ask()) == ({"n": 1}, b"")
 
 
-def test_a_request_that_could_not_be_written_leaves_no_error_that_nobody_hears_of() -> None:
-    """Of the same death both the writing and the waiting are told; asyncio logs what is told to nobody."""
+def test_a_request_that_could_not_be_written_leaves_no_unretrieved_error() -> None:
+    """The worker's death fails both the writing and the waiting; asyncio logs an exception that is never retrieved."""
 
-    async def unheard() -> list[str]:
-        said: list[str] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["message"]))
+    async def logged() -> list[str]:
+        messages: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: messages.append(context["message"]))
         ours, theirs = socket.socketpair()
-        front = await FrontEnd.over(ours)
-        asked = asyncio.create_task(front.ask({}, bytes(1 << 24)))  # more than the socket takes: it waits to write
+        front = await Channel.over(ours)
+        asked = asyncio.create_task(front.request({}, bytes(1 << 24)))  # more than the socket takes: it waits to write
         await asyncio.sleep(0)
         theirs.close()
         with pytest.raises(WorkerGoneError):
@@ -142,16 +142,16 @@ def test_a_request_that_could_not_be_written_leaves_no_error_that_nobody_hears_o
         del asked, front
         await asyncio.sleep(0)
         gc.collect()
-        return said
+        return messages
 
-    assert asyncio.run(unheard()) == []
+    assert asyncio.run(logged()) == []
 
 
 @pytest.mark.parametrize("nonsense", [b"junk" * 99, bytes(8) + b"\0\0\0\2" + bytes(4) + b"{]", b"\xff" * 16])
-def test_nonsense_from_the_other_end_is_its_end(nonsense: bytes) -> None:
+def test_invalid_frames_from_the_worker_end_the_channel(nonsense: bytes) -> None:
     async def ask() -> None:
-        front = await FrontEnd.over(ours)
-        asked = asyncio.create_task(front.ask({}))
+        front = await Channel.over(ours)
+        asked = asyncio.create_task(front.request({}))
         await asyncio.sleep(0)
         theirs.sendall(nonsense)
         with pytest.raises(WorkerGoneError):

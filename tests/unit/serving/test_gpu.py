@@ -1,4 +1,4 @@
-"""Which GPU is meant, with NVIDIA's library played; tests/gpu asks the real one, where there is a GPU."""
+"""Choosing a GPU, with a fake of NVIDIA's library; tests/gpu uses the real one on machines with a GPU."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def nvidia(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         ("1,-1,0", 0, "GPU-bbbb"),
     ],
 )
-def test_a_gpu_is_counted_among_the_visible_ones(
+def test_a_gpu_has_its_number_among_the_visible_ones(
     monkeypatch: pytest.MonkeyPatch, visible: str | None, number: int, uuid: str
 ) -> None:
     if visible is not None:
@@ -64,7 +64,7 @@ def test_a_gpu_is_counted_among_the_visible_ones(
 
 @pytest.mark.usefixtures("nvidia")
 @pytest.mark.parametrize(("visible", "number"), [(None, 3), ("", 0), ("-1", 0), ("7", 0), ("1,-1,0", 1), ("MIG-1", 0)])
-def test_a_gpu_that_is_not_visible_cannot_be_had(
+def test_a_gpu_that_is_not_visible_is_unavailable(
     monkeypatch: pytest.MonkeyPatch, visible: str | None, number: int
 ) -> None:
     if visible is not None:
@@ -74,26 +74,26 @@ def test_a_gpu_that_is_not_visible_cannot_be_had(
 
 
 @pytest.mark.usefixtures("nvidia")
-def test_its_name_and_its_memory() -> None:
+def test_a_gpu_reports_its_name_and_memory() -> None:
     assert Gpu(1).name == "H1"
     assert Gpu(1).memory() == {"gpu_used_bytes": 2, "gpu_total_bytes": 10}
 
 
 @pytest.mark.usefixtures("nvidia")
-def test_auto_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_the_gpu_when_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpu.settle("auto") == "gpu"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert gpu.settle("auto") == "cpu"
     assert gpu.settle("gpu") == "gpu"
 
 
-def test_without_nvidias_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_nvidias_library_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with pytest.raises(UnavailableError, match=r"pip install 'pytest-mme\[gpu\]'"):
         Gpu()
 
 
-def test_without_a_driver_a_server_on_the_gpu_says_so_and_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_driver_a_gpu_server_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # a machine with a GPU shows none
     with (
         Run() as run,
@@ -103,18 +103,20 @@ def test_without_a_driver_a_server_on_the_gpu_says_so_and_does_not_start(monkeyp
         raise AssertionError("it started")
 
 
-def test_a_model_that_finds_no_gpu_is_not_loaded(library: Library, mme_models: Models, tmp_path: Path) -> None:
+def test_a_model_is_not_loaded_when_tensorflow_sees_no_gpu(
+    library: Library, mme_models: Models, tmp_path: Path
+) -> None:
     extract(mme_models.linear().archive, tmp_path / "model")
     if "GPU" in SavedModel(library, tmp_path / "model" / "1").device_types():
         pytest.skip("this machine has a GPU")
     ours, theirs = socket.socketpair()
     worker = Worker(ChildConfig(token=0, gpu=True), ours, library)
     with ours, theirs, pytest.raises(TensorFlowError, match=r"TensorFlow sees no GPU: .*pip install"):
-        worker._answer_load({"directory": str(tmp_path / "model")}, b"")
+        worker._do_load({"directory": str(tmp_path / "model")}, b"")
 
 
 @pytest.mark.parametrize("fraction", [None, 0.25])
-def test_a_worker_on_a_gpu_takes_what_it_needs_or_a_fraction(library: Library, fraction: float | None) -> None:
+def test_a_gpu_worker_grows_with_its_need_or_takes_a_fraction(library: Library, fraction: float | None) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         worker = Worker(ChildConfig(token=0, gpu=True, gpu_memory_fraction=fraction), ours, library)

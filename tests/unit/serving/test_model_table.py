@@ -1,4 +1,4 @@
-"""Moments that no real server can be made to meet at will, met with a worker that is only a story."""
+"""Moments that a real server cannot be made to meet reliably, with fake workers."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pytest_mme.serving.memory.budget import Budget, Claim
 from pytest_mme.serving.memory.enforcement import Enforcement
 from pytest_mme.serving.processes.channel import Head, WorkerGoneError
 from pytest_mme.serving.processes.child_config import ChildKind
-from pytest_mme.serving.processes.zygote_client import ChildProcess, Processes, ZygoteGoneError
+from pytest_mme.serving.processes.zygote_client import ChildProcess, ZygoteClient, ZygoteGoneError
 from pytest_mme.serving.table.loaded_model import RefusalError
-from pytest_mme.serving.table.model_table import Residents
+from pytest_mme.serving.table.model_table import ModelTable
 
 
-class StoryChannel:
-    """Answers what a worker that loads well would."""
+class FakeChannel:
+    """Replies as a worker whose load succeeds."""
 
     def __init__(self) -> None:
         self.gone = False
 
-    async def ask(self, head: Head, body: bytes = b"") -> tuple[Head, bytes]:
+    async def request(self, head: Head, body: bytes = b"") -> tuple[Head, bytes]:
         if self.gone:
             raise WorkerGoneError
         return {"bytes": 1, "fingerprint": "f", "version": 1, "signatures": []}, body
@@ -34,15 +34,15 @@ class StoryChannel:
         self.gone = True
 
 
-class StoryProcesses(Processes):
-    """Forks nothing; `kill` is told of the death at once."""
+class FakeZygote(ZygoteClient):
+    """Forks no process; a child that is killed has exited at once."""
 
     def __init__(self) -> None:
         super().__init__()
         self.forked: list[ChildProcess] = []
 
     async def fork(self, kind: ChildKind, reserved: Head, *, limited: bool = True, **settings: Any) -> ChildProcess:
-        worker = ChildProcess(len(self.forked) + 1, StoryChannel(), asyncio.get_running_loop().create_future())  # type: ignore[arg-type]
+        worker = ChildProcess(len(self.forked) + 1, FakeChannel(), asyncio.get_running_loop().create_future())  # type: ignore[arg-type]
         self.forked.append(worker)
         return worker
 
@@ -50,10 +50,10 @@ class StoryProcesses(Processes):
         self.forked[pid - 1].exited.set_result(-9)
 
 
-class StoryLimit(Enforcement):
-    """Counts the kills that the story tells."""
+class FakeLimit(Enforcement):
+    """Counts the kills that the test sets."""
 
-    name = "story"
+    name = "fake"
     cheap_to_measure = False
     limit_bytes = None
 
@@ -67,11 +67,11 @@ class StoryLimit(Enforcement):
         return self.killed
 
 
-class StoryBudget(Budget):
-    """Lets the story go on just when a load has been answered."""
+class FakeBudget(Budget):
+    """Calls the test's functions at moments of a load."""
 
     meanwhile: Callable[[], object] = staticmethod(lambda: None)
-    on_left: Callable[[], object] = staticmethod(lambda: None)
+    on_release: Callable[[], object] = staticmethod(lambda: None)
     entering: Callable[[], object] = staticmethod(lambda: None)
 
     def claim(self, *args: Any) -> Claim:
@@ -80,90 +80,90 @@ class StoryBudget(Budget):
 
     def release(self, pid: int, reserved: Head) -> None:
         super().release(pid, reserved)
-        self.on_left()
+        self.on_release()
 
     def loaded(self, claim: Claim) -> int:
         self.meanwhile()
         return super().loaded(claim)
 
 
-class Story:
-    """A server's residents, and what they said."""
+class Scene:
+    """A model table with fakes around it, and the events that it emitted."""
 
     def __init__(self) -> None:
-        self.processes, self.limit = StoryProcesses(), StoryLimit()
+        self.zygote, self.limit = FakeZygote(), FakeLimit()
         config = ServingConfig()
-        self.budget = StoryBudget(config, self.limit)
-        self.said: list[tuple[str, Any]] = []
+        self.budget = FakeBudget(config, self.limit)
+        self.events: list[tuple[str, Any]] = []
         self.reaped = threading.Event()
-        self.budget.on_left = self.reaped.set
-        self.residents = Residents(
-            config, self.processes, self.budget, lambda kind, **fields: self.said.append((kind, fields.get("outcome")))
+        self.budget.on_release = self.reaped.set
+        self.table = ModelTable(
+            config, self.zygote, self.budget, lambda kind, **fields: self.events.append((kind, fields.get("outcome")))
         )
 
     def dies(self, number: int, code: int) -> None:
-        """The worker of that number is reaped, as the event loop hears of it."""
-        self.processes.forked[number].exited.get_loop().call_soon_threadsafe(
-            self.processes.forked[number].exited.set_result, code
+        """Have the event loop reap the worker of that number."""
+        self.zygote.forked[number].exited.get_loop().call_soon_threadsafe(
+            self.zygote.forked[number].exited.set_result, code
         )
 
 
-def test_a_worker_that_dies_just_after_it_has_loaded_leaves_no_ghost() -> None:
-    async def tell() -> Story:
-        story = Story()
-        story.budget.meanwhile = lambda: story.dies(0, -11)
+def test_a_worker_that_dies_right_after_its_load_leaves_no_model_in_the_table() -> None:
+    async def run() -> Scene:
+        scene = Scene()
+        scene.budget.meanwhile = lambda: scene.dies(0, -11)
         with pytest.raises(RefusalError, match=r"m cannot be loaded: its worker ended \(SIGSEGV\)"):
-            await story.residents.load("m", "/m")
-        story.budget.meanwhile = lambda: None
-        await story.residents.load("m", "/m")
-        return story
+            await scene.table.load("m", "/m")
+        scene.budget.meanwhile = lambda: None
+        await scene.table.load("m", "/m")
+        return scene
 
-    story = asyncio.run(tell())
-    assert story.said[:2] == [("crash", "SIGSEGV"), ("load", "500")]
-    assert [resident.identifier for resident in story.residents.ready()] == ["m"]
+    scene = asyncio.run(run())
+    assert scene.events[:2] == [("crash", "SIGSEGV"), ("load", "500")]
+    assert [resident.identifier for resident in scene.table.ready()] == ["m"]
 
 
-def test_a_worker_that_we_end_does_not_take_the_blame_for_anothers_out_of_memory() -> None:
-    async def tell() -> Story:
-        story = Story()
-        await story.residents.load("a", "/a")
-        await story.residents.load("b", "/b")
-        story.limit.killed = 1  # the kernel has killed a, and nobody has reaped it yet
-        await story.residents.unload("b")
-        story.dies(0, -9)
+def test_a_worker_that_is_killed_on_purpose_is_not_counted_as_out_of_memory() -> None:
+    async def run() -> Scene:
+        scene = Scene()
+        await scene.table.load("a", "/a")
+        await scene.table.load("b", "/b")
+        scene.limit.killed = 1  # the kernel has killed a, which is not reaped yet
+        await scene.table.unload("b")
+        scene.dies(0, -9)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        return story
+        return scene
 
-    assert asyncio.run(tell()).said[-2:] == [("unload", "ok"), ("oom", "SIGKILL")]
+    assert asyncio.run(run()).events[-2:] == [("unload", "ok"), ("oom", "SIGKILL")]
 
 
-def test_a_worker_that_dies_while_its_claim_is_reserved_leaves_none() -> None:
-    async def tell() -> Story:
-        story = Story()
+def test_a_worker_that_dies_while_its_claim_is_entered_leaves_no_claim() -> None:
+    async def run() -> Scene:
+        scene = Scene()
 
         def die_first() -> None:
-            story.dies(0, -11)
-            assert story.reaped.wait(10)
+            scene.dies(0, -11)
+            assert scene.reaped.wait(10)
 
-        story.budget.entering = die_first
+        scene.budget.entering = die_first
         with pytest.raises(RefusalError, match=r"m cannot be loaded: its worker ended \(SIGSEGV\)"):
-            await story.residents.load("m", "/m")
-        return story
+            await scene.table.load("m", "/m")
+        return scene
 
-    assert asyncio.run(tell()).budget._claims == {}
+    assert asyncio.run(run()).budget._claims == {}
 
 
 def test_without_a_zygote_a_load_is_503() -> None:
-    async def tell() -> None:
-        story = Story()
+    async def run() -> None:
+        scene = Scene()
 
         async def gone(*_: Any, **__: Any) -> ChildProcess:
             raise ZygoteGoneError("the zygote is gone")
 
-        story.processes.fork = gone  # type: ignore[method-assign]
+        scene.zygote.fork = gone  # type: ignore[method-assign]
         with pytest.raises(RefusalError) as refused:
-            await story.residents.load("m", "/m")
+            await scene.table.load("m", "/m")
         assert refused.value.status == 503
 
-    asyncio.run(tell())
+    asyncio.run(run())

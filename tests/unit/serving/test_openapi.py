@@ -9,16 +9,16 @@ import pytest
 from aiohttp import web
 
 from pytest_mme.contract import routes
-from pytest_mme.serving.http.app import IDENTIFIER, PAGE_TOKEN, VERSION, Front
+from pytest_mme.serving.http.app import IDENTIFIER, PAGE_TOKEN, VERSION, application
 from pytest_mme.serving.http.invocation_headers import METHODS
 from pytest_mme.serving.http.openapi import description
 from pytest_mme.serving.rest.statuses import STATUS
-from pytest_mme.serving.table.model_table import Residents
+from pytest_mme.serving.table.model_table import ModelTable
 
 
 def served() -> set[tuple[str, str]]:
     """Method and path of every route; aiohttp serves HEAD wherever it serves GET."""
-    served_routes = Front(cast(Residents, None)).app().router.routes()
+    served_routes = application(cast(ModelTable, None)).router.routes()
     resources = {(route.method, cast(web.Resource, route.resource).canonical) for route in served_routes}
     return {(method, path) for method, path in resources if method != "HEAD"}
 

@@ -1,4 +1,4 @@
-"""The method ``predict``: what is asked and what is answered, with TensorFlow itself in between."""
+"""The method ``predict``: requests and replies, with TensorFlow itself in between."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ask(model: SavedModel, body: bytes | Mapping[str, Any]) -> Any:
 
 
 def echo(**dtypes: str) -> Graph:
-    """A graph that answers each of its inputs, under the same names."""
+    """A graph that returns each of its inputs, under the same names."""
     graph = Graph()
     for name, dtype in dtypes.items():
         graph.placeholder(name, dtype)
@@ -55,7 +55,7 @@ def test_rows_are_a_batch(load: Load, rows: Any) -> None:
     assert ask(model, {"instances": [{"x": row} for row in rows]}) == {"predictions": rows}
 
 
-def test_several_inputs_and_outputs_are_objects(load: Load) -> None:
+def test_several_inputs_and_outputs_are_json_objects(load: Load) -> None:
     model = load(echo(x="DT_FLOAT", names="DT_STRING", ok="DT_BOOL"))
     rows = [{"x": [1.0, 0.1], "names": "a", "ok": True}, {"names": "b", "ok": False, "x": [2.0, 3.0]}]
     assert ask(model, {"instances": rows}) == {"predictions": rows}
@@ -64,7 +64,7 @@ def test_several_inputs_and_outputs_are_objects(load: Load) -> None:
     assert ask(model, {"inputs": {**columns, "more": 1}}) == {"outputs": columns}
 
 
-def test_the_signature_is_the_one_asked_for(load: Load) -> None:
+def test_the_requested_signature_is_run(load: Load) -> None:
     graph = echo(x="DT_FLOAT")
     graph.sign({"i": Tensor("x:0")}, {"o": Tensor("of_x:0")}, name="other")
     model = load(graph)
@@ -79,7 +79,7 @@ def test_an_input_may_be_called_b64(load: Load) -> None:
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
-def test_integers_take_what_they_can_hold(load: Load, dtype: str) -> None:
+def test_integers_accept_every_value_that_they_can_hold(load: Load, dtype: str) -> None:
     low, high = INTEGERS[dtype]
     assert ask(load(echo(x=dtype)), {"instances": [low, 0, high]}) == {"predictions": [low, 0, high]}
 
@@ -93,14 +93,14 @@ def test_small_integers_keep_the_lowest_bits(load: Load, dtype: str, given: list
 
 
 @pytest.mark.parametrize("dtype", ["DT_FLOAT", "DT_DOUBLE"])
-def test_floats_take_every_number(load: Load, dtype: str) -> None:
+def test_floats_accept_every_number(load: Load, dtype: str) -> None:
     numbers = [1, 2.5, -(2**63), 2**64 - 1, 2**80, 0]
     answer = ask(load(echo(x=dtype)), {"instances": numbers})["predictions"]
     assert answer == pytest.approx([float(number) for number in numbers], rel=1e-6)
     assert all(type(number) is float for number in answer)
 
 
-def test_whole_numbers_beyond_64_bits_are_floats_beside_nan_too(load: Load) -> None:
+def test_whole_numbers_beyond_64_bits_are_floats_also_beside_nan(load: Load) -> None:
     body = b'{"inputs": [NaN, 18446744073709551615, 18446744073709551616, -9223372036854775809]}'
     assert ask(load(echo(x="DT_DOUBLE")), body)["outputs"][1:] == [2.0**64, 2.0**64, -(2.0**63)]
     with pytest.raises(TensorFlowError, match=r"1.84467441e.19 Type: Number is not of expected type: uint64"):
@@ -113,14 +113,14 @@ def test_a_number_too_large_for_a_float_is_infinite(load: Load) -> None:
     assert ask(load(echo(x="DT_DOUBLE")), body) == {"predictions": [1e300, -1e300]}
 
 
-def test_floats_have_no_more_digits_than_they_need(load: Load) -> None:
+def test_floats_are_written_with_the_fewest_digits(load: Load) -> None:
     assert rest.predict(load(echo(x="DT_FLOAT")), b'{"instances": [0.1, 3, 0.3333333333]}') == (
         b'{"predictions":[0.1,3.0,0.33333334]}'
     )
     assert rest.predict(load(echo(x="DT_DOUBLE")), b'{"inputs": 0.3333333333}') == b'{"outputs":0.3333333333}'
 
 
-def test_what_is_not_finite_changes_no_other_digit(load: Load) -> None:
+def test_infinities_do_not_change_the_digits_of_other_numbers(load: Load) -> None:
     model = load(echo(x="DT_FLOAT"))
     body = b'{"instances": [[NaN, 0.1], [-Infinity, 0.3333333333], [Infinity, 2.5]]}'
     assert rest.predict(model, body) == b'{"predictions":[[NaN,0.1],[-Infinity,0.33333334],[Infinity,2.5]]}'
@@ -128,7 +128,7 @@ def test_what_is_not_finite_changes_no_other_digit(load: Load) -> None:
     assert rest.predict(model, b'{"inputs": [-Inf, Inf]}') == b'{"outputs":[-Infinity,Infinity]}'
 
 
-def test_what_is_not_finite_beside_other_outputs(load: Load) -> None:
+def test_infinities_are_written_beside_other_outputs(load: Load) -> None:
     model = load(echo(s="DT_STRING", x="DT_FLOAT", y="DT_DOUBLE"))
     body = b'{"instances": [{"x": NaN, "y": [0.1, 1], "s": "NaN null"}, {"x": 0.1, "y": [Infinity, 2], "s": "Inf"}]}'
     assert rest.predict(model, body) == (
@@ -139,7 +139,7 @@ def test_what_is_not_finite_beside_other_outputs(load: Load) -> None:
 
 
 @pytest.mark.parametrize("strings", [["a", ""], [["é\u0000", '"\\\n'], ["\U0001f600", "b64"]]])
-def test_strings(load: Load, strings: Any) -> None:
+def test_strings_come_back_unchanged(load: Load, strings: Any) -> None:
     assert ask(load(echo(x="DT_STRING")), {"instances": strings}) == {"predictions": strings}
 
 
@@ -152,7 +152,7 @@ def test_bytes_are_base64_on_the_way_in_and_under_their_name_on_the_way_out(load
     assert ask(load(echo(x="DT_STRING")), {"inputs": {"b64": "YQ=="}}) == {"outputs": "a"}
 
 
-def test_a_name_that_ends_in_bytes_means_nothing_for_numbers(load: Load) -> None:
+def test_numbers_are_not_base64_when_the_name_ends_in_bytes(load: Load) -> None:
     assert ask(load(echo(x_bytes="DT_INT32")), {"inputs": 1}) == {"outputs": 1}
 
 
@@ -166,11 +166,11 @@ def test_a_byte_order_mark_is_skipped(load: Load) -> None:
     assert ask(load(echo(x="DT_FLOAT")), b'\xef\xbb\xbf{"inputs": 1}') == {"outputs": 1.0}
 
 
-def test_of_a_key_that_comes_twice_the_last_value_counts(load: Load) -> None:
+def test_when_a_key_occurs_twice_the_last_value_counts(load: Load) -> None:
     assert ask(load(echo(x="DT_FLOAT")), b'{"inputs": 1, "inputs": 2}') == {"outputs": 2.0}
 
 
-def test_a_reference_is_answered_with_its_value(load: Load) -> None:
+def test_a_reference_is_returned_as_its_value(load: Load) -> None:
     graph = Graph()
     graph.node("VariableV2", "v", dtype="DT_FLOAT", shape=graphs.shape_proto(()))
     graph.placeholder("x", "DT_FLOAT", ())
@@ -179,7 +179,7 @@ def test_a_reference_is_answered_with_its_value(load: Load) -> None:
     assert ask(load(graph), {"inputs": 2.5}) == {"outputs": 2.5}
 
 
-def test_tensorflows_own_refusal_keeps_its_code_and_words(load: Load) -> None:
+def test_tensorflows_own_refusal_keeps_its_code_and_message(load: Load) -> None:
     graph = Graph()
     graph.placeholder("x", "DT_FLOAT")
     graph.placeholder("z", "DT_FLOAT")
@@ -207,7 +207,7 @@ def calls(model: SavedModel, request: Mapping[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("dtype", ["DT_FLOAT", "DT_INT64", "DT_UINT8", "DT_BOOL"])
-def test_no_python_runs_for_each_number(load: Load, dtype: str) -> None:
+def test_no_python_code_runs_for_each_number(load: Load, dtype: str) -> None:
     model = load(echo(x=dtype))
     few, many = (np.ones((size, 10), bool if dtype == "DT_BOOL" else int).tolist() for size in (1, 1000))
     for wrap in ({"instances": few}, {"instances": many}), ({"inputs": {"x": few}}, {"inputs": {"x": many}}):

@@ -1,4 +1,4 @@
-"""What can be asked about a model: its state and its signatures."""
+"""The replies about a model: the state of its versions, and its signatures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEFAULT = {
 }
 
 
-def test_the_state_of_several_versions() -> None:
+def test_status_lists_all_versions_the_highest_first() -> None:
     assert rest.status([1]) == (
         b'{\n "model_version_status": [\n  {\n   "version": "1",\n   "state": "AVAILABLE",\n   "status": {\n'
         b'    "error_code": "OK",\n    "error_message": ""\n   }\n  }\n ]\n}\n'
@@ -34,7 +34,7 @@ def test_the_state_of_several_versions() -> None:
     assert [version["version"] for version in versions] == ["10", "2", "1"]
 
 
-def test_metadata_says_everything_about_every_signature(load: Load) -> None:
+def test_metadata_contains_every_signature_in_full(load: Load) -> None:
     graph = graphs.identity("DT_INT64", (None, 3))
     graph.sign({}, {"y": Tensor("y:0", "DT_INT64", None)})
     graph.sign({}, {}, name="empty")
@@ -55,7 +55,7 @@ def test_metadata_says_everything_about_every_signature(load: Load) -> None:
     }
 
 
-def test_metadata_of_what_a_newer_tensorflow_wrote(load: Load) -> None:
+def test_metadata_of_a_model_from_a_newer_tensorflow_is_printed(load: Load) -> None:
     graph = graphs.identity()
     graph.sign({"x": Tensor("x:0").info()}, {"y": Tensor("y:0")}, name="odd")
     graph.meta_graph.signature_def["odd"].inputs["x"].dtype = 99

@@ -46,17 +46,17 @@ def refusal(model: SavedModel, body: bytes | Mapping[str, Any]) -> str:
         (b'{"inputs": "\\ud800"}', "The surrogate pair in string is invalid."),
     ],
 )
-def test_what_is_no_json(load: Load, body: bytes, words: str) -> None:
+def test_invalid_json_is_refused_with_rapidjsons_message(load: Load, body: bytes, words: str) -> None:
     assert refusal(load(echo(x="DT_STRING")), body) == f"JSON Parse error: {words}"
 
 
 @pytest.mark.parametrize("opening", [b'{"instances": ' + b"[" * 100_000, b'{"instances": ' * 100_000])
-def test_deep_nests_are_refused(load: Load, opening: bytes) -> None:
+def test_deeply_nested_json_is_refused(load: Load, opening: bytes) -> None:
     assert refusal(load(echo(x="DT_FLOAT")), opening) == "JSON Parse error: the values are nested too deeply"
 
 
 @pytest.mark.parametrize("depth", [70, 300, 900])
-def test_nests_that_no_tensor_has_are_refused(load: Load, depth: int) -> None:
+def test_more_dimensions_than_a_tensor_has_are_refused(load: Load, depth: int) -> None:
     model, nest = load(echo(x="DT_FLOAT")), b"[" * depth + b"1" + b"]" * depth
     assert refusal(model, b'{"inputs": %b}' % nest) == "tensor parsing error: x"
     assert refusal(model, b'{"instances": %b}' % nest) == "tensor parsing error: x"
@@ -89,13 +89,13 @@ def test_nests_that_no_tensor_has_are_refused(load: Load, depth: int) -> None:
         ({"signature_name": "none"}, "Failed to get input map for signature: none"),
     ],
 )
-def test_requests_of_another_form(load: Load, request_: Any, words: str) -> None:
+def test_requests_of_another_form_are_refused(load: Load, request_: Any, words: str) -> None:
     graph = echo(x="DT_FLOAT")
     graph.sign({}, {"y": Tensor("of_x:0")}, name="none")
     assert refusal(load(graph), request_) == words
 
 
-def test_a_default_signature_that_is_absent_or_takes_nothing(load: Load) -> None:
+def test_a_default_signature_that_is_absent_or_has_no_inputs_is_refused(load: Load) -> None:
     graph = echo(x="DT_FLOAT")
     graph.sign({}, {"y": Tensor("of_x:0")}, name="serving_default")
     del graph.meta_graph.signature_def["serving_default"].inputs["x"]
@@ -132,7 +132,7 @@ def test_a_default_signature_that_is_absent_or_takes_nothing(load: Load) -> None
         ([{"x": 1}, {}], "1 of {}. JSON object: {{}} keys must be equal to: x"),
     ],
 )
-def test_rows_that_do_not_fit(load: Load, instances: Any, words: str) -> None:
+def test_rows_that_do_not_fit_are_refused(load: Load, instances: Any, words: str) -> None:
     told = refusal(load(echo(x="DT_FLOAT")), {"instances": instances})
     assert told == "Failed to process element: " + words.format("'instances' list")
 
@@ -144,7 +144,7 @@ def test_rows_that_do_not_fit(load: Load, instances: Any, words: str) -> None:
         ([1, {"x": 2}], "Expecting value/list but got object at item 1 of input list"),
     ],
 )
-def test_rows_are_all_named_or_all_bare(load: Load, instances: Any, words: str) -> None:
+def test_rows_that_mix_objects_and_bare_values_are_refused(load: Load, instances: Any, words: str) -> None:
     assert refusal(load(echo(x="DT_FLOAT")), {"instances": instances}) == words
 
 
@@ -182,7 +182,7 @@ def test_rows_are_all_named_or_all_bare(load: Load, instances: Any, words: str) 
         ),
     ],
 )
-def test_several_inputs_that_are_not_all_there(load: Load, request_: Any, words: str) -> None:
+def test_requests_with_missing_inputs_are_refused(load: Load, request_: Any, words: str) -> None:
     assert refusal(load(echo(x="DT_FLOAT", s="DT_STRING")), request_) == words
 
 
@@ -216,14 +216,14 @@ def test_several_inputs_that_are_not_all_there(load: Load, request_: Any, words:
         ),
     ],
 )
-def test_values_of_another_type(load: Load, dtype: str, value: str, words: str) -> None:
+def test_values_of_another_type_are_refused(load: Load, dtype: str, value: str, words: str) -> None:
     body = b'{"inputs": {"x": %b}}' % value.encode()
     if value.startswith("{"):  # bare: an object that is no base64 would name the inputs
         body = b'{"inputs": {"x": [%b]}}' % value.encode()
     assert refusal(load(echo(x=dtype)), body) == f"JSON Value: {words}"
 
 
-def test_base64_that_is_none(load: Load) -> None:
+def test_invalid_base64_is_refused(load: Load) -> None:
     model = load(echo(x="DT_STRING"))
     assert refusal(model, {"inputs": ["a", {"b64": "?"}]}) == "Unable to base64 decode"
     words = "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGUMENT: Unable to base64 decode"
@@ -231,7 +231,7 @@ def test_base64_that_is_none(load: Load) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["half", "bfloat16", "uint16", "complex64", "resource"])
-def test_inputs_that_tensorflow_serving_cannot_read(load: Load, dtype: str) -> None:
+def test_inputs_that_tensorflow_serving_cannot_read_are_unimplemented(load: Load, dtype: str) -> None:
     graph = graphs.identity()
     graph.sign({"x": Tensor("x:0", f"DT_{dtype.upper()}")}, {"y": Tensor("y:0")})
     words = f"UNIMPLEMENTED: Conversion of JSON Value: 1.5 to type: {dtype}"
@@ -241,20 +241,20 @@ def test_inputs_that_tensorflow_serving_cannot_read(load: Load, dtype: str) -> N
 
 
 @pytest.mark.parametrize("dtype", ["half", "bfloat16", "uint16", "complex64", "resource"])
-def test_outputs_that_tensorflow_serving_cannot_write(load: Load, dtype: str) -> None:
+def test_outputs_that_tensorflow_serving_cannot_write_are_refused(load: Load, dtype: str) -> None:
     graph = graphs.identity()
     graph.sign({"x": Tensor("x:0")}, {"y": Tensor("y:0", f"DT_{dtype.upper()}")})
     assert refusal(load(graph), {"inputs": 1}) == f"Failed to write JSON value for tensor type: {dtype}"
 
 
-def test_a_signature_that_answers_nothing(load: Load) -> None:
+def test_a_signature_without_outputs_is_refused(load: Load) -> None:
     graph = graphs.identity()
     graph.sign({"x": Tensor("x:0")}, {}, name="nothing")
     words = "Cannot convert empty tensor map to JSON"
     assert refusal(load(graph), {"inputs": 1, "signature_name": "nothing"}) == words
 
 
-def test_outputs_that_are_no_rows(load: Load) -> None:
+def test_outputs_that_are_not_a_batch_are_refused(load: Load) -> None:
     graph = echo(x="DT_FLOAT")
     graph.node("Size", "size", "x", T="DT_FLOAT", out_type="DT_INT32")
     graph.node("Shape", "shape", "x", T="DT_FLOAT", out_type="DT_INT32")
@@ -268,7 +268,7 @@ def test_outputs_that_are_no_rows(load: Load) -> None:
     assert told == "Tensor name: y has inconsistent batch size: 2 expecting: 3"
 
 
-def test_broken_strings_in_an_error_can_be_passed_on(load: Load) -> None:
+def test_lone_surrogates_in_an_error_become_question_marks(load: Load) -> None:
     told = refusal(load(echo(x="DT_FLOAT")), b'{"inputs": "\xff\\ud800"}')
     assert told == 'JSON Value: "??" Type: String is not of expected type: float'
     told.encode()

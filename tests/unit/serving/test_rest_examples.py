@@ -65,7 +65,7 @@ def features(model: SavedModel, body: bytes | Mapping[str, Any]) -> list[dict[st
     return found
 
 
-def test_features_take_their_lists_from_json(load: Load) -> None:
+def test_the_json_types_of_features_choose_their_lists(load: Load) -> None:
     example = {
         "int": 20,
         "ints": [-(2**63), 2**63 - 1],
@@ -89,7 +89,7 @@ def test_features_take_their_lists_from_json(load: Load) -> None:
     }
 
 
-def test_floats_that_are_not_finite_or_too_large(load: Load) -> None:
+def test_features_accept_infinite_and_too_large_floats(load: Load) -> None:
     (found,) = features(load(mirror()), b'{"examples": [{"x": [NaN, Infinity, -Infinity, 1e300]}]}')
     assert np.array_equal(found["x"], [np.nan, np.inf, -np.inf, np.inf], equal_nan=True)
 
@@ -136,7 +136,7 @@ def test_results_that_are_not_finite(load: Load) -> None:
     assert rest.classify(model, b'{"signature_name": "logs", "examples": [{}]}') == b'{"results":[[["",-Infinity]]]}'
 
 
-def test_half_plus_two(foreign: ForeignModels, load: Load) -> None:
+def test_half_plus_two_classifies_and_regresses(foreign: ForeignModels, load: Load) -> None:
     model = load(foreign("half_plus_two") / "1")
     examples = [{"x": 1.0}, {"x": [2.0]}, {"x": 5.0}]
     assert ask("regress", model, {"signature_name": "regress_x_to_y", "examples": examples}) == [2.5, 3.0, 4.5]
@@ -150,7 +150,7 @@ def test_half_plus_two(foreign: ForeignModels, load: Load) -> None:
     assert told.startswith('No regression inputs found in SignatureDef: inputs {\n  key: "x"\n')
 
 
-def test_a_signature_that_calls_its_strings_floats(foreign: ForeignModels, load: Load) -> None:
+def test_a_signature_that_declares_its_strings_as_floats_is_served(foreign: ForeignModels, load: Load) -> None:
     model = load(foreign("half_plus_three") / "1")
     request = {"signature_name": "tensorflow/serving/regress", "examples": [{"x": 1.0}, {"x": 2.0}]}
     assert ask("regress", model, request) == [3.5, 4.0]
@@ -180,7 +180,7 @@ def test_a_signature_that_calls_its_strings_floats(foreign: ForeignModels, load:
         (b'{"examples": [{}], "signature_name": "nope"}', "No signature was found with the name: nope"),
     ],
 )
-def test_requests_that_are_refused(load: Load, method: str, body: bytes, words: str) -> None:
+def test_invalid_examples_are_refused(load: Load, method: str, body: bytes, words: str) -> None:
     told = refusal(method, load(mirror()), body)
     assert told.endswith(words[1:]) if words.startswith("*") else told == words
 
@@ -247,7 +247,7 @@ WRONG_SIGNATURES = [
 
 
 @pytest.mark.parametrize(("method", "inputs", "outputs", "words"), WRONG_SIGNATURES)
-def test_signatures_of_another_form(load: Load, method: str, inputs: Any, outputs: Any, words: str) -> None:
+def test_signatures_of_another_form_are_refused(load: Load, method: str, inputs: Any, outputs: Any, words: str) -> None:
     graph = mirror()
     few = protos.TensorProto(dtype=1, tensor_shape=graphs.shape_proto((1, 1)), float_val=[1])
     graph.const("few", few)
@@ -256,7 +256,7 @@ def test_signatures_of_another_form(load: Load, method: str, inputs: Any, output
     assert told.startswith(words)
 
 
-def test_the_method_name_is_not_looked_at(load: Load) -> None:
+def test_the_method_name_of_a_signature_is_ignored(load: Load) -> None:
     graph = mirror()
     for signature in graph.meta_graph.signature_def.values():
         signature.method_name = "odd"

@@ -1,4 +1,4 @@
-"""The server's events, on their way to whoever reads them."""
+"""The server's stream of events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from pytest_mme.serving.server import EventStream
 
 
-def test_a_log_that_cannot_be_written_keeps_no_event_back() -> None:
+def test_events_are_delivered_when_the_log_cannot_be_written() -> None:
     def full(_line: str) -> None:
         raise OSError("no space left on device")
 

@@ -1,4 +1,4 @@
-"""A worker's side of the channel, asked in this process."""
+"""A worker's side of the channel, called in this process."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pytest_mme.serving.processes.child_config import ChildConfig
 from pytest_mme.serving.processes.worker import Worker
 
 
-def test_an_answer_that_cannot_be_sent_is_said_to_be_one(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reply_that_cannot_be_sent_becomes_an_error(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         worker = Worker(ChildConfig(token=0), ours, library)
-        monkeypatch.setattr(worker, "_answer_estimate", lambda *_: ({"bytes": 1 << 70}, b""))
-        worker._answer(1, {"ask": "estimate"}, b"")
+        monkeypatch.setattr(worker, "_do_estimate", lambda *_: ({"bytes": 1 << 70}, b""))
+        worker._handle(1, {"operation": "estimate"}, b"")
         theirs.settimeout(10)
         head = orjson.loads(theirs.recv(4096)[16:])
     assert head["code"] == "INTERNAL"

@@ -1,4 +1,4 @@
-"""Arrays to the JSON of an answer."""
+"""Arrays to the JSON of a reply."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 import orjson
 
 from pytest_mme.libtensorflow.tensors import Array
-from pytest_mme.serving.rest.words import refuse
+from pytest_mme.serving.rest.messages import refuse
 
 
-def dump(answer: Any) -> bytes:
-    """JSON of what `value` and `elements` return, in dictionaries and lists.
+def dump(reply: Any) -> bytes:
+    """Encode what `value` and `elements` return, in dictionaries and lists, as JSON.
 
-    Floats get the fewest digits that tell them from their neighbours. TensorFlow Serving gives a float six digits,
+    Floats get the fewest digits that distinguish them from their neighbours. TensorFlow Serving gives a float six digits,
     and nine where six are too few; both read as the same float.
     """
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def by_rows(outputs: Mapping[str, Array]) -> Any:
-    """What ``predictions`` holds: a value for each instance, or an object where there are several outputs."""
+    """The content of ``predictions``: for each instance a value, or an object when there are several outputs."""
     _check_batch(outputs)
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
@@ -34,7 +34,7 @@ def by_rows(outputs: Mapping[str, Array]) -> Any:
 
 
 def by_columns(outputs: Mapping[str, Array]) -> Any:
-    """What ``outputs`` holds: the one output, or an object where there are several."""
+    """The content of ``outputs``: the one output, or an object when there are several."""
     columns = {name: value(name, array) for name, array in outputs.items()}
     return next(iter(columns.values())) if len(columns) == 1 else columns
 
@@ -50,14 +50,14 @@ def _check_batch(outputs: Mapping[str, Array]) -> None:
 
 
 def value(name: str, array: Array) -> Any:
-    """An output as `dump` takes it. Strings are base64 if the *name* ends in ``_bytes``."""
+    """Convert an output for `dump`. Strings become base64 when the *name* ends in ``_bytes``."""
     if array.dtype == object:
         return _nested(array, _base64 if name.endswith("_bytes") else string)
     return _number(array)
 
 
 def elements(name: str, array: Array) -> list[Any]:
-    """`value` of each element along the first axis."""
+    """Convert each element along the first axis for `dump`."""
     if array.dtype == object:
         strings: list[Any] = value(name, array)
         return strings
@@ -73,7 +73,7 @@ def _finite(array: Array) -> bool:
 
 
 def _with_nan(array: Array) -> bytes:
-    """NaN and Infinity, which are no JSON, as TensorFlow Serving writes them; orjson writes null."""
+    """Write NaN and Infinity, which JSON does not have, as TensorFlow Serving does; orjson writes null."""
     odd = array[~np.isfinite(array)]
     names = np.where(np.isnan(odd), b"NaN", np.where(odd > 0, b"Infinity", b"-Infinity")).tolist()
     parts = dump(array[()]).split(b"null")
@@ -88,7 +88,7 @@ def _nested(array: Array, write: Callable[[bytes], Any]) -> Any:
 
 
 def string(element: bytes) -> Any:
-    """A string; one that is not UTF-8 is passed on as it is, as TensorFlow Serving does."""
+    """Convert a string; bytes that are not UTF-8 are passed on unchanged, as in TensorFlow Serving."""
     try:
         return element.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""How TensorFlow Serving names JSON values in its errors."""
+"""Errors in TensorFlow Serving's format: JSON values, types and shapes as it prints them."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ _INDENTATION = re.compile(rb"^ +", re.MULTILINE)
 
 
 def refuse(message: str, code: str = "INVALID_ARGUMENT") -> TensorFlowError:
-    """The error to raise; what is no Unicode in *message* (a client may send it) becomes a question mark."""
+    """The error to raise; lone surrogates in *message*, which a client may send, become question marks."""
     return TensorFlowError(code, message.encode(errors="replace").decode())
 
 
 def kind(value: Any) -> str:
-    """What JSON calls a *value*: ``Number``, ``True``, …"""
+    """The JSON type of a *value*: ``Number``, ``True``, …"""
     return str(value) if isinstance(value, bool) else _KINDS[type(value)]
 
 
 def text(value: Any) -> str:
-    """A *value* as JSON, printed over several lines where it is a list or an object."""
+    """A *value* as JSON; lists and objects are printed over several lines."""
     if isinstance(value, float):
         return _decimal(value)
     try:
         printed = orjson.dumps(value, option=orjson.OPT_INDENT_2)
     except TypeError:  # broken strings, deep nests
-        return _text_of_what_is_no_json(value)
-    if b"null" in printed:  # what orjson prints for NaN too
-        return _text_of_what_is_no_json(value)
+        return _lenient_text(value)
+    if b"null" in printed:  # orjson prints it for NaN, too
+        return _lenient_text(value)
     return _INDENTATION.sub(lambda spaces: spaces[0] * 2, printed).decode()
 
 
-def _text_of_what_is_no_json(value: Any) -> str:
+def _lenient_text(value: Any) -> str:
     try:
         return json.dumps(value, indent=4, ensure_ascii=False)
     except RecursionError:
@@ -56,7 +56,7 @@ def _text_of_what_is_no_json(value: Any) -> str:
 
 
 def _decimal(value: float) -> str:
-    """Six digits where they are enough, else all: `absl::StrCat`, then ``%.*g``."""
+    """Print six digits when they are enough, else all: `absl::StrCat`, then ``%.*g``."""
     number = np.float32(value) if abs(value) <= _LARGEST_FLOAT else np.float64(value)
     if not np.isfinite(number):
         return "NaN" if np.isnan(number) else f"{'-' if number < 0 else ''}Infinity"
