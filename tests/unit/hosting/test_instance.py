@@ -155,7 +155,7 @@ def test_a_container_that_does_not_reply_to_a_load_is_gone(
         hosted.invoke_model()
     load = hosted.timeline[-1]
     assert (load.kind, load.outcome) == ("load", "no answer")
-    assert "POST /models got no answer" in load.detail["error"]
+    assert "POST /models got no reply" in load.detail["error"]
 
 
 def test_many_requests_at_once_load_once(host: Callable[..., Hosted]) -> None:
