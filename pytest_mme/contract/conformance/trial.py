@@ -56,7 +56,7 @@ class Trial:
         self._folders: dict[str, Path] = {}
         self._perhaps_loaded: set[str] = set()
         self._loading: set[str] = set()
-        self._hangs = False
+        self._unload_hangs = False
 
     def ping(self) -> Reply:
         """`GET /ping`."""
@@ -169,13 +169,13 @@ class Trial:
 
     def _unloaded(self, identifier: str) -> bool:
         """Unload a model, unless an unload has hung before: each would take minutes."""
-        if self._hangs:
+        if self._unload_hangs:
             return False
         before = len(self.exchanges)
         try:
             status = self.unload(identifier).status
         except DeviationError:
-            self._hangs = True
+            self._unload_hangs = True
             return False
         finally:
             del self.exchanges[before:]
