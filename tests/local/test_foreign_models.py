@@ -62,6 +62,7 @@ def test_guesslang_classifies_a_program(mme_server: Servers, mme_models: Models,
     assert max(zip(scored["scores"], scored["classes"], strict=True))[1] == "py"
 
 
+@pytest.mark.stress  # TensorFlow optimises its graph for eight seconds, at the first request
 def test_sleepecg_gives_probabilities(mme_server: Servers, mme_models: Models, foreign: ForeignModels) -> None:
     server, model = mme_server(), mme_models.archive(foreign("sleepecg"))
     server.load(model)
