@@ -10,7 +10,6 @@ from itertools import accumulate
 
 import psutil
 
-from pytest_mme.contract.client import Reply
 from pytest_mme.errors import ArchiveError, ContractError, NoAnswerError
 from pytest_mme.models.builder import Model
 from pytest_mme.runtimes.server import Server
@@ -231,7 +230,8 @@ class Capacity:
     def _why_failed(self, candidate: Candidate) -> str:
         """Send it a request, and return why that failed; empty when it did not."""
         try:
-            reply = self._invoke(candidate)
+            identifier = self._server.identifier(candidate.model)
+            reply = self._server.client.invoke(identifier, candidate.request or b"")
         except NoAnswerError as error:
             return first_line(str(error))
         return "" if reply.ok else self._error(candidate, reply.status, reply.text)
@@ -240,9 +240,6 @@ class Capacity:
         """The status and the first line of an error, with the candidate's label for the id that it was loaded under."""
         message = first_line(error_in(text)).replace(self._server.identifier(candidate.model), candidate.label)
         return f"{status}: {message}"
-
-    def _invoke(self, candidate: Candidate) -> Reply:
-        return self._server.client.invoke(self._server.identifier(candidate.model), candidate.request or b"")
 
     def _used(self) -> int:
         return max(0, self._server.running.used_bytes() - self._idle_bytes)

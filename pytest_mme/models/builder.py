@@ -27,7 +27,9 @@ from pytest_mme.models.writing.customop import Language, compile_op
 from pytest_mme.validation import check
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
+
+    from pytest_mme.models.spec import ModelFields
 
 _SUFFIXES = (".tar.gz", ".tgz")
 
@@ -94,15 +96,15 @@ class Models:
         self._others.clear()
         vars(self).pop("_tensorflow", None)
 
-    def linear(self, name: str = "model", **spec: Any) -> Model:
+    def linear(self, name: str = "model", **spec: Unpack[ModelFields]) -> Model:
         """Build a model that predicts ``slope * x + intercept``, both its own; *spec*: the fields of `ModelSpec`."""
         return self.build(ModelSpec(name=name, kind="linear", **spec))
 
-    def fleet(self, n: int, name: str = "model", kind: Kind = "linear", **spec: Any) -> list[Model]:
+    def fleet(self, n: int, name: str = "model", kind: Kind = "linear", **spec: Unpack[ModelFields]) -> list[Model]:
         """Build *n* models that differ in their names, ``model-0`` …, and their predictions."""
         return self.build_all([ModelSpec(name=f"{name}-{number}", kind=kind, **spec) for number in range(n)])
 
-    def counter(self, name: str = "counter", **spec: Any) -> Model:
+    def counter(self, name: str = "counter", **spec: Unpack[ModelFields]) -> Model:
         """Build a model that counts: each call adds ``sum(x)`` and predicts the count, ``model.answer(x, before=n)``.
 
         It reads the count, spends the call's costs (`sleep_ms` and the like) and then writes, so that two calls at once
@@ -110,11 +112,11 @@ class Models:
         """
         return self.build(ModelSpec(name=name, kind="counter", **spec))
 
-    def text(self, name: str = "text", **spec: Any) -> Model:
+    def text(self, name: str = "text", **spec: Unpack[ModelFields]) -> Model:
         """Build a model of strings, which predicts ``"<identity>: <x>"``."""
         return self.build(ModelSpec(name=name, kind="text", **spec))
 
-    def keras(self, name: str = "keras", **spec: Any) -> Model:
+    def keras(self, name: str = "keras", **spec: Unpack[ModelFields]) -> Model:
         """Build a Keras model, exported by TensorFlow's own package: a dense layer, weights in a checkpoint.
 
         It is a model of Keras 3, or of Keras 2 when a TensorFlow before 2.16 saves it (*saved_by*). The first one of a
@@ -132,7 +134,7 @@ class Models:
         language: Language = "c",
         crash: bool = False,
         tensorflow: Path | None = None,
-        **spec: Any,
+        **spec: Unpack[ModelFields],
     ) -> Model:
         """Build a model with a custom op, *op*, which multiplies by *factor*: ``slope * (factor * x) + intercept``.
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from pytest_mme.answers import Answer
 from pytest_mme.archives.archive import MAX_VERSION
@@ -222,6 +222,19 @@ class ModelSpec:
         if asked not in (has := getattr(self, field)):
             raise ValueError(f"{field}: model {self.name!r} has {has}, not {asked!r}")
         return asked
+
+
+class ModelFields(TypedDict, total=False):
+    """The keyword arguments of `mme_models.linear` and its like: fields of `ModelSpec`, which describes them."""
+
+    weights_mib: int
+    busy_ms: int
+    sleep_ms: int
+    allocate_mib: int
+    versions: tuple[int, ...]
+    signatures: tuple[str, ...]
+    saved_by: str | None
+    handler: Files | Path | str
 
 
 def _float32(value: float) -> float:

@@ -6,7 +6,6 @@ A lock shows whether the owner lives: the kernel releases it with the process, s
 from __future__ import annotations
 
 import contextlib
-import getpass
 import logging
 import shutil
 import tempfile
@@ -32,14 +31,7 @@ log = logging.getLogger("pytest_mme")
 
 def base() -> Path:
     """Where all runs of this user have their directories."""
-    return Path(tempfile.gettempdir()) / f"pytest-mme-{_user()}"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return "unknown"
+    return Path(tempfile.gettempdir()) / f"pytest-mme-{container_leases.user_name()}"
 
 
 class RunDirectory:

@@ -163,8 +163,8 @@ def test_a_limit_set_on_a_container_without_one_is_removed_again(docker_run: Run
     with docker_run.server() as server:
         running: Any = server.running
         with docker_run.faults(server).squeezed(leave_mib=50) as limit_mib:
-            assert running._life.probe.limit_bytes() == pytest.approx(limit_mib * MIB, abs=4096)
-        assert running._life.probe.limit_bytes() is None
+            assert running._observed.probe.limit_bytes() == pytest.approx(limit_mib * MIB, abs=4096)
+        assert running._observed.probe.limit_bytes() is None
 
 
 def test_a_limit_that_the_engine_refuses_raises(server: Server) -> None:

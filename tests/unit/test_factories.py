@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 import pytest_mme
-from pytest_mme import EndpointSpec, ServerSpec, errors
+from pytest_mme import EndpointSpec, ModelSpec, ServerSpec, errors
 from pytest_mme.factories import EndpointFields, ServerFields
+from pytest_mme.models.spec import ModelFields
 
 
 def of_specifications(*specifications: type[Any]) -> dict[str, str]:
@@ -29,6 +30,12 @@ def of_keywords(keywords: Any) -> dict[str, str]:
 )
 def test_keywords_are_the_fields_of_the_specifications(keywords: Any, specifications: list[type[Any]]) -> None:
     assert of_keywords(keywords) == of_specifications(*specifications)
+
+
+def test_a_models_keywords_are_its_fields_without_those_that_its_method_stands_for() -> None:
+    methods = dict.fromkeys(("name", "kind", "custom_op"))
+    expected = {name: kind for name, kind in of_specifications(ModelSpec).items() if name not in methods}
+    assert of_keywords(ModelFields) == expected
 
 
 def test_every_error_is_a_public_name() -> None:

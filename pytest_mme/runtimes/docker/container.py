@@ -65,12 +65,9 @@ class ObservedContainer:
                 lambda: addresses.of(self._container, self._engine), within_s=within_s, gone=self.gone
             )
             self._undo.callback(client.close)
-            self.dialect = self._dialect(client)
+            self.dialect: Dialect = CONTRACT if self._recording.events else dialect_of(client)
             self._observe()
         return client
-
-    def _dialect(self, client: ContractClient) -> Dialect:
-        return CONTRACT if self._recording.events else dialect_of(client)
 
     def _observe(self) -> None:
         about = self._recording

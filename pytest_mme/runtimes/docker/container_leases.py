@@ -42,7 +42,7 @@ def labels(run: Path) -> dict[str, str]:
 
 def _owner() -> str:
     """One user on one machine with one view of the file system: such an owner's locks can be inspected."""
-    return f"{_user()}@{socket.gethostname()}/{_file_system()}"
+    return f"{user_name()}@{socket.gethostname()}/{_file_system()}"
 
 
 def _file_system() -> str:
@@ -53,7 +53,8 @@ def _file_system() -> str:
         return "unknown"
 
 
-def _user() -> str:
+def user_name() -> str:
+    """The name of this process's user."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

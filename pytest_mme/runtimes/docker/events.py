@@ -56,10 +56,9 @@ class Sampler:
             enough = self._rounds + 2  # the round under way may have looked before now
             self._hurry = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._over or self._is_current(enough), timeout=_CATCH_UP_S)
-
-    def _is_current(self, enough: int) -> bool:
-        return self._rounds >= enough and not self._unexplained
+            self._changed.wait_for(
+                lambda: self._over or (self._rounds >= enough and not self._unexplained), timeout=_CATCH_UP_S
+            )
 
     def close(self) -> None:
         """Stop sampling."""

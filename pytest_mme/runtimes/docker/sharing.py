@@ -41,7 +41,9 @@ class Place:
             found = self._read()
             if found is None or not lives(found):
                 found = start(Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=self._folder)))
-                self._write(found)
+                draft = self._record.with_suffix(f".{os.getpid()}.tmp")
+                draft.write_text(json.dumps(found))
+                draft.replace(self._record)
         return found
 
     def _read(self) -> Mapping[str, Any] | None:
@@ -50,8 +52,3 @@ class Place:
         except FileNotFoundError:
             return None
         return found
-
-    def _write(self, found: Mapping[str, Any]) -> None:
-        draft = self._record.with_suffix(f".{os.getpid()}.tmp")
-        draft.write_text(json.dumps(found))
-        draft.replace(self._record)

@@ -47,9 +47,6 @@ def _advice(container: Container, error: Exception) -> str:
         return "the kernel killed a process for lack of memory: give the server more, memory_mib="
     if end is None:
         return _MISSING[error.what] if isinstance(error, NotReadyError) else _HANGS
-    return f"read what it said last; to try it by hand: docker run --rm {_image_of(container)} serve"
-
-
-def _image_of(container: Container) -> str:
     image = container.image
-    return str((*image.tags, image.id)[0]) if image else "IMAGE"
+    name = (*image.tags, image.id)[0] if image else "IMAGE"
+    return f"read what it said last; to try it by hand: docker run --rm {name} serve"

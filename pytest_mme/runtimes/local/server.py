@@ -109,7 +109,8 @@ class LocalServer(Interceptable):
         if not self._events.has_started:
             code = self._process.wait()
             how = f"it was not up after {start_s:g} s" if late.is_set() else f"its process ended with code {code}"
-            raise ServerStartError(self.name, how, self._log_end())
+            log = "\n".join(map(readable, self.log().splitlines()[-_LOG_LINES:]))
+            raise ServerStartError(self.name, how, log)
 
     def _read(self, events: IO[bytes]) -> None:
         for line in events:
@@ -208,9 +209,6 @@ class LocalServer(Interceptable):
     def log(self) -> str:
         """The standard output and error of the server, its zygote and its workers."""
         return self._log_path.read_text(errors="replace")
-
-    def _log_end(self) -> str:
-        return "\n".join(map(readable, self.log().splitlines()[-_LOG_LINES:]))
 
     def gone(self) -> str | None:
         """Its exit code; None while it runs."""

@@ -39,7 +39,7 @@ def test_a_wrong_specification_fails_where_it_is_written(models: Models) -> None
     with pytest.raises(ValueError, match="weights_mib=-1: give a whole number, 0 to"):
         models.linear(weights_mib=-1)
     with pytest.raises(TypeError, match="weight_mib"):
-        models.linear(weight_mib=1)
+        models.linear(weight_mib=1)  # type: ignore[call-arg]
 
 
 @pytest.fixture
