@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_mme.checks.soft import softly
 from pytest_mme.timeline.events import Event, Kind
-from pytest_mme.timeline.observed import LOADED, by_server, empties, moves, requests, served
+from pytest_mme.timeline.observed import LOADED, by_server, moves, requests, served
+from pytest_mme.timeline.residency import stays
 from pytest_mme.timeline.wording import Named, listed, name_of
 
 _COMES: tuple[Kind, ...] = ("download", "load")
-_LEAVES: tuple[Kind, ...] = ("unload", "evict", "crash", "oom")
 
 
 def check_concurrent(events: Iterable[Event], *models: Named | str, at_least: int = 2, soft: bool = False) -> None:
@@ -82,18 +81,15 @@ class _Arrival:
 
 
 def _arrivals(events: Sequence[Event]) -> Iterator[_Arrival]:
-    """On one server."""
-    asked, left = _by_model(requests(events)), _by_model(event for event in events if event.kind in _LEAVES)
-    emptied = [event.at_s for event in events if empties(event)]
+    """The first time that each model of one server came into memory."""
+    asked = _by_model(requests(events))
     came = {kind: _by_model(event for event in moves(events, kind) if event.outcome in LOADED) for kind in _COMES}
-    for name, loads in came["load"].items():
-        until_s = min(
-            [event.at_s for event in left[name]] + [at_s for at_s in emptied if at_s > loads[0].at_s] or [math.inf]
-        )
+    first = {stay.model: stay for stay in reversed(stays(events))}
+    for name, stay in first.items():
         yield _Arrival(
             name=name,
-            together=[event for event in asked[name] if event.began_s < loads[0].at_s],
-            came={kind: [one.at_s for one in came[kind][name] if one.at_s <= until_s] for kind in _COMES},
+            together=[event for event in asked[name] if event.began_s < stay.came_s],
+            came={kind: [one.at_s for one in came[kind][name] if one.at_s < stay.left_s] for kind in _COMES},
         )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from pytest_mme.checks.soft import softly
 from pytest_mme.timeline.events import Event
-from pytest_mme.timeline.observed import LOADED, UNLOADED, Loads, by_server, empties, hosted, moves, requests
+from pytest_mme.timeline.observed import Loads, by_server, hosted, requests
+from pytest_mme.timeline.residency import changes
 from pytest_mme.timeline.wording import Named, counted, listed
 
 _SHOWN = 5
@@ -139,21 +140,18 @@ def _steps(events: Iterable[Event]) -> list[_Step]:
 
 
 def _replayed(events: Sequence[Event]) -> Iterator[_Step]:
-    """Follow the models of one server in and out of memory, in the order of time."""
+    """Follow the models of one server in and out of memory, and their requests, in the order of time."""
     resident: dict[str, _Model] = {}
     leaving: set[str] = set()
     under_way: Counter[str] = Counter()
-    for at_s, what, event in sorted(_happened(events), key=lambda one: one[0]):
-        name = event.model or ""
+    for at_s, what, name, event in sorted(_moments(events), key=lambda one: one[0]):
         model = resident.get(name)
-        if what == "in":
+        if what == "came":
             leaving.discard(name)
             resident[name] = _Model(loaded_s=at_s, used_s=at_s)
             yield _Step(dict(resident))
-        elif what == "out":
-            resident.pop(name, None)
-        elif what == "emptied":
-            resident.clear()
+        elif what == "left":
+            del resident[name]
         elif what == "decided":
             idle = frozenset(one for one in resident if not under_way[one] and one not in leaving)
             leaving.add(name)
@@ -165,18 +163,12 @@ def _replayed(events: Sequence[Event]) -> Iterator[_Step]:
                 resident[name] = _Model(model.loaded_s, at_s, model.requests + counts)
 
 
-def _happened(events: Sequence[Event]) -> Iterator[tuple[float, str, Event]]:
+def _moments(events: Sequence[Event]) -> Iterator[tuple[float, str, str, Event]]:
+    """When requests began and ended, evictions were decided, and models came into memory and left it."""
     for event in hosted(events):  # by whose clock the platform chooses
-        yield event.began_s, "began", event
-        yield event.at_s, "ended", event
-    for event in moves(events, "load", "unload"):
-        if event.kind == "load" and event.outcome in LOADED:
-            yield event.at_s, "in", event
-        elif event.kind == "unload" and event.outcome in UNLOADED:
-            yield event.at_s, "out", event
-    for event in events:
-        if empties(event) or event.kind in ("crash", "oom"):
-            yield event.at_s, "emptied" if empties(event) else "out", event
+        yield event.began_s, "began", event.model or "", event
+        yield event.at_s, "ended", event.model or "", event
     for event in _evictions(events):
-        yield event.began_s, "decided", event
-        yield event.at_s, "out", event
+        yield event.began_s, "decided", event.model or "", event
+    for change in changes(events):
+        yield change.event.at_s, "came" if change.resident else "left", change.model, change.event

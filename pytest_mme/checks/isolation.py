@@ -9,7 +9,8 @@ from pytest_mme.answers import Answer
 from pytest_mme.checks.latency import compare, median
 from pytest_mme.checks.soft import softly
 from pytest_mme.timeline.events import Event
-from pytest_mme.timeline.observed import Loads, by_server, empties, moves, requests
+from pytest_mme.timeline.observed import Loads, by_server, moves, requests
+from pytest_mme.timeline.residency import empties
 from pytest_mme.timeline.wording import Named, counted, listed, names_of
 
 _SHOWN = 5

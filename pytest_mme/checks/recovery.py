@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_mme.checks.soft import softly
 from pytest_mme.timeline.events import Event
-from pytest_mme.timeline.observed import UNLOADED, Loads, by_server, empties, moves, requests
+from pytest_mme.timeline.observed import Loads, by_server, requests
+from pytest_mme.timeline.residency import departures, empties
 from pytest_mme.timeline.wording import Named, counted, listed, name_of, outcomes
 
 _ONE_DEATH_S = 1.0
@@ -93,7 +94,7 @@ def _came_after(death: Event, answer: Event, loads: Loads) -> bool:
 
 
 def _of_each_model(events: Sequence[Event]) -> Iterator[Event]:
-    """The deaths that were told of, one for each model; what has all of them ends each that answered or was asked."""
+    """The reported deaths, one for each model; the end of a process that has all models is that of each of them."""
     for event in events:
         if event.kind not in ("crash", "oom"):
             continue
@@ -104,12 +105,14 @@ def _of_each_model(events: Sequence[Event]) -> Iterator[Event]:
 
 
 def _there(events: Sequence[Event], at_s: float) -> Iterable[str]:
-    """The models that had answered by then, or were just asked, and had not been unloaded since."""
-    unloads = (event for event in moves(events, "unload", "evict") if event.outcome in UNLOADED and event.at_s < at_s)
-    left = {event.model: event.at_s for event in unloads}
+    """The models that had answered by then, or were just asked, and had not left memory since."""
+    left = {event.model: event.at_s for event in departures(events) if event.at_s < at_s}
     asked = (event for event in requests(events) if event.began_s <= at_s)
     there = (event for event in asked if event.outcome == "ok" or event.at_s >= at_s - _BEFORE_S)
-    return dict.fromkeys(one.model for one in there if one.model and one.at_s > left.get(one.model, -math.inf))
+    for_all_s = left.get(None, -math.inf)
+    return dict.fromkeys(
+        one.model for one in there if one.model and one.at_s > max(left.get(one.model, for_all_s), for_all_s)
+    )
 
 
 def _deaths(events: Sequence[Event], loads: Loads) -> list[Event]:

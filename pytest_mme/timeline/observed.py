@@ -14,8 +14,6 @@ from pytest_mme.timeline.wording import Named, name_of
 
 LOADED = ("ok", "409")
 """The outcomes of a load after which the model is in memory."""
-UNLOADED = ("ok", "cut off")
-"""The outcomes of an unload or an eviction after which it is not."""
 _See = Callable[[Sequence[Event]], list[Event]]
 _PLATFORM: tuple[Source, ...] = ("hosting", "client", "server")
 
@@ -88,12 +86,6 @@ def _moves(events: Iterable[Event], kinds: Collection[Kind]) -> Iterator[Event]:
     for one in by_server(event for event in events if event.kind in kinds):
         seen_by = next((source for source in _PLATFORM if any(event.source == source for event in one)), None)
         yield from (event for event in one if event.source == seen_by)
-
-
-def empties(event: Event) -> bool:
-    """Whether all models left memory at once: the server ended, or another took its place."""
-    told = event.kind == "replace" or (event.source == "engine" and event.kind in ("stop", "restart"))
-    return event.model is None and (told or event.detail.get("models") == "all")
 
 
 class Loads:

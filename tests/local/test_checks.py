@@ -312,5 +312,5 @@ def test_who_stays_and_who_goes(mme_endpoint: Endpoints, mme_models: Models) -> 
     endpoint.check_resident(b, c)
     with pytest.raises(AssertionError, match=r"^model-1 was not evicted; evictions: model-0 at .* s for model-2$"):
         endpoint.check_evicted(b)
-    with pytest.raises(AssertionError, match=r"^model-0 is not resident \(model-0: unload at .* s\)"):
+    with pytest.raises(AssertionError, match=r"^model-0 is not resident \(model-0: evict at .* s\)"):
         endpoint.check_resident(a)

@@ -32,7 +32,7 @@ def test_check_evicted() -> None:
 
 def test_check_resident() -> None:
     check_resident(EVICTION, "b", "c")
-    with pytest.raises(AssertionError, match=r"^a is not resident \(a: unload at 3.10 s\); resident: b, c$"):
+    with pytest.raises(AssertionError, match=r"^a is not resident \(a: evict at 3.00 s\); resident: b, c$"):
         check_resident(EVICTION, "a", "b")
     with pytest.raises(AssertionError, match=r"d: never loaded"):
         check_resident(EVICTION, "d")
@@ -56,6 +56,26 @@ def test_only_a_load_that_worked_makes_resident(outcome: str, resident: bool) ->
     else:
         with pytest.raises(AssertionError, match="a: never loaded"):
             check_resident(events, "a")
+
+
+def test_events_in_another_order_are_judged_by_their_times() -> None:
+    check_resident([event(3.0, "load", "a"), event(2.0, "unload", "a"), event(1.0, "load", "a")], "a")
+
+
+def test_an_eviction_alone_takes_a_model_out_of_memory() -> None:
+    with pytest.raises(AssertionError, match=r"^a is not resident \(a: evict at 3.00 s\); resident: b$"):
+        check_resident([*LOADS, event(3.0, "evict", "a")], "a")
+
+
+def test_the_end_of_a_server_is_not_why_a_model_left_that_was_gone_before() -> None:
+    stop = Event(at_s=5.0, kind="stop", source="engine")
+    with pytest.raises(AssertionError, match=r"^a is not resident \(a: evict at 3.00 s\); resident: none$"):
+        check_resident([*EVICTION, stop], "a")
+
+
+def test_the_unload_of_a_dead_models_remains_is_not_why_it_left() -> None:
+    with pytest.raises(AssertionError, match=r"\(a: crash at 3.00 s\)"):
+        check_resident([*LOADS, event(3.0, "crash", "a", "SIGKILL"), event(4.0, "unload", "a")], "a")
 
 
 def test_an_unload_that_failed_leaves_it_resident() -> None:

@@ -78,6 +78,17 @@ def test_a_load_after_an_eviction_is_another_matter() -> None:
     check_loads_once([*TOGETHER, *ONCE, move("evict", 3.0), move("unload", 3.0), move("load", 4.0)])
 
 
+@pytest.mark.parametrize("at_s", [0.9, 1.02])
+def test_an_unload_that_failed_hides_no_second_load(at_s: float) -> None:
+    with pytest.raises(AssertionError, match=r"^a: 2 loads"):
+        check_loads_once([*TOGETHER, *ONCE, move("load", 1.05), move("unload", at_s, outcome="404")])
+
+
+def test_what_was_unloaded_before_the_first_load_hides_no_second_one() -> None:
+    with pytest.raises(AssertionError, match=r"^a: 2 loads"):
+        check_loads_once([*TOGETHER, *ONCE, move("load", 1.05), move("unload", 0.2)])
+
+
 def test_what_the_server_says_of_the_same_load_is_no_second_one() -> None:
     check_loads_once([*TOGETHER, *ONCE, move("load", 1.0, source="server"), move("load", 1.0, source="client")])
 

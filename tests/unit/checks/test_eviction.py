@@ -55,6 +55,11 @@ def test_a_policy_without_a_choice(check: Callable[..., None]) -> None:
             check(events)
 
 
+@pytest.mark.parametrize(("check", "goes"), [(check_fifo, A_GOES), (check_lfu, B_GOES)])
+def test_a_load_of_a_model_in_memory_does_not_count_as_its_load(check: Callable[..., None], goes: list[Event]) -> None:
+    check([*goes, move("load", "a", 5.5, "409")])
+
+
 def test_a_model_with_a_request_under_way_could_not_go() -> None:
     busy = [*B_GOES, request("a", 6.2, 8.0)]
     with pytest.raises(AssertionError, match="no eviction had a choice"):

@@ -229,6 +229,12 @@ def test_what_has_all_models_ends_each_that_had_answered_or_was_just_asked() -> 
         check_recovers([*asked, unload, WHOLE, *again], "gone", within_s=3)
 
 
+@pytest.mark.parametrize("earlier", [dataclasses.replace(DEATH, at_s=5.0), dataclasses.replace(WHOLE, at_s=5.0)])
+def test_a_model_that_had_died_before_does_not_die_again_with_the_whole_server(earlier: Event) -> None:
+    with pytest.raises(AssertionError, match=r"^a died at 5.00 s and has not answered since: it was not asked$"):
+        check_recovers([request(4.0), earlier, WHOLE], within_s=3)
+
+
 def test_a_death_of_a_process_that_has_no_models_is_none_of_theirs() -> None:
     handler = Event(kind="crash", source="server", at_s=10.0, outcome="SIGKILL", detail={"what": "a handler"})
     with pytest.raises(AssertionError, match=r"no model died"):
