@@ -6,11 +6,13 @@ from collections.abc import Iterable
 
 from pytest_mme.answers import Answer
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
 
 _SHOWN = 5
 
 
+@fails_at_the_call
 def check_answers(events: Iterable[Event], *, at_least: int = 1, soft: bool = False) -> None:
     """Fail unless every recorded answer is the one that the model asked for must give, identity and value.
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event, Kind
 from pytest_mme.timeline.observed import LOADED, by_server, moves, requests, served
 from pytest_mme.timeline.residency import stays
@@ -15,6 +16,7 @@ from pytest_mme.timeline.wording import Named, listed, name_of
 _COMES: tuple[Kind, ...] = ("download", "load")
 
 
+@fails_at_the_call
 def check_concurrent(events: Iterable[Event], *models: Named | str, at_least: int = 2, soft: bool = False) -> None:
     """Fail unless *at_least* so many requests, to *models* or to all, were under way at one moment.
 
@@ -43,6 +45,7 @@ def busiest(judged: Sequence[Event]) -> tuple[int, float]:
     return most, when
 
 
+@fails_at_the_call
 def check_loads_once(events: Iterable[Event], *models: Named | str, soft: bool = False) -> None:
     """Fail unless requests that came together, before their model was there, led to one download and one load of it.
 

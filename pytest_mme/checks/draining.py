@@ -8,11 +8,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
 from pytest_mme.timeline.observed import by_server, moves, requests
 from pytest_mme.timeline.wording import counted, outcomes
 
 
+@fails_at_the_call
 def check_drained(events: Iterable[Event], *, soft: bool = False) -> None:
     """Fail unless every request that was under way when its model was unloaded, or the server stopped, was answered."""
     with softly(soft):

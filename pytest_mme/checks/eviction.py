@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
 from pytest_mme.timeline.observed import Loads, by_server, hosted, requests
 from pytest_mme.timeline.residency import changes
@@ -16,6 +17,7 @@ from pytest_mme.timeline.wording import Named, counted, listed
 _SHOWN = 5
 
 
+@fails_at_the_call
 def check_evictions(
     events: Iterable[Event], *, at_most: int | None = None, at_least: int | None = None, soft: bool = False
 ) -> None:
@@ -35,21 +37,25 @@ def check_evictions(
             )
 
 
+@fails_at_the_call
 def check_lru(events: Iterable[Event], *, soft: bool = False) -> None:
     """Fail unless each eviction took the model whose last request began or ended longest ago: least recently used."""
     _check_policy(events, lambda model: model.used_s, "the least recently used", soft=soft)
 
 
+@fails_at_the_call
 def check_fifo(events: Iterable[Event], *, soft: bool = False) -> None:
     """Fail unless each eviction took the model that was loaded first."""
     _check_policy(events, lambda model: model.loaded_s, "the one that was loaded first", soft=soft)
 
 
+@fails_at_the_call
 def check_lfu(events: Iterable[Event], *, soft: bool = False) -> None:
     """Fail unless each eviction took the model with the fewest requests since its load; of several the one used before."""
     _check_policy(events, lambda model: (model.requests, model.used_s), "the least frequently used", soft=soft)
 
 
+@fails_at_the_call
 def check_capacity(events: Iterable[Event], n: int, *, soft: bool = False) -> None:
     """Fail unless *n* models were in memory at once at the most, and with *n* in memory one more meant that one went."""
     with softly(soft):
@@ -63,6 +69,7 @@ def check_capacity(events: Iterable[Event], n: int, *, soft: bool = False) -> No
             raise AssertionError(f"no model had to go while {n} were in memory: whether one more fits was not tried")
 
 
+@fails_at_the_call
 def check_no_thrash(events: Iterable[Event], *models: Named | str, hit_ratio: float = 0.9, soft: bool = False) -> None:
     """Fail unless that part of the requests, to *models* or to all, was answered by a model that was in memory.
 

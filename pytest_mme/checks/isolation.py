@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pytest_mme.answers import Answer
 from pytest_mme.checks.latency import compare, median
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
 from pytest_mme.timeline.observed import Loads, by_server, moves, requests
 from pytest_mme.timeline.residency import empties
@@ -16,6 +17,7 @@ from pytest_mme.timeline.wording import Named, counted, listed, names_of
 _SHOWN = 5
 
 
+@fails_at_the_call
 def check_isolated(
     events: Iterable[Event],
     *,

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event, Kind
 from pytest_mme.timeline.observed import LOADED, Loads, moves, requests
 from pytest_mme.timeline.wording import Named, counted, listed, name_of, names_of, outcomes
@@ -16,6 +17,7 @@ Span = tuple[float, float]
 """A time: when it began and when it ended, in seconds of the timeline."""
 
 
+@fails_at_the_call
 def check_no_stall(
     events: Iterable[Event],
     *,
@@ -39,6 +41,7 @@ def check_no_stall(
         _compare(events, names, spans, f"while others had a {' or '.join(kinds)}", factor, _p99, "p99")
 
 
+@fails_at_the_call
 def check_fair(
     events: Iterable[Event],
     *,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
 from pytest_mme.timeline.observed import by_server, moves
 
@@ -13,6 +14,7 @@ _ROOM = 0.05
 _ROOM_BYTES = 2 * _MIB
 
 
+@fails_at_the_call
 def check_memory_bounded(events: Iterable[Event], *, cycles: int, soft: bool = False) -> None:
     """Fail if the high-water mark of memory rises over *cycles* rounds that end with an unload each.
 

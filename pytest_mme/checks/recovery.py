@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
 from pytest_mme.timeline.observed import Loads, by_server, requests
 from pytest_mme.timeline.residency import departures, empties
@@ -20,6 +21,7 @@ NO_ANSWER = "no answer"
 """The outcome of a request that broke off."""
 
 
+@fails_at_the_call
 def check_recovers(
     events: Iterable[Event],
     *models: Named | str,

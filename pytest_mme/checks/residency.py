@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
 from pytest_mme.timeline.observed import by_server
 from pytest_mme.timeline.residency import Change, changes
 from pytest_mme.timeline.wording import Named, listed, name_of
 
 
+@fails_at_the_call
 def check_evicted(events: Iterable[Event], *models: Named | str, soft: bool = False) -> None:
     """Fail unless each of *models* was evicted at least once, to make room for another."""
     with softly(soft):
@@ -25,6 +27,7 @@ def check_evicted(events: Iterable[Event], *models: Named | str, soft: bool = Fa
             raise AssertionError(f"{listed(missing)} was not evicted; evictions: {seen or 'none was recorded'}")
 
 
+@fails_at_the_call
 def check_resident(events: Iterable[Event], *models: Named | str, soft: bool = False) -> None:
     """Fail unless each of *models* is loaded in memory at the end of the events."""
     with softly(soft):
