@@ -1,17 +1,16 @@
-"""The checks as methods of what has a timeline."""
+"""The checks as methods of servers and endpoints, which have a timeline."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec
 
 from pytest_mme import checks
 from pytest_mme.checks.soft import softly
+from pytest_mme.timeline.calls import plain_call
 from pytest_mme.timeline.events import Event, Timeline
-from pytest_mme.timeline.wording import name_of
 
 P = ParamSpec("P")
 
@@ -24,7 +23,7 @@ def _method(check: Callable[Concatenate[Iterable[Event], P], None]) -> Callable[
     def judge(owner: Checked, /, *arguments: P.args, **options: P.kwargs) -> None:
         __tracebackhide__ = True
         events, at_s = owner.timeline, owner.recording.now_s()
-        detail = {"arguments": _plain(arguments), "options": _plain(options)}
+        detail: dict[str, Any] = {"call": plain_call(check.__name__, arguments, options)}
         try:
             with softly(bool(options.get("soft"))):
                 try:
@@ -43,31 +42,16 @@ def _method(check: Callable[Concatenate[Iterable[Event], P], None]) -> Callable[
     return judge
 
 
-def _plain(value: Any) -> Any:
-    """As JSON has it: models by their names."""
-    if hasattr(value, "name") and isinstance(value.name, str):
-        return name_of(value)
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return list(map(_plain, value))
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return repr(value)
-    return value
-
-
 class Checked:
     """Has a timeline, and the checks bound to it: `endpoint.check_evicted(model)`."""
 
     name: str
     recording: Timeline
-    """What its events are recorded on, beside those of others of the same test."""
+    """The timeline of the whole test, on which its events are recorded."""
 
     @property
     def timeline(self) -> Sequence[Event]:
-        """What happened to it, in order."""
+        """The events of this server or endpoint, in order."""
         raise NotImplementedError
 
     check_answers = _method(checks.check_answers)

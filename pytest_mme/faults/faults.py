@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
+import functools
+import inspect
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal, Protocol
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from pytest_mme.aws.s3_folder import S3Folder
@@ -23,8 +26,11 @@ from pytest_mme.faults.intercepting import Armed, Around, Parted, Unwell
 from pytest_mme.faults.tcp_relay import Connection, Relay
 from pytest_mme.models.builder import Model
 from pytest_mme.runtimes.base import STOP_S, Running
+from pytest_mme.timeline.calls import plain_call
 from pytest_mme.timeline.events import Timeline
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _LOG = logging.getLogger("pytest_mme")
 _MIB = 1024 * 1024
 _PAUSE_S = 0.01
@@ -50,6 +56,23 @@ class Victim(Protocol):
         """Ask *model* for one instance."""
 
 
+def _with_its_call(fault: Callable[Concatenate[Faults, P], T]) -> Callable[Concatenate[Faults, P], T]:
+    """Let a fault's event hold the method and the arguments that made it, by which `pytest-mme replay` makes it again.
+
+    A fault that consists of requests and of other faults does without: the timeline has those one by one.
+    """
+    signature = inspect.signature(fault)
+
+    @functools.wraps(fault)
+    def make(faults: Faults, /, *arguments: P.args, **options: P.kwargs) -> T:
+        given = list(signature.bind(faults, *arguments, **options).arguments.items())[1:]
+        called = copy.copy(faults)
+        called.call = {"call": plain_call(fault.__name__, (), dict(given))}
+        return fault(called, *arguments, **options)
+
+    return make
+
+
 class Faults:
     """What can be done to a server, on every runtime that can do it; else `UnavailableError` says why not.
 
@@ -59,16 +82,20 @@ class Faults:
     def __init__(self, victim: Victim, *, seed: int | None = None) -> None:
         """*seed*: of `chaos` that is given none."""
         self._victim, self._seed = victim, seed
+        self.call: Mapping[str, Any] = {}
+        """The `call` of the events that are recorded, of a copy that makes one fault."""
 
     @property
     def _running(self) -> Running:
         return self._victim.running
 
+    @_with_its_call
     def kill(self, model: Model) -> None:
         """SIGKILL the process of a loaded model, as the kernel does when memory runs out. There is no way back."""
         self._running.signal(self._victim.identifier(model), "KILL")
         self._tell("killed", model)
 
+    @_with_its_call
     @contextlib.contextmanager
     def paused(self, model: Model) -> Iterator[None]:
         """Stop the process of a loaded model (SIGSTOP) and let it go on afterwards: a model that hangs."""
@@ -82,6 +109,7 @@ class Faults:
                 self._running.signal(identifier, "CONT")
             self._tell("paused", model, seconds=time.monotonic() - began)
 
+    @_with_its_call
     @contextlib.contextmanager
     def squeezed(self, *, leave_mib: float = 8) -> Iterator[float]:
         """Lower the memory limit to *leave_mib* above what is used now; gives the limit, in MiB.
@@ -97,6 +125,7 @@ class Faults:
             finally:
                 self._tell("squeezed", seconds=time.monotonic() - began, limit_bytes=limit, leave_mib=leave_mib)
 
+    @_with_its_call
     @contextlib.contextmanager
     def out_of_memory(self, model: Model, *, at: Literal["load", "predict"]) -> Iterator[None]:
         """Let memory run out whenever *model* is loaded, or whenever it answers a request, inside the block.
@@ -121,6 +150,7 @@ class Faults:
         finally:
             self._tell(f"out of memory at {at}", model, seconds=time.monotonic() - began)
 
+    @_with_its_call
     @contextlib.contextmanager
     def stopped(self, *, grace_s: float = STOP_S) -> Iterator[float]:
         """End the server as the platform does, SIGTERM and after *grace_s* SIGKILL; gives the seconds that it took.
@@ -139,6 +169,7 @@ class Faults:
             running.stopped = False
             self._tell("stopped", seconds=time.monotonic() - began, grace_s=grace_s)
 
+    @_with_its_call
     @contextlib.contextmanager
     def slowed(self, model: Model | None = None, *, latency_s: float) -> Iterator[None]:
         """Let every piece of a request and of its answer arrive *latency_s* seconds later.
@@ -148,12 +179,14 @@ class Faults:
         with self._relayed("slowed", model, latency_s=latency_s):
             yield
 
+    @_with_its_call
     @contextlib.contextmanager
     def cut(self, *, silently: bool = False) -> Iterator[None]:
         """Cut the network to the server: connections break, or, *silently*, nothing that is sent arrives."""
         with self._relayed("cut", cutting=True, refusing=not silently, silent=silently):
             yield
 
+    @_with_its_call
     @contextlib.contextmanager
     def ping_failing(self, *, status: int = 500) -> Iterator[None]:
         """Let `/ping` answer *status*, however the server is."""
@@ -246,18 +279,21 @@ class Faults:
         except UnavailableError:  # the model is not in memory
             self._tell(f"{strike.kind} missed", model)
 
+    @_with_its_call
     @contextlib.contextmanager
     def disk_full(self) -> Iterator[None]:
         """Let the disk that an endpoint's archives are downloaded to be full."""
         with self._storage("disk full") as folder, storage.full(folder):
             yield
 
+    @_with_its_call
     @contextlib.contextmanager
     def s3_slow(self, *, latency_s: float) -> Iterator[None]:
         """Let each download of an endpoint's archives begin *latency_s* seconds later."""
         with self._storage("S3 slow", latency_s=latency_s) as folder, storage.slow(folder, latency_s):
             yield
 
+    @_with_its_call
     @contextlib.contextmanager
     def s3_failing(self, *, status: int = 503, code: str = "SlowDown", times: int | None = None) -> Iterator[None]:
         """Let S3 refuse the next *times* requests for an endpoint's archives, or all.
@@ -269,6 +305,7 @@ class Faults:
         with self._storage("S3 failing", **said) as folder, storage.failing(folder, **said):
             yield
 
+    @_with_its_call
     @contextlib.contextmanager
     def s3_truncated(self) -> Iterator[None]:
         """Let each download of an endpoint's archives end half-way."""
@@ -314,5 +351,5 @@ class Faults:
             model=model and model.name,
             outcome=outcome,
             seconds=seconds,
-            detail=detail,
+            detail={**detail, **self.call},
         )

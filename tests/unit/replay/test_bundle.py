@@ -79,7 +79,7 @@ def test_each_check_is_set_beside_the_same_one_made_again() -> None:
 
 def test_a_check_that_takes_other_arguments_now_is_no_crash() -> None:
     timeline = Timeline()
-    detail = {"arguments": ["a"], "options": {"nonsense": 1}}
+    detail = {"call": {"method": "check_resident", "arguments": ["a"], "options": {"nonsense": 1}}}
     timeline.record("mark", source="test", server="ranking", outcome="check_resident", detail=detail)
     (verdict,) = judge(bundle(timeline))
     assert str(verdict.now).startswith("it cannot be made: ")
@@ -212,14 +212,14 @@ def test_a_bundle_with_other_fields(tmp_path: Path, fields: Any) -> None:
     one = dataclasses.replace(made("server", "s", {}, []), fields=fields)
     with zipfile.ZipFile(tmp_path / "bundle.zip", "w") as packed:
         packed.writestr("bundle.json", bundle(made=[one]).to_json())
-    with pytest.raises(ValueError, match=r"no whole bundle: "):
+    with pytest.raises(ValueError, match=r"not a whole bundle: "):
         bundles.read(tmp_path / "bundle.zip", tmp_path)
 
 
 def test_another_zip_is_no_bundle(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as packed:
         packed.writestr("a.txt", "")
-    with pytest.raises(ValueError, match=r"no bundle: \['a.txt'\]"):
+    with pytest.raises(ValueError, match=r"not a bundle: \['a.txt'\]"):
         bundles.read(tmp_path / "other.zip", tmp_path)
 
 
@@ -228,7 +228,7 @@ def test_a_bundle_without_its_archive(tmp_path: Path, models: Models) -> None:
     ingredient = dataclasses.replace(Ingredient.of(theirs), archive="archives/theirs.tar.gz")
     with zipfile.ZipFile(tmp_path / "bundle.zip", "w") as packed:
         packed.writestr("bundle.json", bundle(models={"theirs": ingredient}).to_json())
-    with pytest.raises(ValueError, match=r"no whole bundle: .*archives/theirs.tar.gz"):
+    with pytest.raises(ValueError, match=r"not a whole bundle: .*archives/theirs.tar.gz"):
         bundles.read(tmp_path / "bundle.zip", tmp_path)
 
 
@@ -237,5 +237,5 @@ def test_a_damaged_bundle(tmp_path: Path, models: Models) -> None:
     damaged = bytearray((tmp_path / "bundle.zip").read_bytes())
     damaged[60:70] = bytes(10)
     (tmp_path / "bundle.zip").write_bytes(damaged)
-    with pytest.raises(ValueError, match=r"no whole bundle: "):
+    with pytest.raises(ValueError, match=r"not a whole bundle: "):
         bundles.read(tmp_path / "bundle.zip", tmp_path)
