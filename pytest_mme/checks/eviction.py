@@ -1,4 +1,4 @@
-"""Who had to go when another model needed the room, how often, and how many there was room for."""
+"""Which model was evicted when another needed the room, how often, and how many models fit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHOWN = 5
 def check_evictions(
     events: Iterable[Event], *, at_most: int | None = None, at_least: int | None = None, soft: bool = False
 ) -> None:
-    """Fail unless there were so many evictions. ValueError when neither bound is given."""
+    """Fail unless the number of evictions is within the bounds. Raises ValueError when neither is given."""
     if at_most is None and at_least is None:
         raise ValueError("check_evictions: give at_most=, at_least=, or both")
     with softly(soft):
@@ -30,16 +30,18 @@ def check_evictions(
             raise AssertionError("no request was recorded, so nothing can be said about evictions")
         evicted = _evictions(events)
         if at_most is not None and len(evicted) > at_most:
-            raise AssertionError(f"{counted(len(evicted), 'eviction')}, and at most {at_most} may be: {_told(evicted)}")
+            raise AssertionError(
+                f"{counted(len(evicted), 'eviction')}, and at most {at_most} may be: {_shown(evicted)}"
+            )
         if at_least is not None and len(evicted) < at_least:
             raise AssertionError(
-                f"{counted(len(evicted), 'eviction')}, and at least {at_least} must be: {_told(evicted)}"
+                f"{counted(len(evicted), 'eviction')}, and at least {at_least} must be: {_shown(evicted)}"
             )
 
 
 @fails_at_the_call
 def check_lru(events: Iterable[Event], *, soft: bool = False) -> None:
-    """Fail unless each eviction took the model whose last request began or ended longest ago: least recently used."""
+    """Fail unless each eviction took the least recently used model: the one whose last request began or ended first."""
     _check_policy(events, lambda model: model.used_s, "the least recently used", soft=soft)
 
 
@@ -51,13 +53,13 @@ def check_fifo(events: Iterable[Event], *, soft: bool = False) -> None:
 
 @fails_at_the_call
 def check_lfu(events: Iterable[Event], *, soft: bool = False) -> None:
-    """Fail unless each eviction took the model with the fewest requests since its load; of several the one used before."""
+    """Fail unless each eviction took the model with the fewest requests since its load; of several, the least recently used."""
     _check_policy(events, lambda model: (model.requests, model.used_s), "the least frequently used", soft=soft)
 
 
 @fails_at_the_call
 def check_capacity(events: Iterable[Event], n: int, *, soft: bool = False) -> None:
-    """Fail unless *n* models were in memory at once at the most, and with *n* in memory one more meant that one went."""
+    """Fail unless *n* models were in memory at once when most were, and with *n* in memory one had to go for another."""
     with softly(soft):
         steps = _steps(events)
         fullest = max((step.resident for step in steps), key=len, default={})
@@ -71,9 +73,9 @@ def check_capacity(events: Iterable[Event], n: int, *, soft: bool = False) -> No
 
 @fails_at_the_call
 def check_no_thrash(events: Iterable[Event], *models: Named | str, hit_ratio: float = 0.9, soft: bool = False) -> None:
-    """Fail unless that part of the requests, to *models* or to all, was answered by a model that was in memory.
+    """Fail unless a share *hit_ratio* of the requests, to *models* or to all, found their model in memory.
 
-    The first request to a model, which cannot find it there, counts, too; one that failed found nothing.
+    The first request to a model, which cannot find it there, counts as well; a request that failed is not a hit.
     """
     with softly(soft):
         events = list(events)
@@ -96,7 +98,7 @@ def _evictions(events: Iterable[Event]) -> list[Event]:
     return [event for event in events if event.kind == "evict" and event.outcome == "ok"]
 
 
-def _told(evicted: Sequence[Event]) -> str:
+def _shown(evicted: Sequence[Event]) -> str:
     shown = ", ".join(f"{event.model} at {event.at_s:.2f} s" for event in evicted[:_SHOWN])
     return (shown or "none") + (f" and {len(evicted) - _SHOWN} more" if len(evicted) > _SHOWN else "")
 
@@ -121,7 +123,7 @@ class _Step:
     resident: Mapping[str, _Model]
     eviction: Event | None = None
     idle: frozenset[str] = frozenset()
-    """Those that could go: without a request under way."""
+    """The models that could be evicted: those without a request under way."""
 
 
 def _check_policy(events: Iterable[Event], key: Callable[[_Model], Any], what: str, *, soft: bool) -> None:

@@ -1,4 +1,4 @@
-"""Where models are: evicted, resident."""
+"""Which models were evicted, and which are in memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_evicted(events: Iterable[Event], *models: Named | str, soft: bool = Fa
 
 @fails_at_the_call
 def check_resident(events: Iterable[Event], *models: Named | str, soft: bool = False) -> None:
-    """Fail unless each of *models* is loaded in memory at the end of the events."""
+    """Fail unless each of *models* is in memory at the end of the events."""
     with softly(soft):
         if not models:
             raise AssertionError("check_resident was asked about no model, so it says nothing")

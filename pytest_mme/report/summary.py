@@ -1,4 +1,4 @@
-"""What a run's servers and endpoints did, a line for each: requests, hits, evictions, deaths, latencies, slow loads."""
+"""The summary of a run, a line for each server and endpoint: requests, hits, evictions, deaths, latencies, loads."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ _LOADS = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Of one server or endpoint, in one test."""
+    """What one server or endpoint did in one test."""
 
     server: str
     test: str
     requests: int
     failed: int
     hits: int
-    """Requests that were answered by a model that was in memory."""
+    """The requests that succeeded and found their model in memory."""
     evictions: int
     ooms: int
     crashes: int
     p50_ms: float | None
-    """Of the requests that succeeded; None where none did."""
+    """The median latency of the requests that succeeded; None when none did."""
     p99_ms: float | None
     loads: Sequence[tuple[str, float]]
-    """The slowest, model and seconds."""
+    """The slowest loads: model and seconds."""
 
     @property
     def trouble(self) -> tuple[int, int, float]:
-        """What is told first."""
+        """The key by which summaries are sorted, most trouble first."""
         return self.ooms + self.crashes, self.failed, self.p99_ms or 0.0
 
     def to_json(self) -> str:
-        """One line."""
+        """The summary as one line of JSON."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, line: str) -> Summary:
-        """What `to_json` wrote."""
+        """The summary that `to_json` wrote."""
         fields = json.loads(line)
         return cls(**fields | {"loads": [(model, seconds) for model, seconds in fields["loads"]]})
 
 
 def summarised(events: Sequence[Event], *, server: str, test: str) -> Summary:
-    """What the events of one server say."""
-    asked, loads = requests(events), Loads(events)
-    good = [event for event in asked if event.outcome == "ok"]
+    """Summarise the events of one server."""
+    seen, loads = requests(events), Loads(events)
+    good = [event for event in seen if event.outcome == "ok"]
     latencies = histogram(event.seconds or 0.0 for event in good)
     p50, p99 = (latencies.get_value_at_percentile(one) / 1e3 if good else None for one in (50, 99))
     loaded = [event for event in moves(events, "load") if event.outcome in LOADED and event.seconds is not None]
@@ -67,8 +67,8 @@ def summarised(events: Sequence[Event], *, server: str, test: str) -> Summary:
     return Summary(
         server=server,
         test=test,
-        requests=len(asked),
-        failed=len(asked) - len(good),
+        requests=len(seen),
+        failed=len(seen) - len(good),
         hits=sum(not loads.waited_for(event) for event in good),
         evictions=sum(event.kind == "evict" and event.outcome == "ok" for event in events),
         ooms=sum(event.kind == "oom" for event in events),
@@ -80,18 +80,18 @@ def summarised(events: Sequence[Event], *, server: str, test: str) -> Summary:
 
 
 class Terminal(Protocol):
-    """pytest's."""
+    """pytest's terminal reporter."""
 
     @property
     def fullwidth(self) -> int:
-        """In characters."""
+        """The width of the terminal, in characters."""
 
     def line(self, s: str = "", **markup: bool) -> None:
         """Write a line."""
 
 
 def show(summaries: Iterable[Summary], terminal: Terminal) -> None:
-    """Those in trouble and the slow ones first; of many the first only."""
+    """Write a table of *summaries*, those with deaths, failures or high latencies first; at most ten."""
     found = sorted(summaries, key=lambda one: one.trouble, reverse=True)
     written = io.StringIO()
     Console(file=written, width=terminal.fullwidth).print(_table(found[:_ROWS]))
@@ -102,8 +102,8 @@ def show(summaries: Iterable[Summary], terminal: Terminal) -> None:
         terminal.line(f"  and {len(found) - _ROWS} more; --mme-report=FILE.html has all")
     loads = sorted(((seconds, model, one.test) for one in found for model, seconds in one.loads), reverse=True)
     if loads:
-        told = ", ".join(f"{model} {seconds * 1e3:.0f} ms" for seconds, model, _ in loads[:_LOADS])
-        terminal.line(f"  slowest loads: {told}")
+        slowest = ", ".join(f"{model} {seconds * 1e3:.0f} ms" for seconds, model, _ in loads[:_LOADS])
+        terminal.line(f"  slowest loads: {slowest}")
 
 
 def _table(summaries: Iterable[Summary]) -> Table:

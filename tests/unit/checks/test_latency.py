@@ -96,12 +96,12 @@ def test_fair() -> None:
 
 
 def test_fair_within_so_many_threads() -> None:
-    told = [sample(10.0, threads=40, resident=2), sample(20.0, threads=300, resident=9), sample(30.0)]
-    events = [*QUIET, *HOG, *meanwhile(0.1), *told]
+    samples = [sample(10.0, threads=40, resident=2), sample(20.0, threads=300, resident=9), sample(30.0)]
+    events = [*QUIET, *HOG, *meanwhile(0.1), *samples]
     check_fair(events, hog="hog", max_ratio=2, max_threads=300)
     with pytest.raises(AssertionError, match=r"^at 20.00 s the 9 models of s had 300 threads; at most 299 may be$"):
         check_fair(events, hog="hog", max_ratio=2, max_threads=299)
-    with pytest.raises(AssertionError, match=r"^no sample tells of threads: only the kit's own server counts them"):
+    with pytest.raises(AssertionError, match=r"^no sample counts threads: only the kit's own server counts them"):
         check_fair([*events[:-3], events[-1]], hog="hog", max_ratio=2, max_threads=299)
 
 

@@ -19,6 +19,6 @@ def test_they_are_collected() -> None:
 
 
 def test_somebody_has_to_collect_them() -> None:
-    nobody = contextvars.Context()
-    with pytest.raises(RuntimeError, match="nobody collects here"):
-        nobody.run(check_evicted, [], "a", soft=True)
+    outside = contextvars.Context()
+    with pytest.raises(RuntimeError, match="nothing collects failures here"):
+        outside.run(check_evicted, [], "a", soft=True)
