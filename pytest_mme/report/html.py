@@ -1,4 +1,4 @@
-"""The report of a run as one HTML page, which needs no network and shows what happened to each test's models."""
+"""The report of a run as one page: it needs no network, and shows what happened to each test's models."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pytest_mme.traffic.load import histogram
 _PAGE = Path(__file__).with_name("page")
 _MIB = 1 << 20
 _PERCENTILES = (0, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)
-_MOST_ROWS, _DETAIL_CHARS = 1000, 200
+_MOST_ROWS, _MOST_TOLD = 1000, 200
 _TROUBLE = ("failed", "error")
 Row = list[Any]
 
 
 def page(records: Iterable[Record], matrix: Matrix | None) -> str:
-    """The page of *records*, and of *matrix* when there is one."""
+    """The whole page."""
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]  # it has no types
@@ -43,7 +43,7 @@ def page(records: Iterable[Record], matrix: Matrix | None) -> str:
             css=Markup((_PAGE / "page.css").read_text()),
             js=Markup((_PAGE / "page.js").read_text()),
             plotly=Markup(get_plotlyjs()),
-            data=Markup(data.replace("<", "\\u003c")),  # so that it cannot end the script element
+            data=Markup(data.replace("<", "\\u003c")),  # begins and ends no script
             matrix=matrix,
         )
     )
@@ -53,7 +53,7 @@ def _test(record: Record) -> dict[str, Any]:
     events = list(record.timeline)
     lanes = list(dict.fromkeys(event.model for event in events if event.model is not None))
     number = {model: place for place, model in enumerate(lanes)}
-    listed = [event for event in events if _is_listed(event)]
+    told = [event for event in events if _is_told(event)]
     return {
         "id": record.test,
         "outcome": record.outcome,
@@ -64,11 +64,11 @@ def _test(record: Record) -> dict[str, Any]:
             "evict": _marks(events, number, "evict"),
             "crash": _marks(events, number, "crash", "oom"),
         },
-        "whole": [[*_span(event), _label(event)] for event in events if _is_whole(event)],
+        "whole": [[*_span(event), _told(event)] for event in events if _is_whole(event)],
         "memory": {name: samples for name in record.servers if (samples := _memory(record.timeline.of(name)))},
         "latencies": dict(_latencies(events)),
-        "events": list(map(_row, listed[-_MOST_ROWS:])),
-        "told": len(listed),
+        "events": list(map(_row, told[-_MOST_ROWS:])),
+        "told": len(told),
         "counted": len(events),
         "seconds": round(events[-1].at_s * 1.01, 3) if events else 1,
         "evidence": record.evidence,
@@ -82,7 +82,7 @@ def _server(record: Record, name: str) -> Row:
 
 
 def _spans(events: Sequence[Event], number: dict[str, int]) -> dict[str, list[Row]]:
-    """When models were in memory, downloaded, loaded and used: rows of beginning, end, the model's number and a label."""
+    """When each thing went on with each model: beginning, end, the model's number, a word where there is one; in order."""
     found: dict[str, list[Row]] = {kind: [] for kind in ("resident", "download", "load", "no room", "invoke", "failed")}
     for event in [*moves(events, "download"), *moves(events, "load"), *requests(events)]:
         if event.model is not None:
@@ -104,21 +104,21 @@ def _span(event: Event) -> tuple[float, float]:
 
 def _marks(events: Iterable[Event], number: dict[str, int], *kinds: str) -> list[Row]:
     found = (event for event in events if event.kind in kinds and event.model is not None)
-    return [[round(event.at_s, 4), number[str(event.model)], _label(event)] for event in found]
+    return [[round(event.at_s, 4), number[str(event.model)], _told(event)] for event in found]
 
 
 def _is_whole(event: Event) -> bool:
-    """Whether *event* concerns all models, or is a fault or a mark."""
+    """Whether it concerns all models, or is a time that somebody has marked."""
     dead = event.kind in ("crash", "oom") and not event.model
     return dead or event.kind in ("fault", "mark", "stop", "restart", "replace")
 
 
-def _label(event: Event) -> str:
+def _told(event: Event) -> str:
     return " ".join(filter(None, (event.kind, event.model, event.outcome)))
 
 
 def _memory(events: Iterable[Event]) -> dict[str, list[float | None]]:
-    """The samples of memory, in MiB; empty when there are none."""
+    """In MiB; nothing where nothing was measured."""
     samples = [event for event in events if event.kind == "sample" and "used_bytes" in event.detail]
     limits = (event.detail.get("limit_bytes") for event in samples)
     measured = {
@@ -130,7 +130,7 @@ def _memory(events: Iterable[Event]) -> dict[str, list[float | None]]:
 
 
 def _latencies(events: Iterable[Event]) -> Iterator[tuple[str, list[float]]]:
-    """The latencies of each model in milliseconds, at each of the percentiles."""
+    """In milliseconds, at each of the percentiles."""
     seconds: dict[str, list[float]] = {}
     for event in requests(events):
         if event.outcome == "ok" and event.model is not None:
@@ -140,19 +140,12 @@ def _latencies(events: Iterable[Event]) -> Iterator[tuple[str, list[float]]]:
         yield model, [latencies.get_value_at_percentile(one) / 1e3 for one in _PERCENTILES]
 
 
-def _is_listed(event: Event) -> bool:
+def _is_told(event: Event) -> bool:
     return event.kind not in ("sample", "attempt", "invoke") or (event.kind == "invoke" and event.outcome != "ok")
 
 
 def _row(event: Event) -> Row:
+    more = details_text(event)
     milliseconds = None if event.seconds is None else f"{event.seconds * 1e3:.1f}"
-    cells = (
-        event.source,
-        event.kind,
-        event.model,
-        event.outcome,
-        milliseconds,
-        event.server,
-        details_text(event)[:_DETAIL_CHARS],
-    )
-    return [f"{event.at_s:.3f}", *cells]
+    said = (event.source, event.kind, event.model, event.outcome, milliseconds, event.server, more[:_MOST_TOLD])
+    return [f"{event.at_s:.3f}", *said]

@@ -1,4 +1,4 @@
-"""The summary of a run, a line for each server and endpoint: requests, hits, evictions, deaths, latencies, loads."""
+"""What a run's servers and endpoints did, a line for each: requests, hits, evictions, deaths, latencies, slow loads."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ _LOADS = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What one server or endpoint did in one test."""
+    """Of one server or endpoint, in one test."""
 
     server: str
     test: str
     requests: int
     failed: int
     hits: int
-    """The requests that succeeded and found their model in memory."""
+    """Requests that were answered by a model that was in memory."""
     evictions: int
     ooms: int
     crashes: int
     p50_ms: float | None
-    """The median latency of the requests that succeeded; None when none did."""
+    """Of the requests that succeeded; None where none did."""
     p99_ms: float | None
     loads: Sequence[tuple[str, float]]
-    """The slowest loads: model and seconds."""
+    """The slowest, model and seconds."""
 
     @property
     def trouble(self) -> tuple[int, int, float]:
-        """The key by which summaries are sorted, most trouble first."""
+        """What is told first."""
         return self.ooms + self.crashes, self.failed, self.p99_ms or 0.0
 
     def to_json(self) -> str:
-        """The summary as one line of JSON."""
+        """One line."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, line: str) -> Summary:
-        """The summary that `to_json` wrote."""
+        """What `to_json` wrote."""
         fields = json.loads(line)
         return cls(**fields | {"loads": [(model, seconds) for model, seconds in fields["loads"]]})
 
 
 def summarised(events: Sequence[Event], *, server: str, test: str) -> Summary:
-    """Summarise the events of one server."""
-    seen, loads = requests(events), Loads(events)
-    good = [event for event in seen if event.outcome == "ok"]
+    """What the events of one server say."""
+    asked, loads = requests(events), Loads(events)
+    good = [event for event in asked if event.outcome == "ok"]
     latencies = histogram(event.seconds or 0.0 for event in good)
     p50, p99 = (latencies.get_value_at_percentile(one) / 1e3 if good else None for one in (50, 99))
     loaded = [event for event in moves(events, "load") if event.outcome in LOADED and event.seconds is not None]
@@ -67,8 +67,8 @@ def summarised(events: Sequence[Event], *, server: str, test: str) -> Summary:
     return Summary(
         server=server,
         test=test,
-        requests=len(seen),
-        failed=len(seen) - len(good),
+        requests=len(asked),
+        failed=len(asked) - len(good),
         hits=sum(not loads.waited_for(event) for event in good),
         evictions=sum(event.kind == "evict" and event.outcome == "ok" for event in events),
         ooms=sum(event.kind == "oom" for event in events),
@@ -80,18 +80,18 @@ def summarised(events: Sequence[Event], *, server: str, test: str) -> Summary:
 
 
 class Terminal(Protocol):
-    """pytest's terminal reporter."""
+    """pytest's."""
 
     @property
     def fullwidth(self) -> int:
-        """The width of the terminal, in characters."""
+        """In characters."""
 
     def line(self, s: str = "", **markup: bool) -> None:
         """Write a line."""
 
 
 def show(summaries: Iterable[Summary], terminal: Terminal) -> None:
-    """Write a table of *summaries*, those with deaths, failures or high latencies first; at most ten."""
+    """Those in trouble and the slow ones first; of many the first only."""
     found = sorted(summaries, key=lambda one: one.trouble, reverse=True)
     written = io.StringIO()
     Console(file=written, width=terminal.fullwidth).print(_table(found[:_ROWS]))
@@ -102,8 +102,8 @@ def show(summaries: Iterable[Summary], terminal: Terminal) -> None:
         terminal.line(f"  and {len(found) - _ROWS} more; --mme-report=FILE.html has all")
     loads = sorted(((seconds, model, one.test) for one in found for model, seconds in one.loads), reverse=True)
     if loads:
-        slowest = ", ".join(f"{model} {seconds * 1e3:.0f} ms" for seconds, model, _ in loads[:_LOADS])
-        terminal.line(f"  slowest loads: {slowest}")
+        told = ", ".join(f"{model} {seconds * 1e3:.0f} ms" for seconds, model, _ in loads[:_LOADS])
+        terminal.line(f"  slowest loads: {told}")
 
 
 def _table(summaries: Iterable[Summary]) -> Table:

@@ -1,4 +1,4 @@
-"""A test that failed, judged again and done again from the command line."""
+"""A failed test is judged again and repeated from the command line."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def command(folder: Path, *arguments: str, cache: Path | None = None) -> subproc
     return subprocess.run(order, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_a_failure_is_judged_and_done_again_from_one_file(
+def test_a_failure_is_judged_and_repeated_from_one_file(
     inner: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTEST_MME_CACHE", str(tmp_path / "cache"))
     inner.makepyfile(FAILING)
     result = inner.runpytest_subprocess("-n", "1")
     result.assert_outcomes(failed=1)
-    told = re.search(r"^pytest-mme bundle (test_failing-\w+) ", result.stdout.str(), re.MULTILINE)
-    assert told is not None
-    assert told[1] in command(inner.path, "bundle", "--list").stdout
+    shown = re.search(r"^pytest-mme bundle (test_failing-\w+) ", result.stdout.str(), re.MULTILINE)
+    assert shown is not None
+    assert shown[1] in command(inner.path, "bundle", "--list").stdout
 
-    packed = command(inner.path, "bundle", told[1], "--output", "failure.zip")
+    packed = command(inner.path, "bundle", shown[1], "--output", "failure.zip")
     assert packed.stdout.splitlines()[1] == "pytest-mme replay failure.zip"
     judged = command(inner.path, "replay", "failure.zip", cache=tmp_path / "empty")
     assert judged.returncode == 1
@@ -90,12 +90,14 @@ def test_a_test_without_checks_shows_what_happened(
     assert again.returncode == 1, again.stderr
     assert "left out" not in again.stdout
     assert then.stdout.count("leave_mib=64") == again.stdout.count("leave_mib=64")
-    for told in (then.stdout, again.stdout):
-        assert re.search(r" s +client +load +model +ok ", told)
-        assert re.search(r" s +test +fault +- +stopped .* grace_s=1$", told, re.MULTILINE)
+    for shown in (then.stdout, again.stdout):
+        assert re.search(r" s +client +load +model +ok ", shown)
+        assert re.search(r" s +test +fault +- +stopped .* grace_s=1$", shown, re.MULTILINE)
 
 
-def test_users_code_goes_along(inner: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_contains_the_users_code(
+    inner: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYTEST_MME_CACHE", str(tmp_path / "cache"))
     handler = inner.makepyfile(hosted="def inference_handler(data, model_name): return {'predictions': [7]}")
     code = inner.mkdir("code")
@@ -126,7 +128,7 @@ def test_users_code_goes_along(inner: pytest.Pytester, tmp_path: Path, monkeypat
     assert re.search(r"handler-1.check_concurrent\(at_least=2\) +at most 1 .* +at most 1 ", again.stdout)
 
 
-def test_a_cache_that_only_pytest_knows_is_told_with_the_name(inner: pytest.Pytester, tmp_path: Path) -> None:
+def test_the_path_is_shown_where_the_commands_do_not_know_the_cache(inner: pytest.Pytester, tmp_path: Path) -> None:
     inner.makepyfile("def test_failing(mme_server): mme_server().check_evicted('a')")
     result = inner.runpytest_subprocess(f"--mme-cache={tmp_path}/cache")
     result.stdout.fnmatch_lines([f"pytest-mme replay {tmp_path}/cache/failures/test_failing-*.json *"])
@@ -137,7 +139,7 @@ def test_a_test_without_a_server_keeps_nothing(inner: pytest.Pytester) -> None:
     assert "mme replay" not in inner.runpytest_subprocess().stdout.str()
 
 
-def test_nothing_to_replay(tmp_path: Path) -> None:
+def test_without_a_failure_of_that_name_replay_exits_with_2(tmp_path: Path) -> None:
     nothing = command(tmp_path, "replay", cache=tmp_path / "cache")
     assert nothing.returncode == 2
     assert "no failure is kept" in " ".join(nothing.stderr.replace("│", "").split())
