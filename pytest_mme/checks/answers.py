@@ -1,4 +1,4 @@
-"""What models answered."""
+"""The predictions of models, against what they must be."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from collections.abc import Iterable
 
 from pytest_mme.answers import Answer
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
 
 _SHOWN = 5
 
 
+@fails_at_the_call
 def check_answers(events: Iterable[Event], *, at_least: int = 1, soft: bool = False) -> None:
-    """Fail unless every recorded answer is the one that the model asked for must give, identity and value.
+    """Fail unless every recorded prediction is what the model that was asked must give, in identity and value.
 
-    Judged are the invokes made through `endpoint.invoke` and `server.invoke` with models whose answer is known;
-    *at_least* so many must have been recorded.
+    Judged are the calls of `endpoint.invoke` and `server.invoke` for which the prediction is known beforehand; at least
+    *at_least* of them must have been recorded.
     """
     with softly(soft):
         judged = [event for event in events if event.kind == "invoke" and "expected" in event.detail]
@@ -25,11 +27,11 @@ def check_answers(events: Iterable[Event], *, at_least: int = 1, soft: bool = Fa
             )
         wrong = [event for event in judged if Answer(**event.detail["expected"]) != event.detail["got"]]
         if wrong:
-            shown = "\n".join(f"  {_told(event)}" for event in wrong[:_SHOWN])
+            shown = "\n".join(f"  {_difference(event)}" for event in wrong[:_SHOWN])
             raise AssertionError(f"{len(wrong)} of {len(judged)} answers are wrong:\n{shown}")
 
 
-def _told(event: Event) -> str:
+def _difference(event: Event) -> str:
     expected, got = event.detail["expected"], event.detail["got"]
     identity = got.get("identity") if isinstance(got, dict) else None
     crossed = f" (that is {identity}'s)" if identity and identity != expected["identity"] else ""

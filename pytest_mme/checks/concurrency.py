@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event, Kind
-from pytest_mme.timeline.observed import LOADED, by_server, empties, moves, requests, served
+from pytest_mme.timeline.observed import LOADED, by_server, moves, requests, served
+from pytest_mme.timeline.residency import stays
 from pytest_mme.timeline.wording import Named, listed, name_of
 
 _COMES: tuple[Kind, ...] = ("download", "load")
-_LEAVES: tuple[Kind, ...] = ("unload", "evict", "crash", "oom")
 
 
+@fails_at_the_call
 def check_concurrent(events: Iterable[Event], *models: Named | str, at_least: int = 2, soft: bool = False) -> None:
-    """Fail unless *at_least* so many requests, to *models* or to all, were under way at one moment.
+    """Fail unless at least *at_least* requests, to *models* or to all, were under way at one moment.
 
-    Judged is what the server saw, where it tells; else what the platform, else what the callers did.
+    Judged is what the server saw, or else the platform, or else the callers.
     """
     with softly(soft):
         judged = served(events, models)
@@ -34,7 +35,7 @@ def check_concurrent(events: Iterable[Event], *models: Named | str, at_least: in
 
 
 def busiest(judged: Sequence[Event]) -> tuple[int, float]:
-    """The most events that went on at once, and when; one that ends as another begins was before it."""
+    """The highest number of events that went on at once, and when; one that ends as another begins does not overlap it."""
     changes = sorted([(event.began_s, 1) for event in judged] + [(event.at_s, -1) for event in judged])
     most, when, now = 0, 0.0, 0
     for at_s, change in changes:
@@ -44,20 +45,21 @@ def busiest(judged: Sequence[Event]) -> tuple[int, float]:
     return most, when
 
 
+@fails_at_the_call
 def check_loads_once(events: Iterable[Event], *models: Named | str, soft: bool = False) -> None:
-    """Fail unless requests that came together, before their model was there, led to one download and one load of it.
+    """Fail unless requests that came together, before their model was loaded, led to one download and one load of it.
 
-    Judged are *models*, or else all that had two such requests at least; a model that is given must have had them.
+    Judged are *models*, or else all models that had two such requests or more; each of *models* must have had them.
     """
     with softly(soft):
-        asked = [name_of(model) for model in models]
+        names = [name_of(model) for model in models]
         together = [one for server in by_server(events) for one in _arrivals(server) if len(one.together) > 1]
-        judged = [one for one in together if not asked or one.name in asked]
-        if missing := [name for name in asked if name not in {one.name for one in judged}]:
+        judged = [one for one in together if not names or one.name in names]
+        if missing := [name for name in names if name not in {one.name for one in judged}]:
             raise AssertionError(f"{listed(missing)} did not have two requests before its first load had ended")
         if not judged:
             raise AssertionError("no model had two requests before its first load had ended: nothing can be said")
-        if wrong := [told for one in sorted(judged, key=lambda one: one.name) if (told := one.told_of_more())]:
+        if wrong := [more for one in sorted(judged, key=lambda one: one.name) if (more := one.more_than_one())]:
             raise AssertionError("; ".join(wrong))
 
 
@@ -71,29 +73,30 @@ class _Arrival:
     came: Mapping[str, Sequence[float]]
     """When downloads and loads of it ended, until it left again."""
 
-    def told_of_more(self) -> str:
-        """What there was more than one of; nothing where all was once."""
-        told = [
+    def more_than_one(self) -> str:
+        """What happened more than once, for a message; empty when nothing did."""
+        repeated = [
             f"{len(times)} {kind}s (at {', '.join(f'{at_s:.2f} s' for at_s in times)})"
             for kind, times in self.came.items()
             if len(times) > 1
         ]
-        return f"{self.name}: {' and '.join(told)} for {len(self.together)} requests that came together" if told else ""
+        return (
+            f"{self.name}: {' and '.join(repeated)} for {len(self.together)} requests that came together"
+            if repeated
+            else ""
+        )
 
 
 def _arrivals(events: Sequence[Event]) -> Iterator[_Arrival]:
-    """On one server."""
-    asked, left = _by_model(requests(events)), _by_model(event for event in events if event.kind in _LEAVES)
-    emptied = [event.at_s for event in events if empties(event)]
+    """The first time that each model of one server came into memory."""
+    asked = _by_model(requests(events))
     came = {kind: _by_model(event for event in moves(events, kind) if event.outcome in LOADED) for kind in _COMES}
-    for name, loads in came["load"].items():
-        until_s = min(
-            [event.at_s for event in left[name]] + [at_s for at_s in emptied if at_s > loads[0].at_s] or [math.inf]
-        )
+    first = {stay.model: stay for stay in reversed(stays(events))}
+    for name, stay in first.items():
         yield _Arrival(
             name=name,
-            together=[event for event in asked[name] if event.began_s < loads[0].at_s],
-            came={kind: [one.at_s for one in came[kind][name] if one.at_s <= until_s] for kind in _COMES},
+            together=[event for event in asked[name] if event.began_s < stay.came_s],
+            came={kind: [one.at_s for one in came[kind][name] if one.at_s < stay.left_s] for kind in _COMES},
         )
 
 

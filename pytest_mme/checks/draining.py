@@ -1,4 +1,4 @@
-"""What became of requests under way when their model, or the server, had to go."""
+"""What became of the requests that were under way when their model was unloaded, or the server stopped."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
 from pytest_mme.timeline.observed import by_server, moves, requests
 from pytest_mme.timeline.wording import counted, outcomes
 
 
+@fails_at_the_call
 def check_drained(events: Iterable[Event], *, soft: bool = False) -> None:
-    """Fail unless every request that was under way when its model was unloaded, or the server stopped, was answered."""
+    """Fail unless every request that was under way when its model was unloaded, or the server stopped, succeeded."""
     with softly(soft):
         under_way = [event for server in by_server(events) for event in _under_way(server)]
         if not under_way:
@@ -27,13 +29,13 @@ def check_drained(events: Iterable[Event], *, soft: bool = False) -> None:
 
 
 def _under_way(events: Sequence[Event]) -> list[Event]:
-    """The requests to one server that were not over when their model, or all, had to leave."""
+    """The requests to one server that were under way when the unload of their model, or a stop, began."""
     ends = _Ends([*moves(events, "unload"), *(event for event in events if event.kind == "stop")])
     return [event for event in requests(events) if ends.within(event)]
 
 
 class _Ends:
-    """When models, or all at once, were to leave."""
+    """When unloads of models, and stops of all models, began."""
 
     def __init__(self, events: Iterable[Event]) -> None:
         self._began: defaultdict[str | None, list[float]] = defaultdict(list)
@@ -41,7 +43,7 @@ class _Ends:
             self._began[event.model].append(event.began_s)
 
     def within(self, request: Event) -> bool:
-        """Whether one of them began while *request* was under way; what names no model is for all."""
+        """Whether one began while *request* was under way; a stop, which names no model, concerns all."""
         return any(self._first_after(request.began_s, model) < request.at_s for model in (request.model, None))
 
     def _first_after(self, at_s: float, model: str | None) -> float:

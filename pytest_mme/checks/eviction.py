@@ -1,4 +1,4 @@
-"""Who had to go when another model needed the room, how often, and how many there was room for."""
+"""Which model was evicted when another needed the room, how often, and how many models fit."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
-from pytest_mme.timeline.observed import LOADED, UNLOADED, Loads, by_server, empties, hosted, moves, requests
+from pytest_mme.timeline.observed import Loads, by_server, hosted, requests
+from pytest_mme.timeline.residency import changes
 from pytest_mme.timeline.wording import Named, counted, listed
 
 _SHOWN = 5
 
 
+@fails_at_the_call
 def check_evictions(
     events: Iterable[Event], *, at_most: int | None = None, at_least: int | None = None, soft: bool = False
 ) -> None:
-    """Fail unless there were so many evictions. ValueError when neither bound is given."""
+    """Fail unless the number of evictions is within the bounds. Raises ValueError when neither is given."""
     if at_most is None and at_least is None:
         raise ValueError("check_evictions: give at_most=, at_least=, or both")
     with softly(soft):
@@ -27,30 +30,36 @@ def check_evictions(
             raise AssertionError("no request was recorded, so nothing can be said about evictions")
         evicted = _evictions(events)
         if at_most is not None and len(evicted) > at_most:
-            raise AssertionError(f"{counted(len(evicted), 'eviction')}, and at most {at_most} may be: {_told(evicted)}")
+            raise AssertionError(
+                f"{counted(len(evicted), 'eviction')}, and at most {at_most} may be: {_shown(evicted)}"
+            )
         if at_least is not None and len(evicted) < at_least:
             raise AssertionError(
-                f"{counted(len(evicted), 'eviction')}, and at least {at_least} must be: {_told(evicted)}"
+                f"{counted(len(evicted), 'eviction')}, and at least {at_least} must be: {_shown(evicted)}"
             )
 
 
+@fails_at_the_call
 def check_lru(events: Iterable[Event], *, soft: bool = False) -> None:
-    """Fail unless each eviction took the model whose last request began or ended longest ago: least recently used."""
+    """Fail unless each eviction took the least recently used model: the one whose last request began or ended first."""
     _check_policy(events, lambda model: model.used_s, "the least recently used", soft=soft)
 
 
+@fails_at_the_call
 def check_fifo(events: Iterable[Event], *, soft: bool = False) -> None:
     """Fail unless each eviction took the model that was loaded first."""
     _check_policy(events, lambda model: model.loaded_s, "the one that was loaded first", soft=soft)
 
 
+@fails_at_the_call
 def check_lfu(events: Iterable[Event], *, soft: bool = False) -> None:
-    """Fail unless each eviction took the model with the fewest requests since its load; of several the one used before."""
+    """Fail unless each eviction took the model with the fewest requests since its load; of several, the least recently used."""
     _check_policy(events, lambda model: (model.requests, model.used_s), "the least frequently used", soft=soft)
 
 
+@fails_at_the_call
 def check_capacity(events: Iterable[Event], n: int, *, soft: bool = False) -> None:
-    """Fail unless *n* models were in memory at once at the most, and with *n* in memory one more meant that one went."""
+    """Fail unless *n* models were in memory at once when most were, and with *n* in memory one had to go for another."""
     with softly(soft):
         steps = _steps(events)
         fullest = max((step.resident for step in steps), key=len, default={})
@@ -62,10 +71,11 @@ def check_capacity(events: Iterable[Event], n: int, *, soft: bool = False) -> No
             raise AssertionError(f"no model had to go while {n} were in memory: whether one more fits was not tried")
 
 
+@fails_at_the_call
 def check_no_thrash(events: Iterable[Event], *models: Named | str, hit_ratio: float = 0.9, soft: bool = False) -> None:
-    """Fail unless that part of the requests, to *models* or to all, was answered by a model that was in memory.
+    """Fail unless a share *hit_ratio* of the requests, to *models* or to all, found their model in memory.
 
-    The first request to a model, which cannot find it there, counts, too; one that failed found nothing.
+    The first request to a model, which cannot find it there, counts as well; a request that failed is not a hit.
     """
     with softly(soft):
         events = list(events)
@@ -88,7 +98,7 @@ def _evictions(events: Iterable[Event]) -> list[Event]:
     return [event for event in events if event.kind == "evict" and event.outcome == "ok"]
 
 
-def _told(evicted: Sequence[Event]) -> str:
+def _shown(evicted: Sequence[Event]) -> str:
     shown = ", ".join(f"{event.model} at {event.at_s:.2f} s" for event in evicted[:_SHOWN])
     return (shown or "none") + (f" and {len(evicted) - _SHOWN} more" if len(evicted) > _SHOWN else "")
 
@@ -113,7 +123,7 @@ class _Step:
     resident: Mapping[str, _Model]
     eviction: Event | None = None
     idle: frozenset[str] = frozenset()
-    """Those that could go: without a request under way."""
+    """The models that could be evicted: those without a request under way."""
 
 
 def _check_policy(events: Iterable[Event], key: Callable[[_Model], Any], what: str, *, soft: bool) -> None:
@@ -139,21 +149,18 @@ def _steps(events: Iterable[Event]) -> list[_Step]:
 
 
 def _replayed(events: Sequence[Event]) -> Iterator[_Step]:
-    """Follow the models of one server in and out of memory, in the order of time."""
+    """Follow the models of one server in and out of memory, and their requests, in the order of time."""
     resident: dict[str, _Model] = {}
     leaving: set[str] = set()
     under_way: Counter[str] = Counter()
-    for at_s, what, event in sorted(_happened(events), key=lambda one: one[0]):
-        name = event.model or ""
+    for at_s, what, name, event in sorted(_moments(events), key=lambda one: one[0]):
         model = resident.get(name)
-        if what == "in":
+        if what == "came":
             leaving.discard(name)
             resident[name] = _Model(loaded_s=at_s, used_s=at_s)
             yield _Step(dict(resident))
-        elif what == "out":
-            resident.pop(name, None)
-        elif what == "emptied":
-            resident.clear()
+        elif what == "left":
+            del resident[name]
         elif what == "decided":
             idle = frozenset(one for one in resident if not under_way[one] and one not in leaving)
             leaving.add(name)
@@ -165,18 +172,12 @@ def _replayed(events: Sequence[Event]) -> Iterator[_Step]:
                 resident[name] = _Model(model.loaded_s, at_s, model.requests + counts)
 
 
-def _happened(events: Sequence[Event]) -> Iterator[tuple[float, str, Event]]:
+def _moments(events: Sequence[Event]) -> Iterator[tuple[float, str, str, Event]]:
+    """When requests began and ended, evictions were decided, and models came into memory and left it."""
     for event in hosted(events):  # by whose clock the platform chooses
-        yield event.began_s, "began", event
-        yield event.at_s, "ended", event
-    for event in moves(events, "load", "unload"):
-        if event.kind == "load" and event.outcome in LOADED:
-            yield event.at_s, "in", event
-        elif event.kind == "unload" and event.outcome in UNLOADED:
-            yield event.at_s, "out", event
-    for event in events:
-        if empties(event) or event.kind in ("crash", "oom"):
-            yield event.at_s, "emptied" if empties(event) else "out", event
+        yield event.began_s, "began", event.model or "", event
+        yield event.at_s, "ended", event.model or "", event
     for event in _evictions(events):
-        yield event.began_s, "decided", event
-        yield event.at_s, "out", event
+        yield event.began_s, "decided", event.model or "", event
+    for change in changes(events):
+        yield change.event.at_s, "came" if change.resident else "left", change.model, change.event

@@ -8,13 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pytest_mme.answers import Answer
 from pytest_mme.checks.latency import compare, median
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
-from pytest_mme.timeline.observed import Loads, by_server, empties, moves, requests
+from pytest_mme.timeline.observed import Loads, by_server, moves, requests
+from pytest_mme.timeline.residency import empties
 from pytest_mme.timeline.wording import Named, counted, listed, names_of
 
 _SHOWN = 5
 
 
+@fails_at_the_call
 def check_isolated(
     events: Iterable[Event],
     *,
@@ -23,10 +26,11 @@ def check_isolated(
     max_ratio: float | None = None,
     soft: bool = False,
 ) -> None:
-    """Fail unless *bad* models failed, at load, at a request or by dying, and *good* ones answered all the same, rightly.
+    """Fail unless *bad* models failed, at a load, at a request or by dying, and *good* ones still predicted rightly.
 
-    Each of *bad* must have failed, and each of *good* have been asked after the first failure. *max_ratio*: how many
-    times as long as before it the good ones' requests may take from then on, at the median; ten of each at least.
+    Each of *bad* must have failed, and each of *good* must have had a request after the first failure. *max_ratio*: how
+    many times as long the requests to *good* may take after that failure as before it, at the median; it takes ten of
+    each.
     """
     with softly(soft):
         events = list(events)
@@ -43,7 +47,7 @@ def check_isolated(
                 f"{listed(missing)} was not asked after {first.model} had failed at {first.at_s:.2f} s"
             )
         wrong = [f"{event.model} at {event.at_s:.2f} s: {why}" for event in meanwhile if (why := _wrong(event))]
-        died = [_told_dead(event) for event in events if event.at_s >= first.began_s and _takes_along(event, well)]
+        died = [_death(event) for event in events if event.at_s >= first.began_s and _takes_along(event, well)]
         if wrong or died:
             more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
             raise AssertionError(
@@ -58,7 +62,7 @@ def check_isolated(
 
 
 def _failures(events: Sequence[Event]) -> Iterator[Event]:
-    """On one server: deaths, requests that failed, and loads that did, but for want of room that was made then."""
+    """The deaths, failed requests and failed loads of one server; not a load without room, for which room was then made."""
     loads = Loads(events)
     for event in [*requests(events), *moves(events, "load"), *(one for one in events if one.kind in ("crash", "oom"))]:
         if event.outcome in ("ok", "409") and event.kind not in ("crash", "oom"):
@@ -72,7 +76,7 @@ def _takes_along(event: Event, good: Sequence[str]) -> bool:
     return event.kind in ("crash", "oom") and (event.model in good or empties(event))
 
 
-def _told_dead(event: Event) -> str:
+def _death(event: Event) -> str:
     return f"{event.model or 'the whole server'} died at {event.at_s:.2f} s"
 
 

@@ -1,4 +1,4 @@
-"""How long requests took while something else went on, against how long they took while it did not, in the same run."""
+"""How long requests took while something else went on, compared with the other requests of the same run."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event, Kind
 from pytest_mme.timeline.observed import LOADED, Loads, moves, requests
 from pytest_mme.timeline.wording import Named, counted, listed, name_of, names_of, outcomes
 
 _FEW = 10
 Span = tuple[float, float]
-"""A time: when it began and when it ended, in seconds of the timeline."""
+"""When something began and when it ended, in seconds of the timeline."""
 
 
+@fails_at_the_call
 def check_no_stall(
     events: Iterable[Event],
     *,
@@ -24,11 +26,11 @@ def check_no_stall(
     factor: float = 3.0,
     soft: bool = False,
 ) -> None:
-    """Fail if requests to the models *of* took more than *factor* times as long, at p99, while others did *during*.
+    """Fail if requests to the models *of* took more than *factor* times as long, at p99, while *during* went on elsewhere.
 
-    *during*: what others' events of these kinds tell: a load, an eviction, a download; of a crash the time until that
-    model is loaded again. Ten requests at least must lie in such times, and ten outside of them, without those that
-    waited for their own model. One that fails in such a time has stalled, too.
+    *during*: the kinds of other models' events, such as a load, an eviction, a download; a crash lasts until its model
+    is loaded again. It takes ten requests in such times and ten outside of them, without those that waited for the load
+    of their own model. A request that fails in such a time counts as stalled.
     """
     with softly(soft):
         events, names = list(events), names_of(of)
@@ -39,6 +41,7 @@ def check_no_stall(
         _compare(events, names, spans, f"while others had a {' or '.join(kinds)}", factor, _p99, "p99")
 
 
+@fails_at_the_call
 def check_fair(
     events: Iterable[Event],
     *,
@@ -50,9 +53,9 @@ def check_fair(
 ) -> None:
     """Fail if requests to others, or *of* these, took more than *max_ratio* times as long while *hog* had requests.
 
-    At the median, against the same models' requests while it had none; ten of each at least, without those that waited
-    for their own model's load. None may fail while *hog* has requests. *max_threads*: so many threads, and no more, may
-    the processes of a server's models have together, as the kit's own server counts them after each load and unload.
+    Compared, at the median, are requests to the same models while *hog* had none; it takes ten of each, without those
+    that waited for the load of their own model. None may fail while *hog* has requests. *max_threads*: how many threads
+    the processes of a server's models may have together; the kit's own server counts them after each load and unload.
     """
     with softly(soft):
         events, hogging = list(events), name_of(hog)
@@ -61,10 +64,12 @@ def check_fair(
         spans = [(event.began_s, event.at_s) for event in requests(events, [hogging])]
         if not spans:
             raise AssertionError(f"no request to {hogging} was recorded: nothing can be said of others meanwhile")
-        asked = {event.model for event in requests(events) if event.model}
-        others = names_of(of) if of else sorted(asked - {hogging})
+        requested = {event.model for event in requests(events) if event.model}
+        others = names_of(of) if of else sorted(requested - {hogging})
         if not others:
-            raise AssertionError(f"nobody but {hogging} was asked: nothing can be said of others meanwhile")
+            raise AssertionError(
+                f"no request to another model than {hogging} was recorded: nothing can be said of others meanwhile"
+            )
         _compare(events, others, spans, f"while {hogging} had requests", max_ratio, median, "the median")
 
 
@@ -72,7 +77,7 @@ def _few_threads(events: Sequence[Event], most: int) -> None:
     samples = [event for event in events if event.kind == "sample" and "threads" in event.detail]
     if not samples:
         raise AssertionError(
-            "no sample tells of threads: only the kit's own server counts them, and where it may make no memory cgroup "
+            "no sample counts threads: only the kit's own server counts them, and where it may make no memory cgroup "
             "only with memory_mib="
         )
     worst = max(samples, key=lambda event: int(event.detail["threads"]))
@@ -107,15 +112,15 @@ def compare(
     inside: Sequence[Event],
     outside: Sequence[Event],
     factor: float,
-    told: tuple[str, str],
+    described: tuple[str, str],
     statistic: Callable[[Sequence[float]], float],
     called: str,
 ) -> None:
-    """Fail if the one's latencies are more than *factor* times the other's, or if there are too few of either.
+    """Fail if the latencies *inside* are more than *factor* times those *outside*, or if there are too few of either.
 
-    *told*: which models were asked, and while what went on for the one and not for the other.
+    *described*: which models the requests were for, and what set *inside* apart, for the message.
     """
-    names, meanwhile = told
+    names, meanwhile = described
     if min(len(inside), len(outside)) < _FEW:
         raise AssertionError(
             f"{len(inside)} requests to {names} lie {meanwhile}, and {len(outside)} do not: "
@@ -142,7 +147,7 @@ def _spans(events: Sequence[Event], kinds: tuple[Kind, ...], *, without: Sequenc
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:
-    """The same times, none of which overlap, in order."""
+    """The same times in order, joined where they overlap."""
     merged: list[Span] = []
     for began_s, ended_s in sorted(spans):
         if merged and began_s <= merged[-1][1]:
@@ -153,15 +158,15 @@ def _merged(spans: Iterable[Span]) -> list[Span]:
 
 
 def _overlaps(event: Event, merged: Sequence[Span]) -> bool:
-    later = bisect.bisect_left(merged, (event.at_s,))  # the first that begins when it has ended
+    later = bisect.bisect_left(merged, (event.at_s,))  # the first span that begins when the event has ended
     return later > 0 and event.began_s < merged[later - 1][1]
 
 
 def _p99(values: Sequence[float]) -> float:
-    """The smallest that 99 % do not exceed."""
+    """The smallest value that 99 % of them do not exceed."""
     return sorted(values)[math.ceil(0.99 * len(values)) - 1]
 
 
 def median(values: Sequence[float]) -> float:
-    """The smallest that half of them do not exceed."""
+    """The smallest value that half of them do not exceed."""
     return sorted(values)[math.ceil(0.5 * len(values)) - 1]

@@ -1,10 +1,11 @@
-"""Memory over rounds of loads and unloads."""
+"""Memory in use over rounds of loads and unloads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
 from pytest_mme.timeline.observed import by_server, moves
 
@@ -13,11 +14,12 @@ _ROOM = 0.05
 _ROOM_BYTES = 2 * _MIB
 
 
+@fails_at_the_call
 def check_memory_bounded(events: Iterable[Event], *, cycles: int, soft: bool = False) -> None:
-    """Fail if the high-water mark of memory rises over *cycles* rounds that end with an unload each.
+    """Fail if the high-water mark of memory rises over at least *cycles* rounds, each of which ends with an unload.
 
-    Compared is the most of the later half of the rounds with that of the earlier half: 5 % and 2 MiB more are allowed.
-    What an unload leaves is not asked: a server that holds all models in one process gives little back.
+    The highest of the later half of the rounds may be 5 % and 2 MiB above that of the earlier half. How much an unload
+    frees is not judged: a server that holds all models in one process frees little. Raises ValueError below 2 rounds.
     """
     if cycles < 2:
         raise ValueError(f"cycles={cycles}: give 2 or more")
@@ -42,7 +44,7 @@ def _judge(marks: Sequence[int]) -> None:
 
 
 def _marks(events: Sequence[Event]) -> list[int]:
-    """The most that was seen in use before each unload ended, in bytes; where it stays as it is, nothing new is seen."""
+    """The highest use of memory in each round, in bytes; without a new sample, that of the sample before it."""
     ends = {id(unload) for unload in moves(events, "unload") if unload.outcome == "ok"}
     last, most, marks = None, None, list[int]()
     for event in sorted(events, key=lambda event: event.at_s):

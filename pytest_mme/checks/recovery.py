@@ -1,4 +1,4 @@
-"""What became of models whose process ended."""
+"""Whether models whose process ended recovered."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
-from pytest_mme.timeline.observed import UNLOADED, Loads, by_server, empties, moves, requests
+from pytest_mme.timeline.observed import Loads, by_server, requests
+from pytest_mme.timeline.residency import departures, empties
 from pytest_mme.timeline.wording import Named, counted, listed, name_of, outcomes
 
 _ONE_DEATH_S = 1.0
-"""Within which the kernel and the server tell of the same death."""
+"""How far apart two observers may report the same death, in seconds."""
 _BEFORE_S = 1.0
-"""How much sooner a request that meets a death may have ended: who sees a death may see it late."""
+"""How much sooner a request that a death broke may have ended than the death was reported, in seconds."""
 NO_ANSWER = "no answer"
 """The outcome of a request that broke off."""
 
 
+@fails_at_the_call
 def check_recovers(
     events: Iterable[Event],
     *models: Named | str,
@@ -26,12 +29,13 @@ def check_recovers(
     signature: str | None = None,
     soft: bool = False,
 ) -> None:
-    """Fail unless each model whose process ended answered again within *within_s* seconds, and others never stopped.
+    """Fail unless each model that died served again within *within_s* seconds, and no other model failed meanwhile.
 
-    Nor may a request to any model be left without an answer meanwhile. Judged are the deaths (`crash`, `oom`) of
-    *models*, or of all; each of *models* must have had one. Where one process has all models, as a container's first
-    or that of `mme_handler`, its end is the death of each that had answered and was not unloaded since. *signature*:
-    what must have been seen of it, such as ``SIGKILL``, ``exit 137`` or the ``ModelError`` that a request got.
+    Nor may a request to any model be left without a reply meanwhile. Judged are the deaths (`crash`, `oom`) of
+    *models*, or of all; each of *models* must have had one. Where one process holds all models, as a container's first
+    process or that of `mme_handler`, its end is the death of each model that had answered and had not left memory
+    since. *signature*: an outcome that must have been recorded of it, such as ``SIGKILL``, ``exit 137`` or the
+    ``ModelError`` of a request.
     """
     with softly(soft):
         names = [name_of(model) for model in models]
@@ -41,7 +45,7 @@ def check_recovers(
             raise AssertionError(f"{listed(missing)} did not die, so nothing can be said about its recovery")
         if not judged:
             raise AssertionError("no model died, so nothing can be said about recovery")
-        wrong = [told for outage in judged for told in _told_of(outage, outages, within_s, signature)]
+        wrong = [what for outage in judged for what in _failures(outage, outages, within_s, signature)]
         seen = sorted({one for outage in judged for one in outage.signature()})
         if signature is not None and signature not in seen:
             wrong.append(f"{signature} was not seen; seen: {listed(seen)}")
@@ -55,83 +59,85 @@ class _Outage:
 
     model: str
     death: Event
-    asked: Sequence[Event]
+    requests: Sequence[Event]
     """The requests to that server from the death on, and shortly before."""
-    answer: Event | None
-    """The first good one of the model itself, by a process that came after."""
+    recovery: Event | None
+    """The first request to the model itself that a later process answered with success."""
 
     @property
     def until_s(self) -> float:
-        return self.answer.at_s if self.answer else math.inf
+        return self.recovery.at_s if self.recovery else math.inf
 
     def meanwhile(self) -> list[Event]:
-        return [event for event in self.asked if event.at_s <= self.until_s]
+        return [event for event in self.requests if event.at_s <= self.until_s]
 
     def signature(self) -> set[str]:
-        """In which words the death was seen, until it was over."""
+        """The outcomes that the death and, until it was over, the requests to the model had."""
         mine = (event.outcome for event in self.meanwhile() if event.model == self.model and event.outcome != "ok")
         return {self.death.outcome, *mine}
 
     def covers(self, event: Event) -> bool:
-        """Whether *event* concerns this model while it was not there."""
+        """Whether *event* concerns this model while it was dead."""
         return event.model == self.model and self.death.at_s - _BEFORE_S <= event.at_s <= self.until_s
 
 
 def _outages(events: Sequence[Event]) -> Iterator[_Outage]:
-    """Of one server."""
-    asked, loads = requests(events), Loads(events)
+    """The outages on one server."""
+    seen, loads = requests(events), Loads(events)
     for death in _deaths(events, loads):
-        later = [event for event in asked if event.at_s >= death.at_s - _BEFORE_S]
+        later = [event for event in seen if event.at_s >= death.at_s - _BEFORE_S]
         good = (event for event in later if event.model == death.model and event.outcome == "ok")
-        answer = next((event for event in good if _came_after(death, event, loads)), None)
-        yield _Outage(death.model or "", death, later, answer)
+        recovery = next((event for event in good if _came_after(death, event, loads)), None)
+        yield _Outage(death.model or "", death, later, recovery)
 
 
-def _came_after(death: Event, answer: Event, loads: Loads) -> bool:
-    """A request that had begun before is answered by the next process only where the model was loaded in between."""
-    return answer.began_s >= death.at_s or loads.ended(death.server, death.model, death.at_s, answer.at_s)
+def _came_after(death: Event, request: Event, loads: Loads) -> bool:
+    """Whether a later process served *request*; one that began before needs a load of the model in between."""
+    return request.began_s >= death.at_s or loads.ended(death.server, death.model, death.at_s, request.at_s)
 
 
 def _of_each_model(events: Sequence[Event]) -> Iterator[Event]:
-    """The deaths that were told of, one for each model; what has all of them ends each that answered or was asked."""
+    """The reported deaths, one for each model; the end of a process that has all models is that of each of them."""
     for event in events:
         if event.kind not in ("crash", "oom"):
             continue
         if empties(event):
-            yield from (dataclasses.replace(event, model=model) for model in _there(events, event.at_s))
+            yield from (dataclasses.replace(event, model=model) for model in _in_use(events, event.at_s))
         elif event.model is not None:
             yield event
 
 
-def _there(events: Sequence[Event], at_s: float) -> Iterable[str]:
-    """The models that had answered by then, or were just asked, and had not been unloaded since."""
-    unloads = (event for event in moves(events, "unload", "evict") if event.outcome in UNLOADED and event.at_s < at_s)
-    left = {event.model: event.at_s for event in unloads}
-    asked = (event for event in requests(events) if event.began_s <= at_s)
-    there = (event for event in asked if event.outcome == "ok" or event.at_s >= at_s - _BEFORE_S)
-    return dict.fromkeys(one.model for one in there if one.model and one.at_s > left.get(one.model, -math.inf))
+def _in_use(events: Sequence[Event], at_s: float) -> Iterable[str]:
+    """The models that had answered by then, or just had a request, and had not left memory since."""
+    left = {event.model: event.at_s for event in departures(events) if event.at_s < at_s}
+    begun = (event for event in requests(events) if event.began_s <= at_s)
+    used = (event for event in begun if event.outcome == "ok" or event.at_s >= at_s - _BEFORE_S)
+    for_all_s = left.get(None, -math.inf)
+    return dict.fromkeys(
+        one.model for one in used if one.model and one.at_s > max(left.get(one.model, for_all_s), for_all_s)
+    )
 
 
 def _deaths(events: Sequence[Event], loads: Loads) -> list[Event]:
-    """The kernel, the server and the engine may all tell of one."""
+    """The deaths, each once: the kernel, the server and the engine may all report the same one."""
     deaths: list[Event] = []
-    told_by: dict[str | None, tuple[Event, set[str]]] = {}
+    latest: dict[str | None, tuple[Event, set[str]]] = {}
     for event in _of_each_model(events):
-        death, sources = told_by.get(event.model, (None, set[str]()))
+        death, sources = latest.get(event.model, (None, set[str]()))
         same = death is not None and event.source not in sources and event.at_s - death.at_s <= _ONE_DEATH_S
         if same and death and not loads.ended(event.server, event.model, death.at_s, event.at_s):
             sources.add(event.source)
         else:
             deaths.append(event)
-            told_by[event.model] = (event, {event.source})
+            latest[event.model] = (event, {event.source})
     return deaths
 
 
-def _told_of(outage: _Outage, outages: Sequence[_Outage], within_s: float, signature: str | None) -> Iterator[str]:
-    """What is wrong with what followed a death."""
+def _failures(outage: _Outage, outages: Sequence[_Outage], within_s: float, signature: str | None) -> Iterator[str]:
+    """What went wrong after a death."""
     died = f"{outage.model} died at {outage.death.at_s:.2f} s"
-    if outage.answer is None:
-        mine = [event for event in outage.asked if event.model == outage.model and event.outcome != "ok"]
+    if outage.recovery is None:
+        mine = [event for event in outage.requests if event.model == outage.model and event.outcome != "ok"]
         yield f"{died} and has not answered since: {outcomes(mine)}"
         return
     if (took_s := outage.until_s - outage.death.at_s) > within_s:

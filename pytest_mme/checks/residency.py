@@ -1,15 +1,18 @@
-"""Where models are: evicted, resident."""
+"""Which models were evicted, and which are in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pytest_mme.checks.soft import softly
+from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
-from pytest_mme.timeline.observed import LOADED, UNLOADED, by_server, empties
+from pytest_mme.timeline.observed import by_server
+from pytest_mme.timeline.residency import Change, changes
 from pytest_mme.timeline.wording import Named, listed, name_of
 
 
+@fails_at_the_call
 def check_evicted(events: Iterable[Event], *models: Named | str, soft: bool = False) -> None:
     """Fail unless each of *models* was evicted at least once, to make room for another."""
     with softly(soft):
@@ -24,33 +27,21 @@ def check_evicted(events: Iterable[Event], *models: Named | str, soft: bool = Fa
             raise AssertionError(f"{listed(missing)} was not evicted; evictions: {seen or 'none was recorded'}")
 
 
+@fails_at_the_call
 def check_resident(events: Iterable[Event], *models: Named | str, soft: bool = False) -> None:
-    """Fail unless each of *models* is loaded in memory at the end of the events."""
+    """Fail unless each of *models* is in memory at the end of the events."""
     with softly(soft):
         if not models:
             raise AssertionError("check_resident was asked about no model, so it says nothing")
-        last = [moves for server in by_server(events) if (moves := _last_moves(server))]
-        if not last:
+        latest = [{change.model: change for change in changes(server)} for server in by_server(events)]
+        if not any(latest):
             raise AssertionError("no load was recorded, so nothing can be said about what is resident")
-        resident = sorted({name for moves in last for name, event in moves.items() if event.kind == "load"})
+        resident = sorted({name for server in latest for name, change in server.items() if change.resident})
         if missing := [name for name in map(name_of, models) if name not in resident]:
-            why = "; ".join(f"{name}: {_told(name, last)}" for name in missing)
+            why = "; ".join(f"{name}: {_left(name, latest)}" for name in missing)
             raise AssertionError(f"{listed(missing)} is not resident ({why}); resident: {listed(resident)}")
 
 
-def _last_moves(events: Iterable[Event]) -> dict[str, Event]:
-    """The last thing that put each model into the memory of one server or out of it."""
-    moves: dict[str, Event] = {}
-    for event in events:
-        moved_in = event.kind == "load" and event.outcome in LOADED
-        moved_out = event.kind in ("crash", "oom") or (event.kind == "unload" and event.outcome in UNLOADED)
-        if empties(event):
-            moves = dict.fromkeys(moves, event)
-        elif event.model is not None and (moved_in or moved_out):
-            moves[event.model] = event
-    return moves
-
-
-def _told(name: str, last: Iterable[dict[str, Event]]) -> str:
-    seen = [f"{moves[name].kind} at {moves[name].at_s:.2f} s" for moves in last if name in moves]
-    return ", ".join(seen) or "never loaded"
+def _left(name: str, latest: Iterable[Mapping[str, Change]]) -> str:
+    left = [server[name].event for server in latest if name in server]
+    return ", ".join(f"{event.kind} at {event.at_s:.2f} s" for event in left) or "never loaded"

@@ -1,4 +1,4 @@
-"""Checks that go on: with ``soft=True`` what they find is collected, and said together at the end."""
+"""Soft checks: with ``soft=True`` a failure is collected, and reported with the others at the end of the test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _collected: ContextVar[list[AssertionError] | None] = ContextVar("collected", de
 
 @contextlib.contextmanager
 def soft_checks() -> Iterator[list[AssertionError]]:
-    """A time in which checks may be soft; gives what they found. Tests with the plugin are in one, and fail at its end."""
+    """Collect the failures of soft checks in the block; gives the list. The plugin runs each test in such a block."""
     found: list[AssertionError] = []
     token = _collected.set(found)
     try:
@@ -22,10 +22,12 @@ def soft_checks() -> Iterator[list[AssertionError]]:
 
 @contextlib.contextmanager
 def softly(soft: bool) -> Iterator[None]:
-    """Collects what a soft check finds; RuntimeError where nobody does."""
+    """Collect the failure of a soft check; raises RuntimeError outside of `soft_checks` and of tests."""
     found = _collected.get()
     if soft and found is None:
-        raise RuntimeError("soft=True: nobody collects here; use it in a test, or in `with soft_checks() as found:`")
+        raise RuntimeError(
+            "soft=True: nothing collects failures here; use it in a test, or in `with soft_checks() as found:`"
+        )
     try:
         yield
     except AssertionError as error:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
+import functools
+import inspect
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal, Protocol
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from pytest_mme.contract import routes
@@ -22,8 +25,11 @@ from pytest_mme.faults.tcp_relay import Connection, Relay
 from pytest_mme.hosting.platform import Platform
 from pytest_mme.models.builder import Model
 from pytest_mme.runtimes.base import STOP_S, Controls, Running, controls_of
+from pytest_mme.timeline.calls import plain_call
 from pytest_mme.timeline.events import Timeline
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _LOG = logging.getLogger("pytest_mme")
 _MIB = 1024 * 1024
 _PAUSE_S = 0.01
@@ -47,6 +53,23 @@ class Victim(Protocol):
         """Send *model* the one instance *x*."""
 
 
+def _with_its_call(fault: Callable[Concatenate[Faults, P], T]) -> Callable[Concatenate[Faults, P], T]:
+    """Let a fault's event hold the method and the arguments that made it, by which `pytest-mme replay` makes it again.
+
+    A fault that consists of requests and of other faults does without: the timeline has those one by one.
+    """
+    signature = inspect.signature(fault)
+
+    @functools.wraps(fault)
+    def make(faults: Faults, /, *arguments: P.args, **options: P.kwargs) -> T:
+        given = list(signature.bind(faults, *arguments, **options).arguments.items())[1:]
+        called = copy.copy(faults)
+        called.call = {"call": plain_call(fault.__name__, (), dict(given))}
+        return fault(called, *arguments, **options)
+
+    return make
+
+
 class Faults:
     """The faults of a server or an endpoint; `UnavailableError` says why one cannot be had on a runtime.
 
@@ -56,6 +79,8 @@ class Faults:
     def __init__(self, victim: Victim, *, seed: int | None = None) -> None:
         """*seed*: what `chaos` uses when it is given none."""
         self._victim, self._seed = victim, seed
+        self.call: Mapping[str, Any] = {}
+        """The `call` of the events that are recorded, of a copy that makes one fault."""
 
     @property
     def _running(self) -> Running:
@@ -64,11 +89,13 @@ class Faults:
     def _controls(self, what: str) -> Controls:
         return controls_of(self._running, what)
 
+    @_with_its_call
     def kill(self, model: Model) -> None:
         """SIGKILL the process of a loaded model, as the kernel does when memory runs out. There is no way back."""
         self._controls(f"the process of {model.name}").signal(self._victim.identifier(model), "KILL")
         self._record("killed", model)
 
+    @_with_its_call
     @contextlib.contextmanager
     def paused(self, model: Model) -> Iterator[None]:
         """Stop the process of a loaded model (SIGSTOP) and let it continue afterwards: a model that hangs."""
@@ -82,6 +109,7 @@ class Faults:
                 controls.signal(identifier, "CONT")
             self._record("paused", model, seconds=time.monotonic() - began)
 
+    @_with_its_call
     @contextlib.contextmanager
     def squeezed(self, *, leave_mib: float = 8) -> Iterator[float]:
         """Lower the memory limit to *leave_mib* above what is used now; gives the limit, in MiB.
@@ -97,6 +125,7 @@ class Faults:
             finally:
                 self._record("squeezed", seconds=time.monotonic() - began, limit_bytes=limit, leave_mib=leave_mib)
 
+    @_with_its_call
     @contextlib.contextmanager
     def out_of_memory(self, model: Model, *, at: Literal["load", "predict"]) -> Iterator[None]:
         """Let memory run out whenever *model* is loaded, or whenever it answers a request, inside the block.
@@ -122,6 +151,7 @@ class Faults:
         finally:
             self._record(f"out of memory at {at}", model, seconds=time.monotonic() - began)
 
+    @_with_its_call
     @contextlib.contextmanager
     def stopped(self, *, grace_s: float = STOP_S) -> Iterator[float]:
         """End the server as the platform does, SIGTERM and after *grace_s* SIGKILL; gives the seconds that it took.
@@ -138,6 +168,7 @@ class Faults:
             controls.start_again()
             self._record("stopped", seconds=time.monotonic() - began, grace_s=grace_s)
 
+    @_with_its_call
     @contextlib.contextmanager
     def slowed(self, model: Model | None = None, *, latency_s: float) -> Iterator[None]:
         """Let every piece of a request and of its reply arrive *latency_s* seconds later.
@@ -147,12 +178,14 @@ class Faults:
         with self._relayed("slowed", model, latency_s=latency_s):
             yield
 
+    @_with_its_call
     @contextlib.contextmanager
     def cut(self, *, silently: bool = False) -> Iterator[None]:
         """Cut the network to the server: connections break, or, *silently*, nothing that is sent arrives."""
         with self._relayed("cut", cutting=True, refusing=not silently, silent=silently):
             yield
 
+    @_with_its_call
     @contextlib.contextmanager
     def ping_failing(self, *, status: int = 500) -> Iterator[None]:
         """Let `/ping` answer *status*, however the server is."""
@@ -245,18 +278,21 @@ class Faults:
         except UnavailableError:  # the model is not in memory
             self._record(f"{strike.kind} missed", model)
 
+    @_with_its_call
     @contextlib.contextmanager
     def disk_full(self) -> Iterator[None]:
         """Let the disk that an endpoint's archives are downloaded to be full."""
         with self._storage("disk full") as platform, storage.full(platform.disk):
             yield
 
+    @_with_its_call
     @contextlib.contextmanager
     def s3_slow(self, *, latency_s: float) -> Iterator[None]:
         """Let each download of an endpoint's archives begin *latency_s* seconds later."""
         with self._storage("S3 slow", latency_s=latency_s) as platform, storage.slow(platform.archives, latency_s):
             yield
 
+    @_with_its_call
     @contextlib.contextmanager
     def s3_failing(self, *, status: int = 503, code: str = "SlowDown", times: int | None = None) -> Iterator[None]:
         """Let S3 refuse the next *times* requests for an endpoint's archives, or all.
@@ -268,6 +304,7 @@ class Faults:
         with self._storage("S3 failing", **refusal) as platform, storage.failing(platform.archives, **refusal):
             yield
 
+    @_with_its_call
     @contextlib.contextmanager
     def s3_truncated(self) -> Iterator[None]:
         """Let each download of an endpoint's archives end half-way."""
@@ -320,5 +357,5 @@ class Faults:
             model=model and model.name,
             outcome=outcome,
             seconds=seconds,
-            detail=detail,
+            detail={**detail, **self.call},
         )

@@ -1,1 +1,1 @@
-"""A failed test as a file: judged again without a server, or run again on any runtime."""
+"""A failed test as a file, which is judged again without a server, or run again on any runtime."""

@@ -1,4 +1,4 @@
-"""What a test had, did and found, and how that becomes one file."""
+"""A failed test as one file: what it made, its models, its timeline."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from pytest_mme.replay import carried_files
 from pytest_mme.timeline.events import Event, Timeline
 
 FOLDER = "failures"
-"""Below the cache folder."""
+"""The folder of kept failures, below the cache folder."""
 _KEPT = 20
 _DOCUMENT, _ARCHIVES = "bundle.json", "archives/"
 _DAMAGES = (KeyError, RuntimeError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
-"""An entry is missing, locked, damaged, or something else."""
+"""What reading a bundle raises when an entry is missing, encrypted or damaged, or holds something else."""
 Kind = Literal["server", "endpoint", "handler"]
 
 
@@ -36,14 +36,14 @@ class Made:
     kind: Kind
     name: str
     fields: Mapping[str, Any]
-    """As the test gave them, where JSON can say it; paths as text."""
+    """The fields that the test gave and JSON can hold; paths as text."""
     models: Sequence[str] = ()
     left_out: Sequence[str] = ()
-    """The fields that JSON cannot say."""
+    """The names of the fields that JSON cannot hold."""
 
 
 def made(kind: Kind, name: str, fields: Mapping[str, Any], models: Sequence[Model]) -> Made:
-    """What a test made, for a bundle."""
+    """Describe a server, an endpoint or a handler that a test made, for a bundle."""
     given = carried_files.located({field: value for field, value in fields.items() if value is not None})
     return Made(
         kind=kind,
@@ -72,12 +72,12 @@ class Ingredient:
 
     @classmethod
     def of(cls, model: Model) -> Ingredient:
-        """Both, where there are both."""
+        """Describe *model* by its archive and, where the kit built it, its specification."""
         spec = None if model.spec is None else json.loads(json.dumps(dataclasses.asdict(model.spec), default=str))
         return cls(spec=spec, archive=str(model.archive), checksum=checksum(model.archive))
 
     def model(self, name: str, models: Models) -> Model:
-        """The same model again; raises `ArchiveError` when that is not possible."""
+        """The same model again; raises `ArchiveError` when its archive is gone and it cannot be rebuilt."""
         if self.archive is not None and Path(self.archive).exists():
             return dataclasses.replace(models.archive(Path(self.archive), name=name), spec=self._spec())
         if (rebuilt := self.rebuilt(models)) is not None:
@@ -86,7 +86,7 @@ class Ingredient:
         raise ArchiveError(self.archive or name, seen, "bundle a failure before its archives are gone")
 
     def rebuilt(self, models: Models) -> Model | None:
-        """From its specification; None where that gives another archive, as of a model that was changed afterwards."""
+        """The model built from its specification; None when that gives another archive, as for a forged model."""
         spec = self._spec()
         built = None if spec is None else models.build(spec)
         return built if built is not None and checksum(built.archive) == self.checksum else None
@@ -108,15 +108,15 @@ class Bundle:
 
     test: str
     failure: str
-    """Its first line."""
+    """The first line of the failure."""
     settings: Mapping[str, str]
-    """Those that somebody has set."""
+    """The settings that were set, not defaults."""
     made: Sequence[Made]
     models: Mapping[str, Ingredient]
     timeline: Timeline
 
     def to_json(self) -> str:
-        """As a document."""
+        """The bundle as a JSON document."""
         fields = {
             "test": self.test,
             "failure": self.failure,
@@ -129,7 +129,7 @@ class Bundle:
 
     @classmethod
     def from_json(cls, text: str) -> Bundle:
-        """What `to_json` wrote; ValueError when the text is not that."""
+        """The bundle that `to_json` wrote; raises ValueError when *text* is not one."""
         try:
             fields = json.loads(text)
             return cls(
@@ -141,7 +141,7 @@ class Bundle:
                 timeline=Timeline.from_jsonl(fields["timeline"]),
             )
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"no bundle: {type(error).__name__}: {error}") from error
+            raise ValueError(f"not a bundle: {type(error).__name__}: {error}") from error
 
     def of(self, server: str) -> tuple[Event, ...]:
         """The events of a server or an endpoint."""
@@ -149,7 +149,7 @@ class Bundle:
 
 
 def keep(bundle: Bundle, cache: Path) -> Path:
-    """Keep it below the *cache* folder, and no more than the last 20; its file, by whose name commands know it."""
+    """Write *bundle* below the *cache* folder, which keeps the last 20; gives its file, whose name commands accept."""
     folder = cache / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     slug = re.sub(r"\W+", "-", bundle.test.rpartition("::")[2]).strip("-")[:60]
@@ -161,21 +161,21 @@ def keep(bundle: Bundle, cache: Path) -> Path:
 
 
 def kept(cache: Path) -> list[Path]:
-    """The failures that are kept, the last first."""
+    """The kept failures, the latest first."""
 
     def when(path: Path) -> float:
         try:
             return path.stat().st_mtime
-        except FileNotFoundError:  # another run has just dropped it
+        except FileNotFoundError:  # another run has just deleted it
             return 0.0
 
     return sorted((cache / FOLDER).glob("*.json"), key=when, reverse=True)
 
 
 def pack(bundle: Bundle, file: Path, models: Models) -> None:
-    """Write one file that needs nothing beside it: archives go in, but those that are rebuilt from specifications.
+    """Write one file that needs nothing beside it, with the archives that cannot be rebuilt from specifications.
 
-    So do the files and folders that fields name. Raises `ArchiveError` when something is not there any more.
+    The files and folders that fields name go in as well. Raises `ArchiveError` when something no longer exists.
     """
     draft = file.with_name(f".{file.name}-{uuid.uuid4().hex[:6]}")
     try:
@@ -200,20 +200,20 @@ def _packed(packed: zipfile.ZipFile, name: str, one: Ingredient, models: Models)
 
 
 def read(file: Path, directory: Path) -> Bundle:
-    """A bundle, whose archives and files are put into *directory*; ValueError for what is none."""
+    """Read a bundle, and put its archives and files into *directory*; raises ValueError when *file* is not a bundle."""
     if not zipfile.is_zipfile(file):
         return Bundle.from_json(file.read_text(errors="replace"))
     try:
         return _read(file, directory)
     except _DAMAGES as error:
-        raise ValueError(f"no whole bundle: {error}") from error
+        raise ValueError(f"not a whole bundle: {error}") from error
 
 
 def _read(file: Path, directory: Path) -> Bundle:
     with zipfile.ZipFile(file) as packed:
         names = packed.namelist()
         if _DOCUMENT not in names:
-            raise ValueError(f"no bundle: {shown(names[:5])}")
+            raise ValueError(f"not a bundle: {shown(names[:5])}")
         bundle = Bundle.from_json(packed.read(_DOCUMENT).decode(errors="replace"))
         models = {name: _unpacked(packed, name, one, directory) for name, one in bundle.models.items()}
         made = [
@@ -231,11 +231,11 @@ def _unpacked(packed: zipfile.ZipFile, name: str, one: Ingredient, directory: Pa
 
 
 def age(file: Path) -> str:
-    """How long ago it was kept, for people."""
+    """How long ago *file* was written, in words."""
     minutes = (time.time() - file.stat().st_mtime) / 60
     return f"{minutes:.0f} minutes ago" if minutes < 120 else f"{minutes / 60:.0f} hours ago"
 
 
-def marks(events: Iterable[Event]) -> list[Event]:
-    """The checks that a test has made, as its timeline has them."""
-    return [event for event in events if event.kind == "mark" and event.outcome.startswith("check_")]
+def made_checks(events: Iterable[Event]) -> list[Event]:
+    """The events of the checks that a test made as methods of a server or an endpoint."""
+    return [event for event in events if event.kind == "mark" and "call" in event.detail]

@@ -1,4 +1,4 @@
-"""The files and folders that fields name: where they are, and how a bundle carries them."""
+"""The files and folders that fields name, and how a bundle carries them."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Any
 from pytest_mme.errors import ArchiveError
 
 FIELDS = ("code", "op_libraries", "module")
-"""Of servers, endpoints, and of what `mme_handler` hosts."""
+"""The fields of servers, endpoints and handlers that name files or folders."""
 _FOLDER = "files"
 
 
 def located(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with whole paths, as text; a module's is its file's."""
+    """The fields with absolute paths, as text; a module becomes the path of its file."""
     return _with_paths(fields, lambda _, path: str(Path(_file_of(path)).absolute()))
 
 
 def put(packed: zipfile.ZipFile, fields: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """Write what the fields of *owner* name into a bundle; the fields as they name it there.
+    """Write the files that the fields of *owner* name into a bundle; gives the fields with their paths there.
 
-    Raises `ArchiveError` when it is not there any more.
+    Raises `ArchiveError` when one no longer exists.
     """
     return _with_paths(fields, lambda name, path: _put(packed, Path(path), f"{_FOLDER}/{owner}/{name}"))
 
 
 def take(packed: zipfile.ZipFile, fields: Mapping[str, Any], directory: Path) -> dict[str, Any]:
-    """Put what the fields name in a bundle into *directory*; the fields as they name it there."""
+    """Extract the files that the fields name into *directory*; gives the fields with their paths there."""
     return _with_paths(fields, lambda _, path: _take(packed, path, directory))
 
 
@@ -57,7 +57,7 @@ def _put(packed: zipfile.ZipFile, path: Path, below: str) -> str:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """All of a folder but what Python compiled; or the file itself."""
+    """The files of a folder, without those that Python compiled; or the file itself."""
     found = sorted(path.rglob("*")) if path.is_dir() else [path]
     yield from (file for file in found if file.is_file() and "__pycache__" not in file.parts)
 

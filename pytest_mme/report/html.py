@@ -12,8 +12,10 @@ from pytest_mme.extras import needs
 from pytest_mme.report.matrix import Matrix
 from pytest_mme.report.records import Record
 from pytest_mme.report.summary import summarised
+from pytest_mme.timeline.calls import details_text
 from pytest_mme.timeline.events import Event
-from pytest_mme.timeline.observed import LOADED, UNLOADED, by_server, empties, moves, requests
+from pytest_mme.timeline.observed import LOADED, by_server, moves, requests
+from pytest_mme.timeline.residency import stays
 from pytest_mme.traffic.load import histogram
 
 _PAGE = Path(__file__).with_name("page")
@@ -97,28 +99,11 @@ def _spans(events: Sequence[Event], number: dict[str, int]) -> dict[str, list[Ro
             lane = kind if good else "no room" if (kind, event.outcome) == ("load", "507") else "failed"
             found[lane].append([*_span(event), number[event.model], "" if good else f"{kind} {event.outcome}"])
     for server in by_server(events):
-        found["resident"] += [[round(a, 4), round(b, 4), number[model], ""] for a, b, model in _resident(server)]
+        end_s = max(event.at_s for event in server)
+        found["resident"] += [
+            [round(stay.came_s, 4), round(min(stay.left_s, end_s), 4), number[stay.model], ""] for stay in stays(server)
+        ]
     return {kind: sorted(rows) for kind, rows in found.items()}
-
-
-def _resident(events: Sequence[Event]) -> Iterator[tuple[float, float, str]]:
-    """From when until when each model was in memory, on one server."""
-    since: dict[str, float] = {}
-    loads = {id(event) for event in moves(events, "load") if event.outcome in LOADED}
-    for event in events:
-        if id(event) in loads and event.model is not None:
-            since.setdefault(event.model, event.at_s)
-        elif empties(event):
-            yield from ((began_s, event.at_s, model) for model, began_s in since.items())
-            since.clear()
-        elif _leaves(event) and event.model in since:
-            yield since.pop(event.model), event.at_s, event.model
-    end_s = events[-1].at_s if events else 0.0
-    yield from ((began_s, end_s, model) for model, began_s in since.items())
-
-
-def _leaves(event: Event) -> bool:
-    return event.kind in ("crash", "oom") or (event.kind in ("unload", "evict") and event.outcome in UNLOADED)
 
 
 def _span(event: Event) -> tuple[float, float]:
@@ -168,7 +153,7 @@ def _is_listed(event: Event) -> bool:
 
 
 def _row(event: Event) -> Row:
-    more = " ".join(f"{name}={value}" for name, value in event.detail.items())
+    more = details_text(event)
     milliseconds = None if event.seconds is None else f"{event.seconds * 1e3:.1f}"
     cells = (event.source, event.kind, event.model, event.outcome, milliseconds, event.server, more[:_MOST_CHARACTERS])
     return [f"{event.at_s:.3f}", *cells]

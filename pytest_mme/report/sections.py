@@ -7,6 +7,7 @@ from typing import Protocol
 
 from pytest_mme.errors import UnavailableError
 from pytest_mme.extras import needs
+from pytest_mme.timeline.calls import details_text
 from pytest_mme.timeline.events import Event, Timeline
 
 _MIB = 1024 * 1024
@@ -69,7 +70,7 @@ def line(event: Event) -> str:
 def _line(event: Event, widths: Mapping[str, int]) -> str:
     said = "  ".join(str(getattr(event, name) or "-").ljust(width) for name, width in widths.items())
     seconds = "" if event.seconds is None else f"{event.seconds * 1000:.1f} ms"
-    facts = " ".join(f"{name}={value}" for name, value in event.detail.items() if name not in ("expected", "x"))
+    facts = details_text(event, hidden=("expected", "x"))
     return f"{event.at_s:9.3f} s  {said}  {seconds:>11}  {event.server or ''} {facts[:_FACTS]}".rstrip()
 
 

@@ -1,1 +1,1 @@
-"""What happened, and how it is read: events, what was observed of requests and loads, who was in memory when."""
+"""What happened: events, what was observed of requests and loads, which models were in memory, and when."""

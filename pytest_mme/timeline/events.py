@@ -1,4 +1,4 @@
-"""What happened: `Event` and `Timeline`. Everything the kit sees is recorded here, and checks read nothing else."""
+"""`Event` and `Timeline`: all that the kit observes is recorded here, and checks read nothing else."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _SOURCES, _KINDS = frozenset(get_args(Source)), frozenset(get_args(Kind))
 
 
 def clock() -> dict[str, Any]:
-    """The monotonic clock that events are timed by: the kernel's, of that boot, and what it shows now, in seconds."""
+    """The monotonic clock that times events: the id of the machine's boot, and what the clock shows now, in seconds."""
     return {"boot": _boot(), "now_s": time.monotonic()}
 
 
 def ahead_of(other: Mapping[str, Any]) -> float:
-    """How many seconds our clock is ahead of the one that just showed `clock`; 0 when it is the same."""
+    """How many seconds this machine's clock is ahead of *other*, which `clock` just gave; 0 when it is the same clock."""
     boot = _boot()
     return 0.0 if boot and boot == other["boot"] else time.monotonic() - other["now_s"]
 
 
 def _boot() -> str | None:
-    """Source: Linux, random(4)."""
+    """The id of this boot of the kernel; None on other systems than Linux. Source: Linux, random(4)."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:  # not Linux
@@ -45,18 +45,19 @@ class Event:
     """One thing that happened."""
 
     at_s: float
-    """Seconds since the timeline began, on the observer's monotonic clock; the end of what took `seconds`."""
+    """When it ended, in seconds since the timeline began, on the observer's monotonic clock."""
     source: Source
-    """Who saw it."""
+    """The observer."""
     kind: Kind
     server: str | None = None
     instance: str | None = None
     model: str | None = None
     outcome: str = "ok"
-    """`ok`, or in a word what came instead: an HTTP status, a signal, an error code."""
+    """`ok`, or one word for the failure: an HTTP status, a signal, an error code. Of a mark or a fault, its name."""
     seconds: float | None = None
+    """How long it took; None for what takes no time, or was not measured."""
     detail: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """More, by kind. A death that takes all models of the server along has `models`: ``all``."""
+    """More facts, by kind. A death that ends all models of the server has `models`: ``all``."""
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS or self.source not in _SOURCES:
@@ -68,13 +69,13 @@ class Event:
         return self.at_s - (self.seconds or 0.0)
 
     def to_json(self) -> str:
-        """One line of JSON, without the fields that say nothing."""
+        """One line of JSON, without the fields that are empty."""
         fields = {name: value for name, value in dataclasses.asdict(self).items() if value not in (None, {})}
         return json.dumps(fields, default=str)
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Event:
-        """The event that `to_json` wrote; ValueError when the line is not one."""
+        """The event that `to_json` wrote; raises ValueError when *line* is not one."""
         try:
             return cls(**json.loads(line))
         except TypeError as error:
@@ -99,19 +100,19 @@ class Timeline(Sequence[Event]):
         return time.monotonic() - self.began_monotonic_s
 
     def record(self, kind: Kind, *, source: Source, at_s: float | None = None, **fields: Any) -> Event:
-        """Add an event that ended *at_s*, by default now."""
+        """Add an event that ended at *at_s*, by default now."""
         event = Event(kind=kind, source=source, at_s=self.now_s() if at_s is None else at_s, **fields)
         self.add(event)
         return event
 
     def add(self, event: Event) -> None:
-        """Add an event, whose model is shown by the name that `name_model` gave its id."""
+        """Add an event; its model's id becomes the name that `name_model` gave it."""
         with self._lock:
             name = self._names.get(event.model or "")
             self._events.append(event if name is None else dataclasses.replace(event, model=name))
 
     def name_model(self, identifier: str, name: str) -> None:
-        """Show the opaque id that a server knows a model by under the *name* that the test knows."""
+        """Let events that are added from now on have *name*, which the test knows, for the id that a server gives a model."""
         with self._lock:
             self._names[identifier] = name
 
@@ -144,7 +145,7 @@ class Timeline(Sequence[Event]):
 
     @classmethod
     def from_jsonl(cls, text: str) -> Timeline:
-        """The timeline that `to_jsonl` wrote; ValueError when the text is not one."""
+        """The timeline that `to_jsonl` wrote; raises ValueError when *text* is not one."""
         head, *lines = text.splitlines() or [""]
         timeline = cls(Event.from_json(line) for line in lines if line.strip())
         try:

@@ -1,6 +1,6 @@
-"""What was seen of requests and loads: several observers tell of the same one, and a check listens to one of them.
+"""What was observed of requests and moves: several observers report the same one, and one of them is believed.
 
-Each server is looked at by itself: of one the kit's own calls may be known, of another only what its boto3 clients did.
+Each server is read by itself: the kit's own calls may be known of one, and of another only what boto3 clients did.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from pytest_mme.timeline.wording import Named, name_of
 
 LOADED = ("ok", "409")
 """The outcomes of a load after which the model is in memory."""
-UNLOADED = ("ok", "cut off")
-"""The outcomes of an unload or an eviction after which it is not."""
-_See = Callable[[Sequence[Event]], list[Event]]
+_View = Callable[[Sequence[Event]], list[Event]]
 _PLATFORM: tuple[Source, ...] = ("hosting", "client", "server")
 
 
@@ -29,24 +27,24 @@ def by_server(events: Iterable[Event]) -> list[list[Event]]:
 
 
 def requests(events: Iterable[Event], models: Collection[Named | str] = ()) -> list[Event]:
-    """The requests as their callers saw them, of *models* or of all: the kit's own calls, and those of anybody's boto3."""
+    """The requests to *models*, or to all, as their callers saw them: the kit's own calls, and those of boto3 clients."""
     return _of_each(events, models, _as_callers_saw)
 
 
 def served(events: Iterable[Event], models: Collection[Named | str] = ()) -> list[Event]:
-    """The requests as they were seen nearest to the models: by the server, else by the platform, else by the callers."""
+    """The requests to *models*, or to all, as the server saw them, or else the platform, or else their callers."""
     return _of_each(events, models, lambda one: _invokes(one, "server") or hosted(one))
 
 
 def hosted(events: Iterable[Event]) -> list[Event]:
-    """The requests as the platform saw them, else as their callers did; of one server."""
+    """The requests to one server as the platform saw them, or else their callers."""
     events = list(events)
     return [event for event in events if event.kind == "attempt"] or _as_callers_saw(events)
 
 
-def _of_each(events: Iterable[Event], models: Collection[Named | str], see: _See) -> list[Event]:
+def _of_each(events: Iterable[Event], models: Collection[Named | str], view: _View) -> list[Event]:
     names = {name_of(model) for model in models}
-    seen = [event for one in by_server(events) for event in see(one) if not names or event.model in names]
+    seen = [event for one in by_server(events) for event in view(one) if not names or event.model in names]
     return sorted(seen, key=lambda event: event.at_s)
 
 
@@ -62,7 +60,7 @@ def _invokes(events: Iterable[Event], *sources: Source) -> list[Event]:
 
 
 class _Times:
-    """When the kit's own calls of each model went on: a try of boto3's within is part of one."""
+    """When calls of the kit to each model went on: an attempt of boto3 in such a time is part of a call."""
 
     def __init__(self, calls: Iterable[Event]) -> None:
         self._times: defaultdict[str | None, list[list[float]]] = defaultdict(list)
@@ -80,7 +78,7 @@ class _Times:
 
 
 def moves(events: Iterable[Event], *kinds: Kind) -> list[Event]:
-    """Downloads, loads, unloads, evictions: as the platform saw them, or else who asked for them, or else the server."""
+    """Downloads, loads, unloads or evictions as the platform saw them, or else the client that asked, or else the server."""
     return sorted(_moves(events, kinds), key=lambda event: event.at_s)
 
 
@@ -88,12 +86,6 @@ def _moves(events: Iterable[Event], kinds: Collection[Kind]) -> Iterator[Event]:
     for one in by_server(event for event in events if event.kind in kinds):
         seen_by = next((source for source in _PLATFORM if any(event.source == source for event in one)), None)
         yield from (event for event in one if event.source == seen_by)
-
-
-def empties(event: Event) -> bool:
-    """Whether all models left memory at once: the server ended, or another took its place."""
-    told = event.kind == "replace" or (event.source == "engine" and event.kind in ("stop", "restart"))
-    return event.model is None and (told or event.detail.get("models") == "all")
 
 
 class Loads:
@@ -109,7 +101,7 @@ class Loads:
         return bool(self._ends)
 
     def waited_for(self, request: Event) -> bool:
-        """Whether its model was loaded while *request* was under way: it was not in memory when that came."""
+        """Whether the model was loaded while *request* was under way, so that it was not in memory when the request came."""
         return self.ended(request.server, request.model, request.began_s, request.at_s)
 
     def ended(self, server: str | None, model: str | None, began_s: float, at_s: float) -> bool:

@@ -1,4 +1,4 @@
-"""Models in checks: given as models or by name, shown by name."""
+"""The words of checks: models, which may be given by name, counts, and outcomes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ class Named(Protocol):
 
     @property
     def name(self) -> str:
-        """What events call it."""
+        """The name that events use."""
 
 
 def name_of(model: Named | str) -> str:
-    """The name that events use: an archive's key goes without ``.tar.gz``."""
+    """The name that events use: an archive's key without its ``.tar.gz``."""
     return (model if isinstance(model, str) else model.name).removesuffix(".tar.gz")
 
 
 def names_of(models: Iterable[Named | str] | Named | str) -> list[str]:
-    """Those of several, or of one; ValueError of none."""
-    alone = isinstance(models, str) or hasattr(models, "name")
-    names = [name_of(model) for model in cast("Iterable[Named | str]", [models] if alone else models)]
+    """The names of several models or of one; raises ValueError when there are none."""
+    is_one = isinstance(models, str) or hasattr(models, "name")
+    names = [name_of(model) for model in cast("Iterable[Named | str]", [models] if is_one else models)]
     if not names:
         raise ValueError("no model is named: name at least one")
     return names
@@ -38,11 +38,11 @@ def counted(number: int, what: str) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for a message."""
+    """Names for a message, each once."""
     return ", ".join(dict.fromkeys(names)) or "none"
 
 
 def outcomes(events: Sequence[Event]) -> str:
-    """What came of requests, for a message."""
+    """The outcomes of requests, for a message."""
     shown = ", ".join(f"{event.model} {event.outcome} at {event.at_s:.2f} s" for event in events[:_SHOWN])
     return (shown or "it was not asked") + (f" and {len(events) - _SHOWN} more" if len(events) > _SHOWN else "")

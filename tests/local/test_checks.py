@@ -34,7 +34,7 @@ def ask_at_once(endpoint: Endpoint | Server, model: Model, times: int) -> None:
         assert [answer.result() for answer in answers] == [model.answer([1.0])] * times
 
 
-def test_an_endpoint_evicts_as_it_should(mme_endpoint: Endpoints, mme_models: Models) -> None:
+def test_an_endpoint_evicts_the_least_recently_used_model(mme_endpoint: Endpoints, mme_models: Models) -> None:
     a, b, c = mme_models.fleet(3, weights_mib=40)
     endpoint = mme_endpoint([a, b, c], fits=2)
     ask_in_turn(endpoint, [a, b, a, c])
@@ -50,7 +50,7 @@ def test_an_endpoint_evicts_as_it_should(mme_endpoint: Endpoints, mme_models: Mo
         endpoint.check_capacity(3)
 
 
-def test_one_that_evicts_another(mme_endpoint: Endpoints, mme_models: Models) -> None:
+def test_an_endpoint_with_another_policy_fails_check_lru(mme_endpoint: Endpoints, mme_models: Models) -> None:
     a, b, c = mme_models.fleet(3, weights_mib=40)
     endpoint = mme_endpoint([a, b, c], fits=2, eviction="fifo")
     ask_in_turn(endpoint, [a, b, a, c])
@@ -59,7 +59,7 @@ def test_one_that_evicts_another(mme_endpoint: Endpoints, mme_models: Models) ->
         endpoint.check_lru()
 
 
-def test_one_that_thrashes(mme_endpoint: Endpoints, mme_models: Models) -> None:
+def test_an_endpoint_that_thrashes_fails_check_no_thrash(mme_endpoint: Endpoints, mme_models: Models) -> None:
     models = mme_models.fleet(3, weights_mib=40)
     endpoint = mme_endpoint(models, fits=2)
     ask_in_turn(endpoint, models * 3)
@@ -77,7 +77,7 @@ def test_first_requests_that_come_together_load_once(mme_endpoint: Endpoints, mm
     endpoint.check_concurrent(model, at_least=4)
 
 
-def test_one_after_the_other_is_not_concurrent(mme_endpoint: Endpoints, mme_models: Models) -> None:
+def test_requests_one_after_the_other_are_not_concurrent(mme_endpoint: Endpoints, mme_models: Models) -> None:
     model = mme_models.linear()
     endpoint = mme_endpoint([model])
     ask_in_turn(endpoint, [model] * 3)
@@ -122,7 +122,7 @@ def load_fails(server: Server, model: Model) -> None:
             server.invoke(model, [1.0])
 
 
-def test_one_that_is_out_of_memory_takes_nobody_along(mme_endpoint: Endpoints, mme_models: Models) -> None:
+def test_a_model_that_runs_out_of_memory_is_isolated(mme_endpoint: Endpoints, mme_models: Models) -> None:
     good, bad = mme_models.linear("good"), mme_models.linear("bad", allocate_mib=400)
     endpoint = mme_endpoint([good, bad], memory_mib=200)
     endpoint.invoke(good, [1.0])
@@ -134,7 +134,9 @@ def test_one_that_is_out_of_memory_takes_nobody_along(mme_endpoint: Endpoints, m
         endpoint.check_isolated(good=[bad], bad=[good])
 
 
-def test_a_server_that_dies_takes_all_along(mme_server: Servers, mme_models: Models, mme_faults: FaultsOn) -> None:
+def test_a_server_that_cannot_be_reached_is_not_isolated(
+    mme_server: Servers, mme_models: Models, mme_faults: FaultsOn
+) -> None:
     good, bad = mme_models.fleet(2)
     server = mme_server()
     for model in (good, bad):
@@ -150,7 +152,9 @@ def test_a_server_that_dies_takes_all_along(mme_server: Servers, mme_models: Mod
 # Latency
 
 
-def test_one_that_uses_all_cores_is_not_fair(mme_server: Servers, mme_models: Models, mme_traffic: Traffics) -> None:
+def test_a_model_that_uses_all_cores_is_not_fair(
+    mme_server: Servers, mme_models: Models, mme_traffic: Traffics
+) -> None:
     """Both burn CPU, in processes of their own; in turn the small one is alone."""
     hog, small = mme_models.linear("hog", busy_ms=300), mme_models.linear("small", sleep_ms=5)
     server = mme_server()
@@ -168,28 +172,30 @@ def test_one_that_uses_all_cores_is_not_fair(mme_server: Servers, mme_models: Mo
         server.check_fair(hog=hog, max_ratio=0.001)
 
 
-def threads_told(server: Server) -> list[int]:
+def threads_counted(server: Server) -> list[int]:
     return [event.detail["threads"] for event in server.timeline if event.kind == "sample"]
 
 
-def test_each_model_brings_threads_of_its_own(mme_server: Servers, mme_models: Models) -> None:
+def test_more_models_have_more_threads_than_allowed(mme_server: Servers, mme_models: Models) -> None:
     """Five, and under load here and there one more (measured), so that three have more than two at their most."""
     hog, *small = mme_models.fleet(3)
     server = mme_server(memory_mib=500, cpus=1)
     server.load(hog)
-    (alone,) = wait_for(lambda: threads_told(server) or None, what="a sample", timeout_s=20)
+    (alone,) = wait_for(lambda: threads_counted(server) or None, what="a sample", timeout_s=20)
     for model in small:
         server.load(model)
     for model in [*small * 10, hog, *small * 10]:
         server.invoke(model, [1.0])
-    most = max(threads_told(server))
+    most = max(threads_counted(server))
     with pytest.raises(
         AssertionError, match=rf"^at .* s the 3 models of {server.name} had {most} threads; at most {2 * alone} may be$"
     ):
         server.check_fair(hog=hog, max_ratio=1000, max_threads=2 * alone)
 
 
-def test_loads_of_others_stall_nobody(mme_server: Servers, mme_models: Models, mme_traffic: Traffics) -> None:
+def test_loads_of_other_models_do_not_stall_requests(
+    mme_server: Servers, mme_models: Models, mme_traffic: Traffics
+) -> None:
     steady, *others = mme_models.fleet(6)
     server = mme_server()
     server.load(steady)
@@ -208,7 +214,7 @@ def test_loads_of_others_stall_nobody(mme_server: Servers, mme_models: Models, m
 # Memory, and requests under way
 
 
-def test_rounds_of_loads_and_unloads(mme_server: Servers, mme_models: Models) -> None:
+def test_memory_is_bounded_over_rounds_of_loads_and_unloads(mme_server: Servers, mme_models: Models) -> None:
     model, server = mme_models.linear(weights_mib=20), mme_server(memory_mib=200)
     for _ in range(4):
         server.load(model)
@@ -217,7 +223,7 @@ def test_rounds_of_loads_and_unloads(mme_server: Servers, mme_models: Models) ->
     server.check_memory_bounded(cycles=4)
 
 
-def test_memory_that_rises(mme_server: Servers, mme_models: Models) -> None:
+def test_memory_that_rises_over_rounds_fails(mme_server: Servers, mme_models: Models) -> None:
     """A server that keeps what it should give back: here a model more with each round."""
     models, server = mme_models.fleet(4, weights_mib=20), mme_server(memory_mib=400)
     passing = mme_models.linear("passing")
@@ -229,7 +235,7 @@ def test_memory_that_rises(mme_server: Servers, mme_models: Models) -> None:
         server.check_memory_bounded(cycles=4)
 
 
-def test_an_unload_lets_requests_end(mme_server: Servers, mme_models: Models) -> None:
+def test_an_unload_drains_requests(mme_server: Servers, mme_models: Models) -> None:
     model, server = mme_models.linear(busy_ms=1000), mme_server()
     server.load(model)
     with ThreadPoolExecutor(1) as pool:
@@ -272,7 +278,9 @@ def test_clients_that_load_whatever_they_miss_load_twice(mme_server: Servers, mm
         server.check_loads_once(model)
 
 
-def test_the_least_frequently_used_goes(mme_endpoint: Endpoints, mme_models: Models) -> None:
+def test_an_endpoint_that_evicts_the_least_frequently_used_passes_check_lfu(
+    mme_endpoint: Endpoints, mme_models: Models
+) -> None:
     a, b, c = mme_models.fleet(3, weights_mib=40)
     right, wrong = (mme_endpoint([a, b, c], fits=2, eviction=policy) for policy in ("lfu", "fifo"))
     for endpoint in (right, wrong):
@@ -290,7 +298,7 @@ def inference_handler(data, model_name):
 """
 
 
-def test_a_handler_that_asks_the_wrong_model(
+def test_a_handler_that_answers_for_the_wrong_model_fails_check_answers(
     mme_handler: Callable[..., Server], mme_models: Models, tmp_path: Path
 ) -> None:
     models = mme_models.fleet(2)
@@ -304,7 +312,7 @@ def test_a_handler_that_asks_the_wrong_model(
         server.check_answers()
 
 
-def test_who_stays_and_who_goes(mme_endpoint: Endpoints, mme_models: Models) -> None:
+def test_an_evicted_model_is_not_resident_and_the_others_are(mme_endpoint: Endpoints, mme_models: Models) -> None:
     a, b, c = mme_models.fleet(3, weights_mib=40)
     endpoint = mme_endpoint([a, b, c], fits=2)
     ask_in_turn(endpoint, [a, b, c])
@@ -312,5 +320,5 @@ def test_who_stays_and_who_goes(mme_endpoint: Endpoints, mme_models: Models) -> 
     endpoint.check_resident(b, c)
     with pytest.raises(AssertionError, match=r"^model-1 was not evicted; evictions: model-0 at .* s for model-2$"):
         endpoint.check_evicted(b)
-    with pytest.raises(AssertionError, match=r"^model-0 is not resident \(model-0: unload at .* s\)"):
+    with pytest.raises(AssertionError, match=r"^model-0 is not resident \(model-0: evict at .* s\)"):
         endpoint.check_resident(a)

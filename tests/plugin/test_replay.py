@@ -11,6 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from pytest_mme.kit import Run
+from pytest_mme.replay.bundle import Bundle
+from pytest_mme.replay.run_again import rerun
+from pytest_mme.settings import Settings
+from pytest_mme.timeline.events import Event, Timeline
+
 FAILING = """
     def test_failing(mme_endpoint, mme_server, mme_models, mme_faults):
         models = mme_models.fleet(3, weights_mib=30)
@@ -142,3 +148,49 @@ def test_without_a_failure_of_that_name_replay_exits_with_2(tmp_path: Path) -> N
     assert other.returncode == 2
     unknown = command(tmp_path, "bundle", "test_unknown", cache=tmp_path / "cache")
     assert "no failure of that name" in " ".join(unknown.stderr.replace("│", "").split())
+
+
+EVERY_FAULT = """
+    import contextlib
+    from botocore.exceptions import ClientError
+
+    def test_failing(mme_endpoint, mme_models, mme_faults):
+        model, other = mme_models.fleet(2)
+        endpoint = mme_endpoint([model, other], name="ranking")
+        endpoint.invoke(model, [1.0])
+        faults = mme_faults(endpoint)
+        with faults.slowed(model, latency_s=0.01), faults.s3_slow(latency_s=0.01), faults.ping_failing(status=503):
+            endpoint.invoke(model, [1.0])
+        with faults.s3_failing(status=404, code="NoSuchKey", times=1), contextlib.suppress(ClientError):
+            endpoint.invoke(other, [1.0])
+        with faults.cut(silently=False), faults.paused(model), faults.disk_full(), faults.s3_truncated():
+            pass
+        with faults.hogged(model, clients=1):
+            endpoint.invoke(model, [1.0])
+        faults.kill(model)
+        with faults.stopped(grace_s=1):
+            pass
+        endpoint.check_evicted(model)
+"""
+
+
+def test_each_fault_is_made_again_by_its_method_and_arguments(
+    inner: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_MME_CACHE", str(tmp_path / "cache"))
+    inner.makepyfile(EVERY_FAULT)
+    inner.runpytest_subprocess().assert_outcomes(failed=1)
+    (file,) = (tmp_path / "cache" / "failures").glob("*.json")
+    recorded = Bundle.from_json(file.read_text())
+    with Run(Settings.resolve(environment=dict(os.environ))) as run:
+        again, left_out = rerun(recorded, run)
+    assert left_out == []
+    then, now = ([one.detail.get("call") for one in faults_of(timeline)] for timeline in (recorded.timeline, again))
+    without_a_call = {one.outcome for one in faults_of(recorded.timeline) if "call" not in one.detail}
+    assert without_a_call == {"hogged"}
+    assert sorted(map(str, now)) == sorted(str(call) for call in then if call is not None)
+    assert {"method": "slowed", "arguments": [], "options": {"model": "model-0", "latency_s": 0.01}} in now
+
+
+def faults_of(timeline: Timeline) -> list[Event]:
+    return [event for event in timeline if event.kind == "fault"]

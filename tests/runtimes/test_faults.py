@@ -171,7 +171,7 @@ def test_one_model_is_slow_and_no_other(any_run: Run, server: Server, model: Mod
     assert asked["slow"] >= 1.0  # there and back
     assert asked[model.name] < asked["slow"]
     (fault,) = faults_on(server)
-    assert (fault.model, fault.outcome, fault.detail) == ("slow", "slowed", {"latency_s": 0.5})
+    assert (fault.model, fault.outcome, fault.detail["latency_s"]) == ("slow", "slowed", 0.5)
 
 
 def test_faults_leave_no_thread(server: Server, faults: Faults) -> None:

@@ -19,7 +19,7 @@ LOADS = [event(1.0, "load", "a"), event(2.0, "load", "b")]
 EVICTION = [*LOADS, event(3.0, "evict", "a", room_for="c"), event(3.1, "unload", "a"), event(3.2, "load", "c")]
 
 
-def test_check_evicted() -> None:
+def test_check_evicted_fails_for_a_model_that_was_not_evicted() -> None:
     check_evicted(EVICTION, "a")
     check_evicted(EVICTION, "a.tar.gz")
     with pytest.raises(AssertionError, match=r"^b was not evicted; evictions: a at 3.00 s for c$"):
@@ -30,9 +30,9 @@ def test_check_evicted() -> None:
         check_evicted(EVICTION)
 
 
-def test_check_resident() -> None:
+def test_check_resident_fails_for_a_model_that_left_or_never_came() -> None:
     check_resident(EVICTION, "b", "c")
-    with pytest.raises(AssertionError, match=r"^a is not resident \(a: unload at 3.10 s\); resident: b, c$"):
+    with pytest.raises(AssertionError, match=r"^a is not resident \(a: evict at 3.00 s\); resident: b, c$"):
         check_resident(EVICTION, "a", "b")
     with pytest.raises(AssertionError, match=r"d: never loaded"):
         check_resident(EVICTION, "d")
@@ -49,7 +49,7 @@ def test_a_dead_model_is_not_resident(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize(("outcome", "resident"), [("507", False), ("500", False), ("409", True)])
-def test_only_a_load_that_worked_makes_resident(outcome: str, resident: bool) -> None:
+def test_a_model_whose_load_failed_is_not_resident(outcome: str, resident: bool) -> None:
     events = [event(1.0, "load", "b"), event(2.0, "load", "a", outcome)]
     if resident:
         check_resident(events, "a")
@@ -58,7 +58,27 @@ def test_only_a_load_that_worked_makes_resident(outcome: str, resident: bool) ->
             check_resident(events, "a")
 
 
-def test_an_unload_that_failed_leaves_it_resident() -> None:
+def test_events_in_another_order_are_judged_by_their_times() -> None:
+    check_resident([event(3.0, "load", "a"), event(2.0, "unload", "a"), event(1.0, "load", "a")], "a")
+
+
+def test_an_eviction_alone_takes_a_model_out_of_memory() -> None:
+    with pytest.raises(AssertionError, match=r"^a is not resident \(a: evict at 3.00 s\); resident: b$"):
+        check_resident([*LOADS, event(3.0, "evict", "a")], "a")
+
+
+def test_the_end_of_a_server_is_not_why_a_model_left_that_was_gone_before() -> None:
+    stop = Event(at_s=5.0, kind="stop", source="engine")
+    with pytest.raises(AssertionError, match=r"^a is not resident \(a: evict at 3.00 s\); resident: none$"):
+        check_resident([*EVICTION, stop], "a")
+
+
+def test_the_unload_of_a_dead_models_remains_is_not_why_it_left() -> None:
+    with pytest.raises(AssertionError, match=r"\(a: crash at 3.00 s\)"):
+        check_resident([*LOADS, event(3.0, "crash", "a", "SIGKILL"), event(4.0, "unload", "a")], "a")
+
+
+def test_a_model_whose_unload_failed_is_resident() -> None:
     check_resident([*LOADS, event(3.0, "unload", "a", "404")], "a")
 
 
@@ -68,7 +88,7 @@ RIGHT: dict[str, Any] = {
 }
 
 
-def test_check_answers() -> None:
+def test_check_answers_passes_right_predictions_and_fails_without_any() -> None:
     check_answers([event(1.0, "invoke", "a", **RIGHT)])
     with pytest.raises(AssertionError, match=r"^0 answers with a known right one were recorded; at least 1 must be$"):
         check_answers([event(1.0, "invoke", "a")])
@@ -87,7 +107,7 @@ def test_check_answers() -> None:
         ([2.0], r"a answered \[2.0\], not Answer"),
     ],
 )
-def test_wrong_answers_are_shown(got: object, words: str) -> None:
+def test_wrong_predictions_are_shown_beside_the_right_ones(got: object, words: str) -> None:
     wrong = {**RIGHT, "got": got}
     with pytest.raises(AssertionError, match=words):
         check_answers([event(1.0, "invoke", "a", **RIGHT), event(2.0, "invoke", "a", **wrong)])
@@ -109,11 +129,11 @@ def test_nothing_is_resident_on_a_server_that_ended(end: Event) -> None:
     check_resident([*EVICTION, end, event(6.0, "load", "b")], "b")
 
 
-def test_the_end_of_a_process_that_is_no_models_changes_nothing() -> None:
+def test_the_end_of_a_process_that_holds_no_model_leaves_models_resident() -> None:
     handler = Event(at_s=5.0, kind="crash", source="server", outcome="SIGKILL", detail={"pid": 1})
     check_resident([*EVICTION, handler], "b")
 
 
-def test_one_server_of_two_holds_it() -> None:
+def test_a_model_that_one_of_two_servers_holds_is_resident() -> None:
     gone = [dataclasses.replace(one, server="other") for one in EVICTION]
     check_resident([*(dataclasses.replace(one, server="one") for one in LOADS), *gone], "a")

@@ -22,7 +22,7 @@ def move(kind: Kind, at_s: float, model: str = "a", outcome: str = "ok", source:
 OVERLAP = [invoke(0.0, 1.0), invoke(0.5, 1.5, "b"), invoke(0.9, 2.0)]
 
 
-def test_requests_that_overlap() -> None:
+def test_requests_that_overlap_are_concurrent() -> None:
     check_concurrent(OVERLAP, at_least=3)
     check_concurrent(OVERLAP, "a")
     with pytest.raises(
@@ -34,19 +34,19 @@ def test_requests_that_overlap() -> None:
         check_concurrent(OVERLAP, "b")
 
 
-def test_one_after_the_other_is_not_at_once() -> None:
+def test_a_request_that_begins_as_another_ends_is_not_concurrent() -> None:
     with pytest.raises(AssertionError, match="at most 1 of 2"):
         check_concurrent([invoke(0.0, 1.0), invoke(1.0, 2.0)])
 
 
-def test_nothing_to_judge() -> None:
+def test_without_requests_concurrency_cannot_be_judged() -> None:
     with pytest.raises(AssertionError, match="no request to any model was recorded"):
         check_concurrent([])
     with pytest.raises(AssertionError, match="no request to c was recorded"):
         check_concurrent(OVERLAP, "c")
 
 
-def test_the_server_knows_better_than_its_callers() -> None:
+def test_the_servers_view_of_requests_is_judged_where_there_is_one() -> None:
     queued = [*OVERLAP, *(invoke(start, start + 0.4, source="server") for start in (0.0, 0.5, 1.0))]
     with pytest.raises(AssertionError, match=r"at most 1 of 3 .* \(seen by: server\)"):
         check_concurrent(queued)
@@ -56,49 +56,62 @@ ONCE = [move("download", 0.5), move("load", 1.0)]
 TOGETHER = [invoke(0.0, 1.1), invoke(0.1, 1.2), invoke(2.0, 2.1)]
 
 
-def test_one_load_for_requests_that_come_together() -> None:
+def test_one_load_for_requests_that_came_together_passes() -> None:
     check_loads_once([*TOGETHER, *ONCE])
     check_loads_once([*TOGETHER, *ONCE], "a")
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         ([move("load", 1.05)], r"^a: 2 loads \(at 1.00 s, 1.05 s\) for 2 requests that came together$"),
         ([move("download", 0.6)], r"^a: 2 downloads \(at 0.50 s, 0.60 s\) for 2 requests"),
         ([move("load", 1.05, outcome="409"), move("download", 0.6)], r"^a: 2 downloads .* and 2 loads "),
     ],
 )
-def test_two_loads_for_them(more: list[Event], told: str) -> None:
-    with pytest.raises(AssertionError, match=told):
+def test_two_loads_or_downloads_for_requests_that_came_together_fail(more: list[Event], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
         check_loads_once([*TOGETHER, *ONCE, *more])
 
 
-def test_a_load_after_an_eviction_is_another_matter() -> None:
+def test_a_load_after_an_eviction_is_not_a_second_one() -> None:
     check_loads_once([*TOGETHER, *ONCE, move("evict", 3.0), move("unload", 3.0), move("load", 4.0)])
 
 
-def test_what_the_server_says_of_the_same_load_is_no_second_one() -> None:
+@pytest.mark.parametrize("at_s", [0.9, 1.02])
+def test_an_unload_that_failed_hides_no_second_load(at_s: float) -> None:
+    with pytest.raises(AssertionError, match=r"^a: 2 loads"):
+        check_loads_once([*TOGETHER, *ONCE, move("load", 1.05), move("unload", at_s, outcome="404")])
+
+
+def test_an_unload_before_the_first_load_hides_no_second_load() -> None:
+    with pytest.raises(AssertionError, match=r"^a: 2 loads"):
+        check_loads_once([*TOGETHER, *ONCE, move("load", 1.05), move("unload", 0.2)])
+
+
+def test_the_servers_and_the_clients_report_of_a_load_is_not_a_second_one() -> None:
     check_loads_once([*TOGETHER, *ONCE, move("load", 1.0, source="server"), move("load", 1.0, source="client")])
 
 
 @pytest.mark.parametrize(
-    ("events", "models", "told"),
+    ("events", "models", "message"),
     [
         ([], (), "no model had two requests before its first load had ended"),
         ([*ONCE, invoke(0.0, 1.1)], (), "no model had two requests"),
         ([*ONCE, *TOGETHER], ("a", "b"), "^b did not have two requests before its first load had ended$"),
     ],
 )
-def test_nothing_came_together(events: list[Event], models: Any, told: str) -> None:
-    with pytest.raises(AssertionError, match=told):
+def test_without_requests_that_came_together_loads_cannot_be_judged(
+    events: list[Event], models: Any, message: str
+) -> None:
+    with pytest.raises(AssertionError, match=message):
         check_loads_once(events, *models)
 
 
-def test_a_load_that_failed_and_was_made_again_in_the_room_of_another_is_one() -> None:
+def test_a_load_that_failed_for_lack_of_room_does_not_count() -> None:
     check_loads_once([*TOGETHER, *ONCE, move("load", 0.7, outcome="507")])
 
 
-def test_two_endpoints_with_models_of_one_name() -> None:
+def test_models_of_one_name_on_two_endpoints_are_judged_apart() -> None:
     events = [dataclasses.replace(event, server=name) for name in ("one", "other") for event in (*TOGETHER, *ONCE)]
     check_loads_once(events, "a")

@@ -35,24 +35,31 @@ B_GOES = [*USED, *evicted("b", 6.5), *AFTERWARDS]
 
 
 @pytest.mark.parametrize(
-    ("check", "right", "wrong", "told"),
+    ("check", "right", "wrong", "message"),
     [
         (check_lru, A_GOES, B_GOES, "at 6.49 s b went, and the least recently used was a"),
         (check_fifo, A_GOES, B_GOES, "at 6.49 s b went, and the one that was loaded first was a"),
         (check_lfu, B_GOES, A_GOES, "at 6.49 s a went, and the least frequently used was b"),
     ],
 )
-def test_each_policy(check: Callable[..., None], right: list[Event], wrong: list[Event], told: str) -> None:
+def test_each_policy_passes_its_own_evictions_and_fails_others(
+    check: Callable[..., None], right: list[Event], wrong: list[Event], message: str
+) -> None:
     check(right)
-    with pytest.raises(AssertionError, match=f"^1 of 1 eviction: {told}$"):
+    with pytest.raises(AssertionError, match=f"^1 of 1 eviction: {message}$"):
         check(wrong)
 
 
 @pytest.mark.parametrize("check", [check_lru, check_fifo, check_lfu])
-def test_a_policy_without_a_choice(check: Callable[..., None]) -> None:
+def test_without_an_eviction_that_had_a_choice_a_policy_fails(check: Callable[..., None]) -> None:
     for events in ([], USED, [*USED[:2], *evicted("a", 2.0)]):
         with pytest.raises(AssertionError, match="no eviction had a choice of two models or more"):
             check(events)
+
+
+@pytest.mark.parametrize(("check", "goes"), [(check_fifo, A_GOES), (check_lfu, B_GOES)])
+def test_a_load_of_a_model_in_memory_does_not_count_as_its_load(check: Callable[..., None], goes: list[Event]) -> None:
+    check([*goes, move("load", "a", 5.5, "409")])
 
 
 def test_a_model_with_a_request_under_way_could_not_go() -> None:
@@ -67,7 +74,7 @@ def test_a_model_that_had_died_could_not_go() -> None:
         check_lru([*B_GOES, died])
 
 
-def test_how_many_evictions() -> None:
+def test_evictions_outside_of_the_bounds_fail() -> None:
     check_evictions(A_GOES, at_most=1, at_least=1)
     with pytest.raises(AssertionError, match=r"^1 eviction, and at most 0 may be: a at 6.50 s$"):
         check_evictions(A_GOES, at_most=0)
@@ -79,7 +86,7 @@ def test_how_many_evictions() -> None:
         check_evictions(A_GOES)
 
 
-def test_how_many_fit() -> None:
+def test_another_number_of_models_that_fit_fails() -> None:
     check_capacity(A_GOES, 2)
     with pytest.raises(AssertionError, match=r"^2 models were in memory at once, not 3: a, b$"):
         check_capacity(A_GOES, 3)
@@ -89,7 +96,7 @@ def test_how_many_fit() -> None:
         check_capacity([request("a", 0.0)], 1)
 
 
-def test_hits() -> None:
+def test_requests_that_waited_for_a_load_are_not_hits() -> None:
     check_no_thrash(A_GOES, hit_ratio=0.5)
     with pytest.raises(
         AssertionError,
@@ -101,7 +108,7 @@ def test_hits() -> None:
         check_no_thrash(A_GOES, "d")
 
 
-def test_who_found_nothing_is_no_hit() -> None:
+def test_a_failed_request_is_not_a_cache_hit() -> None:
     lost = [dataclasses.replace(request("a", 10.0 + number), outcome="ModelError") for number in range(4)]
     with pytest.raises(AssertionError, match=r"^30% of 10 requests .*: a 5, b 1, c 1$"):
         check_no_thrash([*A_GOES, *lost])
@@ -110,7 +117,7 @@ def test_who_found_nothing_is_no_hit() -> None:
 
 
 @pytest.mark.parametrize("check", [check_lru, check_fifo, check_lfu])
-def test_a_model_that_is_leaving_is_no_choice(check: Callable[..., None]) -> None:
+def test_a_model_that_is_being_evicted_is_not_a_choice_for_another_eviction(check: Callable[..., None]) -> None:
     loads = [move("load", name, at_s) for at_s, name in ((0.1, "a"), (0.2, "b"), (0.3, "c"))]
     going = [
         Event(kind="evict", source="hosting", at_s=5.2, seconds=0.2, model="a"),
@@ -119,7 +126,7 @@ def test_a_model_that_is_leaving_is_no_choice(check: Callable[..., None]) -> Non
     check([*loads, *going])
 
 
-def test_the_platform_chooses_by_its_own_clock() -> None:
+def test_policies_are_judged_by_the_platforms_times_of_requests() -> None:
     def attempt(model: str, began_s: float, at_s: float) -> Event:
         return Event(kind="attempt", source="hosting", at_s=at_s, seconds=at_s - began_s, model=model)
 
@@ -129,7 +136,7 @@ def test_the_platform_chooses_by_its_own_clock() -> None:
     check_lru([*loads, *platform, *callers, *evicted("c", 2.0), *evicted("a", 3.0)])
 
 
-def test_a_server_that_ended_holds_nothing() -> None:
+def test_models_of_a_server_that_stopped_do_not_count_as_in_memory() -> None:
     stop = Event(kind="stop", source="engine", at_s=7.5)
     again = [move("load", "a", 8.0), move("load", "b", 8.1)]
     check_capacity([*A_GOES, stop, *again], 2)

@@ -28,7 +28,7 @@ def meanwhile(seconds: float) -> list[Event]:
     return [request(100.0 + number / 2, seconds) for number in range(12)]
 
 
-def test_no_stall() -> None:
+def test_requests_that_take_longer_while_others_load_stall() -> None:
     check_no_stall([*QUIET, LOAD, *meanwhile(0.29)], of=["a"])
     with pytest.raises(
         AssertionError,
@@ -39,7 +39,7 @@ def test_no_stall() -> None:
     check_no_stall([*QUIET, LOAD, *meanwhile(0.4)], of=["a"], factor=5)
 
 
-def test_what_went_on_is_anothers() -> None:
+def test_a_load_of_the_judged_model_itself_is_nothing_to_judge_a_stall_by() -> None:
     own = move("load", 110.0, model="a", seconds=10.0)
     with pytest.raises(AssertionError, match=r"^no load of another model was recorded"):
         check_no_stall([*QUIET, own, *meanwhile(0.4)], of=["a"])
@@ -57,27 +57,27 @@ def test_a_crash_lasts_until_the_model_is_loaded_again() -> None:
         check_no_stall([crash, *meanwhile(0.4), *afterwards], of=["a"], during="crash")
 
 
-def test_few_requests_say_nothing() -> None:
+def test_fewer_than_ten_requests_cannot_be_compared() -> None:
     with pytest.raises(
         AssertionError, match=r"9 requests to a lie while others had a load, and 20 do not: it takes 10"
     ):
         check_no_stall([*QUIET, LOAD, *meanwhile(0.4)[:9]], of=["a"])
 
 
-def test_a_request_that_fails_meanwhile_has_stalled() -> None:
+def test_a_request_that_fails_while_others_load_has_stalled() -> None:
     failed = [request(101.0, 0.1, outcome="500")]
     with pytest.raises(AssertionError, match=r"^1 of 13 requests failed while others had a load: a 500 at 101.10 s$"):
         check_no_stall([*QUIET, LOAD, *meanwhile(0.1), *failed], of=["a"])
     check_no_stall([*QUIET, LOAD, *meanwhile(0.1), request(50.0, 0.1, outcome="500")], of=["a"])
 
 
-def test_its_own_first_load_is_no_baseline() -> None:
+def test_a_request_that_waited_for_its_own_load_is_not_compared_with() -> None:
     cold = [request(-5.0, 5.0), move("load", -0.1, model="a", seconds=4.0)]
     with pytest.raises(AssertionError, match=r"p99 of 12 requests to a was 3000.0 ms, 30.0 times"):
         check_no_stall([*cold, *QUIET, LOAD, *meanwhile(3.0)], of=["a"])
 
 
-def test_nothing_is_faster_than_no_time() -> None:
+def test_a_baseline_of_no_time_at_all_has_no_ratio() -> None:
     with pytest.raises(AssertionError, match=r"was 400.0 ms, the 0.0 ms of 20 others"):
         check_no_stall([*(request(number, 0.0) for number in range(20)), LOAD, *meanwhile(0.4)], of=["a"])
 
@@ -85,7 +85,7 @@ def test_nothing_is_faster_than_no_time() -> None:
 HOG = [request(100.0, 8.0, "hog")]
 
 
-def test_fair() -> None:
+def test_requests_that_take_longer_beside_a_hog_are_unfair() -> None:
     check_fair([*QUIET, *HOG, *meanwhile(0.19)], hog="hog", max_ratio=2)
     with pytest.raises(
         AssertionError, match=r"^while hog had requests, the median of 12 requests to a was 300.0 ms, 3.0 times the"
@@ -95,17 +95,17 @@ def test_fair() -> None:
         check_fair(QUIET, hog="hog", max_ratio=2)
 
 
-def test_fair_within_so_many_threads() -> None:
-    told = [sample(10.0, threads=40, resident=2), sample(20.0, threads=300, resident=9), sample(30.0)]
-    events = [*QUIET, *HOG, *meanwhile(0.1), *told]
+def test_more_threads_than_allowed_are_unfair() -> None:
+    samples = [sample(10.0, threads=40, resident=2), sample(20.0, threads=300, resident=9), sample(30.0)]
+    events = [*QUIET, *HOG, *meanwhile(0.1), *samples]
     check_fair(events, hog="hog", max_ratio=2, max_threads=300)
     with pytest.raises(AssertionError, match=r"^at 20.00 s the 9 models of s had 300 threads; at most 299 may be$"):
         check_fair(events, hog="hog", max_ratio=2, max_threads=299)
-    with pytest.raises(AssertionError, match=r"^no sample tells of threads: only the kit's own server counts them"):
+    with pytest.raises(AssertionError, match=r"^no sample counts threads: only the kit's own server counts them"):
         check_fair([*events[:-3], events[-1]], hog="hog", max_ratio=2, max_threads=299)
 
 
-def test_fair_to_those_that_are_named() -> None:
+def test_only_the_named_models_are_judged_beside_a_hog() -> None:
     slow = [request(100.0 + number / 2, 5.0, "c") for number in range(12)] + [
         request(number, 0.1, "c") for number in range(20)
     ]

@@ -60,14 +60,14 @@ def judged_endpoint() -> Endpoint:
     return endpoint
 
 
-def test_each_check_is_judged_by_what_was_there_when_it_was_made() -> None:
+def test_each_check_is_judged_by_the_events_before_it_was_made() -> None:
     first, second = judge(bundle(judged_endpoint().recording))
     assert (first.check, first.then, first.now) == ("check_resident('a')", None, None)
     assert (second.check, second.server) == ("check_resident('a', 'b')", "ranking")
     assert second.then == second.now == "b is not resident (b: never loaded); resident: a"
 
 
-def test_each_check_is_set_beside_the_same_one_made_again() -> None:
+def test_each_check_is_compared_with_the_same_one_of_the_new_run() -> None:
     then, again = judged_endpoint(), Endpoint()
     again.recording.record("load", source="hosting", server="ranking", model="b")
     with pytest.raises(AssertionError):
@@ -77,15 +77,15 @@ def test_each_check_is_set_beside_the_same_one_made_again() -> None:
     assert (second.check, second.now) == ("check_resident('a', 'b')", "it was not made again")
 
 
-def test_a_check_that_takes_other_arguments_now_is_no_crash() -> None:
+def test_a_check_that_no_longer_takes_its_arguments_is_a_verdict() -> None:
     timeline = Timeline()
-    detail = {"arguments": ["a"], "options": {"nonsense": 1}}
+    detail = {"call": {"method": "check_resident", "arguments": ["a"], "options": {"nonsense": 1}}}
     timeline.record("mark", source="test", server="ranking", outcome="check_resident", detail=detail)
     (verdict,) = judge(bundle(timeline))
     assert str(verdict.now).startswith("it cannot be made: ")
 
 
-def test_options_and_models_are_kept_and_soft_ones_are_judged_hard() -> None:
+def test_a_check_is_judged_again_with_its_options() -> None:
     endpoint = judged_endpoint()
     endpoint.recording.record("invoke", source="test", server="ranking", model="a")
     endpoint.check_evictions(at_most=1)
@@ -93,7 +93,7 @@ def test_options_and_models_are_kept_and_soft_ones_are_judged_hard() -> None:
     assert (verdict.check, verdict.now) == ("check_evictions(at_most=1)", None)
 
 
-def test_a_soft_check_that_failed_has_failed_then_too() -> None:
+def test_a_soft_check_that_failed_is_a_failure_then_and_now() -> None:
     endpoint = judged_endpoint()
     with soft_checks() as found:
         endpoint.check_evictions(at_least=1, soft=True)
@@ -101,19 +101,19 @@ def test_a_soft_check_that_failed_has_failed_then_too() -> None:
     assert verdict.then == verdict.now == str(found[0])
 
 
-def test_a_bundle_as_a_document() -> None:
+def test_a_bundle_survives_json() -> None:
     one = bundle(judged_endpoint().recording, settings={"seed": "7"})
     again = Bundle.from_json(one.to_json())
     assert again.to_json() == one.to_json()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"test": 1}', "null", "\x00"])
-def test_what_is_no_bundle(text: str) -> None:
+def test_a_text_that_is_not_a_bundle_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  JSON's own words, or ours
         Bundle.from_json(text)
 
 
-def test_the_last_twenty_are_kept(tmp_path: Path) -> None:
+def test_the_latest_twenty_failures_are_kept(tmp_path: Path) -> None:
     files = [bundles.keep(bundle(), tmp_path) for _ in range(25)]
     for age, file in enumerate(reversed(files)):
         if file.exists():
@@ -125,7 +125,7 @@ def test_the_last_twenty_are_kept(tmp_path: Path) -> None:
     assert last.stem.startswith("test_it-a-b-")
 
 
-def test_fields_that_json_cannot_say_are_named(tmp_path: Path) -> None:
+def test_fields_that_json_cannot_hold_are_named(tmp_path: Path) -> None:
     one = made(
         "endpoint", "e", {"eviction": min, "code": tmp_path, "fits": 2, "tf": None, "op_libraries": (tmp_path,)}, []
     )
@@ -133,7 +133,7 @@ def test_fields_that_json_cannot_say_are_named(tmp_path: Path) -> None:
     assert one.fields == {"code": str(tmp_path), "fits": 2, "op_libraries": [str(tmp_path)]}
 
 
-def test_a_file_needs_nothing_beside_it(tmp_path: Path, models: Models) -> None:
+def test_a_packed_bundle_has_all_models_in_one_file(tmp_path: Path, models: Models) -> None:
     ours = models.linear("ours", weights_mib=1)
     theirs = models.archive(models.linear("other").archive, name="theirs")
     one = bundle(models={model.name: Ingredient.of(model) for model in (ours, theirs)})
@@ -149,14 +149,14 @@ def test_a_file_needs_nothing_beside_it(tmp_path: Path, models: Models) -> None:
     assert again["ours"].answer([1.0]) == ours.answer([1.0])
 
 
-def test_a_model_that_was_changed_after_it_was_built_is_packed(tmp_path: Path, models: Models) -> None:
+def test_the_archive_of_a_forged_model_is_packed(tmp_path: Path, models: Models) -> None:
     forged = models.forge(models.linear("forged"), "unknown-op")
     bundles.pack(bundle(models={"forged": Ingredient.of(forged)}), tmp_path / "bundle.zip", models)
     read = bundles.read(tmp_path / "bundle.zip", tmp_path)
     assert read.models["forged"].model("forged", models).archive.read_bytes() == forged.archive.read_bytes()
 
 
-def test_an_archive_that_is_gone(tmp_path: Path, models: Models) -> None:
+def test_a_model_whose_archive_is_gone_is_an_archive_error(tmp_path: Path, models: Models) -> None:
     archive = tmp_path / "theirs.tar.gz"
     archive.write_bytes(models.linear().archive.read_bytes())
     ingredient = Ingredient.of(models.archive(archive, name="theirs"))
@@ -165,7 +165,7 @@ def test_an_archive_that_is_gone(tmp_path: Path, models: Models) -> None:
         ingredient.model("theirs", models)
 
 
-def test_files_and_folders_that_fields_name_go_along(tmp_path: Path, models: Models) -> None:
+def test_files_and_folders_that_fields_name_are_packed(tmp_path: Path, models: Models) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     (here / "code" / "__pycache__").mkdir(parents=True)
     there.mkdir()
@@ -191,12 +191,14 @@ def test_files_and_folders_that_fields_name_go_along(tmp_path: Path, models: Mod
     assert not list(tmp_path.glob("*late*"))
 
 
-def test_a_path_that_is_given_as_text_is_found_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_given_as_text_is_recorded_as_an_absolute_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert made("server", "s", {"code": "code"}, []).fields == {"code": str(tmp_path / "code")}
 
 
-def test_a_bundle_puts_no_file_elsewhere(tmp_path: Path) -> None:
+def test_a_bundle_cannot_write_files_outside_of_its_directory(tmp_path: Path) -> None:
     (tmp_path / "in" / "side").mkdir(parents=True)
     with zipfile.ZipFile(tmp_path / "bundle.zip", "w") as packed:
         packed.writestr("../../stolen/x.py", "")
@@ -208,34 +210,34 @@ def test_a_bundle_puts_no_file_elsewhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fields", [["code"], {"code": 1}], ids=str)
-def test_a_bundle_with_other_fields(tmp_path: Path, fields: Any) -> None:
+def test_a_bundle_with_fields_of_another_shape_is_a_value_error(tmp_path: Path, fields: Any) -> None:
     one = dataclasses.replace(made("server", "s", {}, []), fields=fields)
     with zipfile.ZipFile(tmp_path / "bundle.zip", "w") as packed:
         packed.writestr("bundle.json", bundle(made=[one]).to_json())
-    with pytest.raises(ValueError, match=r"no whole bundle: "):
+    with pytest.raises(ValueError, match=r"not a whole bundle: "):
         bundles.read(tmp_path / "bundle.zip", tmp_path)
 
 
-def test_another_zip_is_no_bundle(tmp_path: Path) -> None:
+def test_a_zip_file_that_is_not_a_bundle_is_a_value_error(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as packed:
         packed.writestr("a.txt", "")
-    with pytest.raises(ValueError, match=r"no bundle: \['a.txt'\]"):
+    with pytest.raises(ValueError, match=r"not a bundle: \['a.txt'\]"):
         bundles.read(tmp_path / "other.zip", tmp_path)
 
 
-def test_a_bundle_without_its_archive(tmp_path: Path, models: Models) -> None:
+def test_a_bundle_that_lacks_an_archive_is_a_value_error(tmp_path: Path, models: Models) -> None:
     theirs = models.archive(models.linear().archive, name="theirs")
     ingredient = dataclasses.replace(Ingredient.of(theirs), archive="archives/theirs.tar.gz")
     with zipfile.ZipFile(tmp_path / "bundle.zip", "w") as packed:
         packed.writestr("bundle.json", bundle(models={"theirs": ingredient}).to_json())
-    with pytest.raises(ValueError, match=r"no whole bundle: .*archives/theirs.tar.gz"):
+    with pytest.raises(ValueError, match=r"not a whole bundle: .*archives/theirs.tar.gz"):
         bundles.read(tmp_path / "bundle.zip", tmp_path)
 
 
-def test_a_damaged_bundle(tmp_path: Path, models: Models) -> None:
+def test_a_damaged_bundle_is_a_value_error(tmp_path: Path, models: Models) -> None:
     bundles.pack(bundle(test="x" * 1000), tmp_path / "bundle.zip", models)
     damaged = bytearray((tmp_path / "bundle.zip").read_bytes())
     damaged[60:70] = bytes(10)
     (tmp_path / "bundle.zip").write_bytes(damaged)
-    with pytest.raises(ValueError, match=r"no whole bundle: "):
+    with pytest.raises(ValueError, match=r"not a whole bundle: "):
         bundles.read(tmp_path / "bundle.zip", tmp_path)

@@ -31,3 +31,13 @@ def test_a_death_of_all_models_is_marked_and_ends_what_was_in_memory(kind: Any) 
     assert (began_s, ended_s) == (2.0, 2.0)
     assert "exit 137" in label
     assert data["spans"]["resident"] == [[1.0, 2.0, 0, ""]]
+
+
+def test_an_eviction_and_its_unload_end_one_time_in_memory() -> None:
+    timeline = Timeline()
+    timeline.record("load", source="hosting", server="ranking", model="a", at_s=1.0)
+    timeline.record("evict", source="hosting", server="ranking", model="a", at_s=2.0)
+    timeline.record("unload", source="hosting", server="ranking", model="a", at_s=2.1)
+    timeline.record("load", source="hosting", server="ranking", model="a", at_s=3.0)
+    timeline.record("load", source="hosting", server="ranking", model="a", at_s=4.0, outcome="409")
+    assert data_of(timeline)["spans"]["resident"] == [[1.0, 2.0, 0, ""], [3.0, 4.0, 0, ""]]

@@ -37,19 +37,19 @@ def test_a_timeline_survives_json_lines(several: list[Event]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "nonsense", '{"began": 3}'])
-def test_what_is_no_timeline_is_refused(text: str) -> None:
+def test_a_text_that_is_not_a_timeline_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match="not a timeline"):
         Timeline.from_jsonl(text)
 
 
 @pytest.mark.parametrize("line", ["{}", '{"kind": "load", "surprise": 1}'])
-def test_what_is_no_event_is_refused(line: str) -> None:
+def test_a_line_that_is_not_an_event_is_a_value_error(line: str) -> None:
     with pytest.raises(ValueError, match="not an event"):
         Event.from_json(line)
 
 
 @pytest.mark.parametrize(("kind", "source"), [("lode", "test"), ("load", "tset")])
-def test_kinds_and_sources_are_known(kind: str, source: str) -> None:
+def test_an_event_of_an_unknown_kind_or_source_is_a_value_error(kind: str, source: str) -> None:
     with pytest.raises(ValueError, match="no such event"):
         Event(at_s=0, kind=kind, source=source)  # type: ignore[arg-type]
 
@@ -58,7 +58,7 @@ def test_an_event_began_before_it_ended() -> None:
     assert Event(at_s=5.0, seconds=2.0, kind="load", source="test").began_s == 3.0
 
 
-def test_a_timeline_is_in_order_of_time_and_tells_servers_apart() -> None:
+def test_a_timeline_is_in_order_of_time_and_gives_the_events_of_one_server() -> None:
     timeline = Timeline()
     timeline.record("load", source="server", at_s=2.0, server="a")
     timeline.record("load", source="server", at_s=1.0, server="b")
@@ -67,7 +67,7 @@ def test_a_timeline_is_in_order_of_time_and_tells_servers_apart() -> None:
     assert [event.server for event in timeline.of("a")] == ["a"]
 
 
-def test_a_model_is_shown_by_its_name_once_that_is_known() -> None:
+def test_an_event_that_is_added_with_a_models_id_gets_the_models_name() -> None:
     timeline = Timeline()
     timeline.name_model("0f" * 16, "ranker")
     assert timeline.record("load", source="server", model="0f" * 16).model == "0f" * 16
