@@ -58,7 +58,7 @@ def test_an_imported_module_can_be_an_inference_handler(
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     assert mme_handler(module, [mme_models.linear("a")]).invoke(mme_models.linear("a"), [1.0])["model"] == "a"
-    with pytest.raises(ValueError, match="no Python file: give one that defines inference_handler"):
+    with pytest.raises(ValueError, match="not a Python file: give one that defines inference_handler"):
         mme_handler("nowhere.py", [mme_models.linear()])
 
 

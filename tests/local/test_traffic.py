@@ -88,7 +88,7 @@ def test_a_long_load_says_how_far_it_is(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(drive, "_TELL_EVERY_S", 0.05)
+    monkeypatch.setattr(drive, "_LOG_EVERY_S", 0.05)
     model, server = mme_models.linear(sleep_ms=50), mme_server()
     server.load(model)
     with caplog.at_level(logging.INFO, "pytest_mme"):

@@ -216,7 +216,7 @@ def test_a_server_that_does_not_answer(docker_run: Run, engine: docker.DockerCli
 def test_an_image_labelled_as_embedded_without_events(
     docker_run: Run, engine: docker.DockerClient, derived: Derive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_reader, "_SPEAKS_S", 0.5)
+    monkeypatch.setattr(event_reader, "_FACTS_S", 0.5)
     lines = (entry_point("python3", "-c", ANSWERING, "both"),)
     said = refused(ServerStartError, docker_run, engine, image=derived(*lines))
     assert "LABEL pytest-mme.events=none" in said
@@ -310,7 +310,7 @@ def test_a_folder_of_code_that_others_may_not_read(docker_run: Run, engine: dock
 
 
 def test_code_that_is_not_python(docker_run: Run, engine: docker.DockerClient, tmp_path: Path) -> None:
-    (tmp_path / "inference.py").write_text("this is not Python")
+    (tmp_path / "inference.py").write_text("this is no Python")
     assert "SyntaxError" in refused(ServerStartError, docker_run, engine, code=tmp_path)
 
 
