@@ -203,7 +203,8 @@ def _done(command: Sequence[str], asked: str | None = None) -> str:
 
 def tables(data: dict[str, Any]) -> dict[str, str]:
     """The tables of the page, each by the name of its place."""
-    return {"tried": _table(_rows_of_tried(data["tried"])), "resolved": _table(_rows_of_resolved(data["resolved"]))}
+    tried, resolved = data.get("tried", ()), data.get("resolved", ())
+    return {"tried": _table(_rows_of_tried(tried)), "resolved": _table(_rows_of_resolved(resolved))}
 
 
 def _rows_of_tried(rows: Sequence[dict[str, Any]]) -> Iterator[Sequence[str]]:
