@@ -53,6 +53,7 @@ class Tried:
 
 TRIED = {
     "oldest": Tried(tensorflow="tensorflow-cpu==2.12.1", oldest=True),
+    "oldest-3.10": Tried(tensorflow="tensorflow-cpu==2.12.1", python="3.10", oldest=True),
     **{version: Tried(tensorflow=f"tensorflow=={version}") for version in ("2.12.1", "2.15.1", "2.17.1", "2.19.1")},
     **{
         f"{version}-cpu": Tried(tensorflow=f"tensorflow-cpu=={version}")
