@@ -17,5 +17,6 @@ def needs(extra: str, what: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        seen, advice = f"the package {error.name} is not installed", f"pip install 'pytest-mme[{extra}]'"
+        package = str(error.name).partition(".")[0]
+        seen, advice = f"the package {package} is not installed", f"pip install 'pytest-mme[{extra}]'"
         raise UnavailableError(what, seen, advice) from error

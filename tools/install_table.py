@@ -53,16 +53,16 @@ class Tried:
 
 TRIED = {
     "oldest": Tried(tensorflow="tensorflow-cpu==2.12.1", oldest=True),
+    "oldest-3.10": Tried(tensorflow="tensorflow-cpu==2.12.1", python="3.10", oldest=True),
     **{version: Tried(tensorflow=f"tensorflow=={version}") for version in ("2.12.1", "2.15.1", "2.17.1", "2.19.1")},
+    "middle": Tried(tensorflow="tensorflow-cpu==2.15.1"),
     **{
         f"{version}-cpu": Tried(tensorflow=f"tensorflow-cpu=={version}")
-        for version in ("2.12.1", "2.13.1", "2.14.1", "2.15.1", "2.16.2", "2.18.1", "2.20.0")
+        for version in ("2.13.1", "2.14.1", "2.16.2", "2.18.1", "2.20.0")
     },
-    "middle": Tried(tensorflow="tensorflow-cpu==2.17.1"),
     "2.21.0": Tried(tensorflow="tensorflow==2.21.0"),
     "newest": Tried(tensorflow="tensorflow-cpu==2.21.0"),
     "none": Tried(tensorflow=""),
-    "none-3.10": Tried(tensorflow="", python="3.10"),
     "none-3.13": Tried(tensorflow="", python="3.13"),
 }
 """What is tried, by name."""
@@ -203,7 +203,8 @@ def _done(command: Sequence[str], asked: str | None = None) -> str:
 
 def tables(data: dict[str, Any]) -> dict[str, str]:
     """The tables of the page, each by the name of its place."""
-    return {"tried": _table(_rows_of_tried(data["tried"])), "resolved": _table(_rows_of_resolved(data["resolved"]))}
+    tried, resolved = data.get("tried", ()), data.get("resolved", ())
+    return {"tried": _table(_rows_of_tried(tried)), "resolved": _table(_rows_of_resolved(resolved))}
 
 
 def _rows_of_tried(rows: Sequence[dict[str, Any]]) -> Iterator[Sequence[str]]:
