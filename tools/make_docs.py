@@ -6,8 +6,8 @@ A table stands between two comments that say where it comes from, and is never e
     <!-- recorded: what-a-container-gets --> made from docs/recorded/PAGE.json: measured or decided, and by whom
     <!-- end -->
 
-    python tools/make_docs.py              list the pages that are out of date; exit status 1 when there are any
-    python tools/make_docs.py --write      rewrite their tables in place
+    python -m tools.make_docs              list the pages that are out of date; exit status 1 when there are any
+    python -m tools.make_docs --write      rewrite their tables in place
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 import typer
 
-from pytest_mme import checks, round_robin, trace, uniform, zipf
+from pytest_mme import EndpointSpec, ModelSpec, ServerSpec, checks, round_robin, trace, uniform, zipf
 from pytest_mme.cli import app
 from pytest_mme.contract.conformance.clauses import CLAUSES
 from pytest_mme.contract.deviations import DEVIATIONS
@@ -36,6 +36,7 @@ from pytest_mme.models.exporting.environments import NEWEST_PYTHON, OLDEST, OLDE
 from pytest_mme.models.forging import verdicts
 from pytest_mme.models.forging.forge import FORGERIES
 from pytest_mme.settings import OPTIONS, Option
+from tools.field_tables import HEAD, field_rows
 
 ROOT = Path(__file__).parents[1]
 RECORDED = ROOT / "docs" / "recorded"
@@ -252,6 +253,11 @@ def metavar(option: Any) -> str:
     return "" if option.is_flag else str(option.metavar or option.name).upper()
 
 
+def fields_of(specification: type[Any]) -> Callable[[], str]:
+    """The fields of a specification."""
+    return lambda: markdown(HEAD, field_rows(specification))
+
+
 def exporter_pythons() -> str:
     """Which Python each TensorFlow needs to save models."""
     rows, first = [], OLDEST
@@ -275,6 +281,9 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "checks": check_table,
     "mixes": mixes,
     "faults": faults,
+    "server-fields": fields_of(ServerSpec),
+    "endpoint-fields": fields_of(EndpointSpec),
+    "model-fields": fields_of(ModelSpec),
     "exporter-pythons": exporter_pythons,
     "image-options": options_of("image", "build"),
     "conformance-options": options_of("conformance"),

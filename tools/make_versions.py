@@ -6,7 +6,7 @@ its answer compared with the right one. Takes some two minutes, and what it take
     python tools/make_versions.py                       all
     python tools/make_versions.py --measure VERSION     one, to standard output, without making an environment
 
-`python tools/make_docs.py --write` then takes the new data over into docs/versions.md.
+`python -m tools.make_docs --write` then takes the new data over into docs/versions.md.
 """
 
 from __future__ import annotations

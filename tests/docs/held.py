@@ -178,7 +178,7 @@ def all_held() -> Mapping[str, tuple[Held, ...]]:
         ),
         "docs/embedded-server.md": (
             known(f"lists {private('serving.http.app:_PAGE')} models"),
-            Held("paths (404), methods (405) and bodies that are too large (413)", "tests/local/test_raw_http.py"),
+            Held("paths (404), methods (405) and bodies that are too large (413)", "tests/stress/test_raw_http.py"),
             Held("attribute gets 400", "tests/local/test_attributes.py"),
             known(f"full gets {routes.OUT_OF_MEMORY}"),
         ),
@@ -208,7 +208,7 @@ def all_held() -> Mapping[str, tuple[Held, ...]]:
             Held("dimensions set to 1", "tests/unit/measuring/test_capacity.py"),
             Held("is 0 when all archives fit, 1 when they do not, and 2 when", "tests/local/test_fit_command.py"),
             once("allocates 30 MiB for a request"),
-            known(f"the {private('measuring.capacity:_LOOK_EVERY_S') * 1000:g} ms between two measurements"),
+            known(f"the {private('measuring.capacity:_SAMPLE_EVERY_S') * 1000:g} ms between two measurements"),
         ),
         "docs/forging.md": (
             known(f"all {len(FORGERIES)}."),

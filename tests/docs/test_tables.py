@@ -31,7 +31,7 @@ def _fixtures_are_listed_once() -> Iterator[None]:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_tables_are_up_to_date(page: Path) -> None:
     text = page.read_text()
-    assert make_docs.rendered(page, text) == text, "run: python tools/make_docs.py --write"
+    assert make_docs.rendered(page, text) == text, "run: python -m tools.make_docs --write"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -188,7 +188,7 @@ def test_the_saving_process_needs_nothing_but_the_standard_library(tmp_path: Pat
 
 
 def test_an_exported_model_is_not_written_directly(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="TensorFlow's Python package saves"):
+    with pytest.raises(ValueError, match="can only be saved by TensorFlow's Python package"):
         write(ModelSpec(name="m", saved_by=NEWER), tmp_path)
 
 
