@@ -10,13 +10,13 @@ import pytest
 
 from pytest_mme import Models, Run, Server
 from pytest_mme.errors import ContractError, UnavailableError
-from tests.conftest import run_on
-from tests.lacking import lacking
+from tests.conftest import IMAGES, run_on
+from tests.lacking import lacking, needs_compiler
 
 Servers = Callable[..., Server]
 
 
-@pytest.fixture(params=["local", "server"])
+@pytest.fixture(params=["local", IMAGES[0]])
 def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """On both runtimes that have the embedded server."""
     image = None if request.param == "local" else request.getfixturevalue("server_image")
@@ -24,6 +24,7 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
         yield run
 
 
+@needs_compiler
 def test_it_is_refused_without_its_library_and_served_with_it(run: Run) -> None:
     model = run.models.custom_op()
     with run.server() as server, pytest.raises(ContractError, match="Op type not registered 'MmeScale'"):
@@ -33,6 +34,7 @@ def test_it_is_refused_without_its_library_and_served_with_it(run: Run) -> None:
         assert server.invoke(model, [1.0]) == model.answer([1.0])
 
 
+@needs_compiler
 @pytest.mark.versions
 @pytest.mark.mme(tf=["2.12.1", "2.15.1"])
 def test_one_library_in_c_serves_all_versions(mme_server: Servers, mme_models: Models) -> None:
@@ -57,6 +59,7 @@ def test_one_in_cpp_serves_the_version_that_it_was_built_for_and_no_other(
     assert "undefined symbol: _Z" in str(refused.value)
 
 
+@needs_compiler
 def test_a_crash_in_its_kernel_takes_down_its_own_model_only(mme_server: Servers, mme_models: Models) -> None:
     crashing, calm = mme_models.custom_op("crashing", crash=True), mme_models.linear("calm")
     server = mme_server(op_libraries=crashing.op_libraries)
@@ -69,6 +72,7 @@ def test_a_crash_in_its_kernel_takes_down_its_own_model_only(mme_server: Servers
     assert (crash.model, crash.outcome) == ("crashing", "SIGABRT")
 
 
+@needs_compiler
 def test_two_libraries_with_one_op_on_one_server_are_a_conflict_in_every_model(
     mme_server: Servers, mme_models: Models
 ) -> None:
@@ -82,6 +86,7 @@ def test_two_libraries_with_one_op_on_one_server_are_a_conflict_in_every_model(
         assert alone.invoke(model, [1.0]) == model.answer([1.0])
 
 
+@needs_compiler
 def test_two_models_that_bring_their_own_libraries_with_one_op_are_no_conflict(any_run: Run) -> None:
     run = any_run
     twice, thrice = (run.models.bundled(run.models.custom_op(f"by-{factor:g}", factor=factor)) for factor in (2.0, 3.0))
@@ -129,6 +134,7 @@ def test_what_is_no_list_of_files(mme_server: Servers, given: object) -> None:
         mme_server(op_libraries=given)
 
 
+@needs_compiler
 def test_an_image_that_is_not_the_embedded_server_loads_none(mms_run: Run) -> None:
     model = mms_run.models.custom_op()
     with (
