@@ -42,8 +42,8 @@ lint: $(INSTALLED) ## check style, format and types
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy --strict
 
-wheel: $(INSTALLED) ## build the wheel and try it outside of this folder, on each Python that is here
-	@$(PY) tools/installed_wheel.py
+wheel: $(INSTALLED) ## build the wheel and try it elsewhere: beside an old, a middle and the newest TensorFlow, and none
+	@$(PY) -m tools.install_table check oldest-3.10 middle newest-3.12 none-3.13
 
 bench: $(INSTALLED) ## measure what is claimed about speed and memory
 	@$(PY) -m bench

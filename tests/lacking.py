@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import NoReturn
 
 import pytest
 
 ALL = bool(os.environ.get("MME_TEST_ALL"))
 """Whether everything has to be tested: `.ci/run` says so, where a container engine and cgroups are at hand."""
+
+
+needs_compiler = pytest.mark.skipif(
+    not (ALL or any(map(shutil.which, ("cc", "gcc", "clang")))), reason="no C compiler is on the PATH: install gcc"
+)
+"""Marks a test that compiles C."""
 
 
 def lacking(what: str) -> NoReturn:

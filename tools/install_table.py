@@ -1,34 +1,37 @@
-"""Install the kit beside each TensorFlow, run the README's first test there, and write down what came of it.
+"""Install the kit's wheel beside each TensorFlow, run the README's first test there, and record the outcome.
 
-An environment is made by uv with that TensorFlow alone; then pip installs the kit's wheel into it, as its users do. None
-of what was there may change. The test runs outside the checkout, from an empty cache.
+uv makes an environment with that TensorFlow alone; then pip installs the wheel into it, as users do. The wheel must hold
+every file of the package, and no package that was there before may change. The test runs outside the checkout, from an
+empty cache.
 
-    python tools/install_table.py resolve             resolve every version in both forms, the newest and oldest of the rest
-    python tools/install_table.py run [NAME ...]      install and run some of `TRIED` by name, or all; docs/installing.json
-    python tools/install_table.py write               write the tables of docs/installing.md from docs/installing.json
-    python tools/install_table.py --check NAME ...    install and run, write nothing; exit status 1 when one fails
+    python -m tools.install_table resolve           resolve every version in both forms, with the newest and oldest of the rest
+    python -m tools.install_table run [NAME ...]    install and run some of `TRIED` by name, or all, and record them
+    python -m tools.install_table check NAME ...    install and run, and record nothing
+
+The exit status is 1 when an installation or a test fails. A Python that uv neither finds nor can fetch is named, and is no
+failure. The data are in docs/installing.json; `python -m tools.make_docs --write` makes the tables of them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tools.pages import first_block
+
 ROOT = Path(__file__).parents[1]
 PROJECT = ROOT / "pyproject.toml"
-DATA, PAGE = ROOT / "docs" / "installing.json", ROOT / "docs" / "installing.md"
-TEST = ROOT / "tests" / "examples" / "test_eviction.py"
+DATA = ROOT / "docs" / "installing.json"
 UV = (sys.executable, "-m", "uv")
 FORMS = ("tensorflow", "tensorflow-cpu")
 VERSIONS = (
@@ -62,6 +65,7 @@ TRIED = {
     },
     "2.21.0": Tried(tensorflow="tensorflow==2.21.0"),
     "newest": Tried(tensorflow="tensorflow-cpu==2.21.0"),
+    "newest-3.12": Tried(tensorflow="tensorflow-cpu==2.21.0", python="3.12"),
     "none": Tried(tensorflow=""),
     "none-3.13": Tried(tensorflow="", python="3.13"),
 }
@@ -69,20 +73,19 @@ TRIED = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what is asked; 1 when something failed."""
+    """Do what is asked for; 1 when something failed."""
     order, names = (arguments[0], list(arguments[1:])) if arguments else ("", [])
     if order == "resolve":
-        _keep("resolved", [_resolved(form, version) for version in VERSIONS for form in FORMS])
-    elif order in ("run", "--check") and set(names) <= TRIED.keys():
+        _record("resolved", [_resolved(form, version) for version in VERSIONS for form in FORMS])
+    elif order in ("run", "check") and set(names) <= TRIED.keys():
         rows = dict(_all_tried(names or [*TRIED]))
         if order == "run":
             known = {row["name"]: row for row in read().get("tried", ())} | rows
-            _keep("tried", [known[name] for name in TRIED if name in known])
+            _record("tried", [known[name] for name in TRIED if name in known])
         return int(any(row["failed"] or row["changed"] for row in rows.values()))
-    elif order != "write":
+    else:
         print(__doc__)
         return 2
-    _write()
     return 0
 
 
@@ -92,7 +95,7 @@ def read() -> dict[str, Any]:
     return found
 
 
-def _keep(part: str, rows: list[dict[str, Any]]) -> None:
+def _record(part: str, rows: list[dict[str, Any]]) -> None:
     DATA.write_text(json.dumps({**read(), part: rows}, indent=1) + "\n")
 
 
@@ -112,7 +115,7 @@ def _resolved(form: str, version: str) -> dict[str, Any]:
             "--no-annotate",
             "--quiet",
         ]
-        done = _done(command, asked=f"{form}=={version}")
+        done = _output_of(command, asked=f"{form}=={version}")
         found[which] = {name: _version(done, name) for name in SHOWN}
     print(f"{form} {version} resolves: {found}")
     return {"form": form, "version": version, **found}
@@ -125,54 +128,74 @@ def _version(listed: str, name: str) -> str:
 
 def _all_tried(names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     with tempfile.TemporaryDirectory(prefix="pytest-mme-install-") as folder:
-        _done([*UV, "build", "--quiet", "--wheel", "--out-dir", folder, str(ROOT)])
-        (wheel,) = Path(folder).glob("*.whl")
+        wheel = _wheel(Path(folder))
         for name in names:
             print(f"{name}: {TRIED[name]}", flush=True)
             with tempfile.TemporaryDirectory(dir=folder) as environment:
-                row = _tried(TRIED[name], wheel, Path(environment))
+                python = Path(environment, "environment", "bin", "python")
+                if missing := _missing(TRIED[name].python, python):
+                    print(f"  not run: {missing}", flush=True)
+                    continue
+                row = _tried(TRIED[name], wheel, python)
             print("  " + "\n  ".join(f"{key}: {value}" for key, value in row.items()), flush=True)
             yield name, {"name": name, **row}
 
 
-def _tried(tried: Tried, wheel: Path, folder: Path) -> dict[str, Any]:
-    python = folder / "environment" / "bin" / "python"
-    _done([*UV, "venv", "--quiet", "--python", _interpreter(tried.python), str(python.parents[1])])
+def _wheel(folder: Path) -> Path:
+    """Build the sdist and from it the wheel, which must hold what git holds of the package, and nothing else."""
+    _output_of([*UV, "build", "--quiet", "--out-dir", str(folder), str(ROOT)])
+    (wheel,) = folder.glob("*.whl")
+    tracked = set(_output_of(["git", "-C", str(ROOT), "ls-files", "pytest_mme"]).split())
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    if tracked != packed:
+        sys.exit(
+            f"{wheel.name} lacks {sorted(tracked - packed)} and has {sorted(packed - tracked)}, which git does not"
+        )
+    print(f"{wheel.name} holds the {len(packed)} files of the package", flush=True)
+    return wheel
+
+
+def _missing(version: str, python: Path) -> str:
+    """Make an empty environment with this version of Python; the reason when there is none. pyenv's goes first."""
+    found = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    chosen = str(found[-1]) if found else version
+    command = [*UV, "venv", "--quiet", "--python", chosen, str(python.parents[1])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return " ".join(done.stderr.split())[-300:] if done.returncode else ""
+
+
+def _tried(tried: Tried, wheel: Path, python: Path) -> dict[str, Any]:
     if tried.oldest:
         before = _installed(python, [tried.tensorflow, "--requirements", str(PROJECT), "--resolution=lowest-direct"])
     else:
         before = _installed(python, [tried.tensorflow]) if tried.tensorflow else {}
-    _done([sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", str(wheel)])
+    _output_of([sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", str(wheel)])
     after = _frozen(python)
     row = {
         **dataclasses.asdict(tried),
         "changed": {name: [version, after.get(name)] for name, version in before.items() if after.get(name) != version},
         "versions": {name: after.get(name, "") for name in SHOWN},
     }
-    return {**row, **_first_test(python, folder)}
-
-
-def _interpreter(python: str) -> str:
-    """pyenv's, where it has one; else uv finds or fetches it."""
-    found = sorted(Path.home().glob(f".pyenv/versions/{python}.*/bin/python"))
-    return str(found[-1]) if found else python
+    return {**row, **_first_test(python)}
 
 
 def _installed(python: Path, what: Sequence[str]) -> dict[str, str]:
-    _done([*UV, "pip", "install", "--quiet", "--python", str(python), "--only-binary=:all:", *what])
+    _output_of([*UV, "pip", "install", "--quiet", "--python", str(python), "--only-binary=:all:", *what])
     return _frozen(python)
 
 
 def _frozen(python: Path) -> dict[str, str]:
-    listed = json.loads(_done([*UV, "pip", "list", "--quiet", "--format=json", "--python", str(python)]))
+    listed = json.loads(_output_of([*UV, "pip", "list", "--quiet", "--format=json", "--python", str(python)]))
     return {one["name"]: one["version"] for one in listed}
 
 
-def _first_test(python: Path, folder: Path) -> dict[str, Any]:
+def _first_test(python: Path) -> dict[str, Any]:
     """Run the README's test in an empty project, with an empty cache."""
+    folder = python.parents[2]
     project = folder / "project"
     project.mkdir()
-    shutil.copy(TEST, project)
+    (project / "test_readme.py").write_text(first_block(ROOT / "README.md"))
     environment = {name: value for name, value in os.environ.items() if name not in LEFT and "MME" not in name}
     began = time.monotonic()
     done = subprocess.run(
@@ -192,8 +215,8 @@ def _first_test(python: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def _done(command: Sequence[str], asked: str | None = None) -> str:
-    """What a command prints; it ends this program, with its own words, when it fails."""
+def _output_of(command: Sequence[str], asked: str | None = None) -> str:
+    """What a command prints; when it fails, so does this program, with its output."""
     environment = {**os.environ, "UV_HTTP_TIMEOUT": "600"}
     done = subprocess.run(command, input=asked, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
@@ -201,15 +224,13 @@ def _done(command: Sequence[str], asked: str | None = None) -> str:
     return done.stdout
 
 
-def tables(data: dict[str, Any]) -> dict[str, str]:
-    """The tables of the page, each by the name of its place."""
-    tried, resolved = data.get("tried", ()), data.get("resolved", ())
-    return {"tried": _table(_rows_of_tried(tried)), "resolved": _table(_rows_of_resolved(resolved))}
+TRIED_COLUMNS = ("installed before", "Python", "serves", *SHOWN, "the README's test")
+RESOLVED_COLUMNS = ("TensorFlow", *SHOWN)
 
 
-def _rows_of_tried(rows: Sequence[dict[str, Any]]) -> Iterator[Sequence[str]]:
-    yield ("installed before", "Python", "serves", *SHOWN, "the README's test")
-    for row in rows:
+def tried_rows() -> Iterator[Sequence[str]]:
+    """What was installed and tried, as docs/installing.md shows it."""
+    for row in read()["tried"]:
         before = (row["tensorflow"] or "nothing").replace("==", " ")
         how = "failed" if row["failed"] else f"passed, {row['seconds']:.0f} s"
         changed = "".join(f"; changed {name} {old} to {new}" for name, (old, new) in row["changed"].items())
@@ -217,26 +238,11 @@ def _rows_of_tried(rows: Sequence[dict[str, Any]]) -> Iterator[Sequence[str]]:
         yield (before + oldest, row["python"], row["serving"], *row["versions"].values(), how + changed)
 
 
-def _rows_of_resolved(rows: Sequence[dict[str, Any]]) -> Iterator[Sequence[str]]:
-    yield ("TensorFlow", *SHOWN)
-    for row in rows:
+def resolved_rows() -> Iterator[Sequence[str]]:
+    """What uv resolves, as docs/installing.md shows it."""
+    for row in read()["resolved"]:
         pairs = zip(row["lowest-direct"].values(), row["highest"].values(), strict=True)
         yield (f"{row['form']} {row['version']}", *(old if old == new else f"{old} to {new}" for old, new in pairs))
-
-
-def _table(rows: Iterator[Sequence[str]]) -> str:
-    head, *others = rows
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *others))
-
-
-def _write() -> None:
-    text = PAGE.read_text()
-    for name, table in tables(read()).items():
-        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-        with contextlib.suppress(ValueError):
-            before, rest = text.split(begin)
-            text = f"{before}{begin}{table}{end}{rest.split(end)[1]}"
-    PAGE.write_text(text)
 
 
 if __name__ == "__main__":

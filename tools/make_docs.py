@@ -36,6 +36,7 @@ from pytest_mme.models.exporting.environments import NEWEST_PYTHON, OLDEST, OLDE
 from pytest_mme.models.forging import verdicts
 from pytest_mme.models.forging.forge import FORGERIES
 from pytest_mme.settings import OPTIONS, Option
+from tools import install_table
 from tools.field_tables import HEAD, field_rows
 
 ROOT = Path(__file__).parents[1]
@@ -258,6 +259,16 @@ def fields_of(specification: type[Any]) -> Callable[[], str]:
     return lambda: markdown(HEAD, field_rows(specification))
 
 
+def tried() -> str:
+    """The environments that the kit was installed into."""
+    return markdown(install_table.TRIED_COLUMNS, install_table.tried_rows())
+
+
+def resolved() -> str:
+    """The versions that the kit resolves to beside each TensorFlow."""
+    return markdown(install_table.RESOLVED_COLUMNS, install_table.resolved_rows())
+
+
 def exporter_pythons() -> str:
     """Which Python each TensorFlow needs to save models."""
     rows, first = [], OLDEST
@@ -284,6 +295,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "server-fields": fields_of(ServerSpec),
     "endpoint-fields": fields_of(EndpointSpec),
     "model-fields": fields_of(ModelSpec),
+    "tried": tried,
+    "resolved": resolved,
     "exporter-pythons": exporter_pythons,
     "image-options": options_of("image", "build"),
     "conformance-options": options_of("conformance"),

@@ -240,7 +240,7 @@ def all_held() -> Mapping[str, tuple[Held, ...]]:
         "docs/replay.md": (
             known(f"The last {private('replay.bundle:_KEPT')} failures"),
             Held("exit status is 1 when a check fails", "tests/plugin/test_replay.py"),
-            known(f"more than {private('runtimes.recorded_calls:_MOST_SAID')} bytes"),
+            known(f"more than {private('runtimes.recorded_calls:_MAX_RECORDED_BYTES')} bytes"),
         ),
         "docs/report.md": (
             known(f"at most {private('report.summary:_ROWS')}:"),

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tools.make_docs import REGION, ROOT, pages
+from tools.pages import FENCE
 
 PAGES = pages()
-FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 MEASURED = re.compile(r"<!-- measured: (?P<test>\S+) -->\n.*?<!-- end -->", re.DOTALL)
 """A table that a test compares with what it measures itself."""
 

@@ -13,8 +13,9 @@ import pytest
 
 from pytest_mme import Models
 from pytest_mme.settings import OPTIONS
-from tests.docs.pages import FENCE, PAGES, commands, name_of
+from tests.docs.pages import PAGES, commands, name_of
 from tools.make_docs import ROOT, command_at
+from tools.pages import FENCE
 
 OTHERS = {"docker", "locust", "mkdir", "pip", "python", "python3", "tar", "cd", "source", "uv"}
 """Programs that are not the project's."""

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.docs.held import CODE, Held, all_held
-from tests.docs.pages import FENCE, PAGES, name_of, without_tables
+from tests.docs.pages import PAGES, name_of, without_tables
 from tools.make_docs import ROOT
+from tools.pages import FENCE
 
 NUMBER = re.compile(r"(?<![\w-])\d+(?:\.\d+)*(?:e-\d+)?(?: \d{3})*(?![A-Za-z])")
 """Not part of a name, such as S3, UTF-8 or x86-64."""

@@ -12,8 +12,9 @@ import pytest
 from pytest_mme.checks.methods import Checked
 from pytest_mme.faults.faults import Faults
 from pytest_mme.serving.processes.handler import Context
-from tests.docs.pages import FENCE, MEASURED, PAGES, name_of, without_tables
+from tests.docs.pages import MEASURED, PAGES, name_of, without_tables
 from tools import make_docs
+from tools.pages import FENCE
 
 RECORDED = sorted(make_docs.RECORDED.glob("*.json"))
 SOURCES = re.compile(r"(tests/[\w/.-]+|bench/[\w/.-]+|measured once|\*assumed\*|read in|decided)")

@@ -6,7 +6,6 @@ PSS, the obvious judge, changes with whatever else runs on the machine (docs/fac
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +21,7 @@ from pytest_mme.serving.memory.enforcement import MIB
 from pytest_mme.serving.memory.private_memory import private_bytes
 from pytest_mme.settings import Setting
 from pytest_mme.waiting import wait_for
-from tests.lacking import ALL
+from tests.lacking import ALL, needs_compiler
 from tests.local.conftest import worker_of
 
 Servers = Callable[..., Server]
@@ -38,9 +37,6 @@ def _may_make_cgroups() -> bool:
 
 
 needs_cgroup = pytest.mark.skipif(not (ALL or _may_make_cgroups()), reason="no memory cgroup may be made here")
-needs_compiler = pytest.mark.skipif(
-    not (ALL or any(map(shutil.which, ("cc", "gcc", "clang")))), reason="no C compiler for the allocator budget"
-)
 
 
 def kernel_kills(server: Server) -> int:

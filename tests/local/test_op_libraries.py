@@ -10,13 +10,13 @@ import pytest
 
 from pytest_mme import Models, Run, Server
 from pytest_mme.errors import ContractError, UnavailableError
-from tests.conftest import run_on
-from tests.lacking import lacking
+from tests.conftest import IMAGES, run_on
+from tests.lacking import lacking, needs_compiler
 
 Servers = Callable[..., Server]
 
 
-@pytest.fixture(params=["local", "server"])
+@pytest.fixture(params=["local", IMAGES[0]])
 def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """On both runtimes that have the embedded server."""
     image = None if request.param == "local" else request.getfixturevalue("server_image")
@@ -24,6 +24,7 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
         yield run
 
 
+@needs_compiler
 def test_a_custom_op_is_refused_without_its_library_and_served_with_it(run: Run) -> None:
     model = run.models.custom_op()
     with run.server() as server, pytest.raises(ContractError, match="Op type not registered 'MmeScale'"):
@@ -33,6 +34,7 @@ def test_a_custom_op_is_refused_without_its_library_and_served_with_it(run: Run)
         assert server.invoke(model, [1.0]) == model.answer([1.0])
 
 
+@needs_compiler
 @pytest.mark.versions
 @pytest.mark.mme(tf=["2.12.1", "2.15.1"])
 def test_one_library_in_c_serves_all_versions(mme_server: Servers, mme_models: Models) -> None:
@@ -57,6 +59,7 @@ def test_a_library_in_cpp_serves_only_the_version_that_it_was_built_for(
     assert "undefined symbol: _Z" in str(refused.value)
 
 
+@needs_compiler
 def test_a_crash_in_a_kernel_ends_its_own_model_only(mme_server: Servers, mme_models: Models) -> None:
     crashing, calm = mme_models.custom_op("crashing", crash=True), mme_models.linear("calm")
     server = mme_server(op_libraries=crashing.op_libraries)
@@ -69,6 +72,7 @@ def test_a_crash_in_a_kernel_ends_its_own_model_only(mme_server: Servers, mme_mo
     assert (crash.model, crash.outcome) == ("crashing", "SIGABRT")
 
 
+@needs_compiler
 def test_two_libraries_with_one_op_on_one_server_are_a_conflict_in_every_model(
     mme_server: Servers, mme_models: Models
 ) -> None:
@@ -82,6 +86,7 @@ def test_two_libraries_with_one_op_on_one_server_are_a_conflict_in_every_model(
         assert alone.invoke(model, [1.0]) == model.answer([1.0])
 
 
+@needs_compiler
 def test_two_archives_with_libraries_of_the_same_op_do_not_conflict(any_run: Run) -> None:
     run = any_run
     twice, thrice = (run.models.bundled(run.models.custom_op(f"by-{factor:g}", factor=factor)) for factor in (2.0, 3.0))
@@ -131,6 +136,7 @@ def test_op_libraries_must_be_a_list_of_files(mme_server: Servers, given: object
         mme_server(op_libraries=given)
 
 
+@needs_compiler
 def test_an_image_that_is_not_the_embedded_server_loads_none(mms_run: Run) -> None:
     model = mms_run.models.custom_op()
     with (

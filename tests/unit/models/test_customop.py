@@ -29,7 +29,7 @@ from pytest_mme.models.spec import CustomOp
 from pytest_mme.models.writing import customop
 from pytest_mme.models.writing.customop import Language, compile_op, compile_source
 from pytest_mme.settings import Settings
-from tests.lacking import lacking
+from tests.lacking import lacking, needs_compiler
 from tests.unit.models.conftest import QUIET, ROOT, InProcess
 
 OTHERS = ("2.5.3", "2.12.1")  # other versions than the installed one, built with other strings and standards of C++
@@ -211,6 +211,7 @@ void call_it(void) {{ {0}(); }}
 """
 
 
+@needs_compiler
 @pytest.mark.parametrize(
     ("symbol", "advised"),
     [
@@ -241,6 +242,7 @@ def test_of_a_library_that_is_not_linked_to_tensorflow_the_flags_are_shown(
     assert "link it with -Wl,--no-as-needed -L<TensorFlow's folder> -l:libtensorflow_framework.so.2" in output
 
 
+@needs_compiler
 @pytest.mark.parametrize("kind", ["no TensorFlow library", "no library", "a folder", "absent"])
 def test_a_file_that_is_not_an_op_library_is_refused(
     custom_op: CustomOpModel, ask: Ask, tmp_path: Path, kind: str
