@@ -34,7 +34,7 @@ def test_each_version_was_resolved_in_both_forms_and_some_were_tried() -> None:
 
 
 def test_the_extras_are_those_of_the_project() -> None:
-    described = re.findall(r"^\| `([\w-]+)` \|", PAGE, re.MULTILINE)
+    described = re.findall(r"^- `([\w-]+)`: ", PAGE, re.MULTILINE)
     assert set(described) == set(extras())
 
 

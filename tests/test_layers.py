@@ -10,26 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tools.floors import FLOORS
+
 PACKAGE = Path(__file__).parent.parent / "pytest_mme"
 
-FLOORS = (
-    *("errors", "extras", "versions", "answers", "waiting", "validation", "settings"),
-    *(
-        "timeline",
-        "checks",
-        "libtensorflow",
-        "archives",
-        "models",
-        "doctor",
-        "contract",
-        "traffic",
-        "serving",
-        "images",
-    ),
-    *("runtimes", "measuring", "aws", "hosting", "faults"),
-    *("report", "factories", "kit", "replay", "plugin", "conformance", "cli"),
-    "pytest_mme",  # the package itself names what users import, from everywhere
-)
 SERVING_SIDE = ("contract", "serving", "libtensorflow", "archives", "timeline")
 TESTING_SIDE = frozenset({"pytest", "_pytest", "moto", "docker", "boto3", "botocore"})
 HEAVY = (

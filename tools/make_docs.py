@@ -38,6 +38,7 @@ from pytest_mme.models.forging.forge import FORGERIES
 from pytest_mme.settings import OPTIONS, Option
 from tools import install_table
 from tools.field_tables import HEAD, field_rows
+from tools.floors import FLOORS
 
 ROOT = Path(__file__).parents[1]
 RECORDED = ROOT / "docs" / "recorded"
@@ -259,6 +260,13 @@ def fields_of(specification: type[Any]) -> Callable[[], str]:
     return lambda: markdown(HEAD, field_rows(specification))
 
 
+def rooms() -> str:
+    """The rooms of the package, from the lowest floor upwards, by their own docstrings."""
+    found = [(name, importlib.import_module(f"pytest_mme.{name}")) for name in FLOORS[:-1]]
+    rows = [(f"`{name}{'/' if hasattr(room, '__path__') else '.py'}`", first_line(room)) for name, room in found]
+    return markdown(("room", "what is in it"), rows)
+
+
 def tried() -> str:
     """The environments that the kit was installed into."""
     return markdown(install_table.TRIED_COLUMNS, install_table.tried_rows())
@@ -295,6 +303,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "server-fields": fields_of(ServerSpec),
     "endpoint-fields": fields_of(EndpointSpec),
     "model-fields": fields_of(ModelSpec),
+    "rooms": rooms,
     "tried": tried,
     "resolved": resolved,
     "exporter-pythons": exporter_pythons,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bench.output import RESULTS
+from pytest_mme import versions
 from pytest_mme.archives.op_registry import registry
 from pytest_mme.contract import routes
 from pytest_mme.contract.conformance.subject import CONTRACT_LIMITS, HEAVY_MIB
@@ -21,6 +22,7 @@ from pytest_mme.contract.dialects import TENSORFLOW_B
 from pytest_mme.models.forging.forge import FORGERIES
 from pytest_mme.runtimes.base import STOP_S
 from pytest_mme.runtimes.spec import ServerSpec
+from tools import install_table
 from tools.make_docs import ROOT, command_at
 
 CODE = "the code"
@@ -104,16 +106,29 @@ def all_held() -> Mapping[str, tuple[Held, ...]]:
     traffic = importlib.import_module("pytest_mme.traffic.traffic").Traffic
     middle = re.findall(r"\d\.\d+", TENSORFLOW_B.name)[1]
     headroom, imports = (int(private(f"images.mms.handler:{name}")) for name in ("_HEADROOM_MIB", "_IMPORT_MIB"))
+    oldest, tried = minor(install_table.VERSIONS[0]), sorted({row["python"] for row in install_table.read()["tried"]})
+    *some, last = (python for python in tried if python != "3.11")
+    others = f"{', '.join(some)} and {last}"
     return {
+        "docs/architecture.md": (known(f"a reply of {routes.OUT_OF_MEMORY} evicts"),),
+        "docs/installing.md": (
+            known(f"or another wheel of it, from {oldest} on"),
+            once("some 250 MB once"),
+            known(f"`pytest-mme tensorflow fetch {versions.DEFAULT}`"),
+            once(
+                "On Python 3.10, name TensorFlow 2.12 or 2.13 in the same line, `pip install pytest-mme tensorflow==2.12.1`"
+            ),
+            Held("TensorFlow from 2.14 on brings the package", "read in the wheels"),
+            Held("on Python 3.11: with the oldest", "tools/install_table.py"),
+        ),
         "README.md": (
             example("`fits=2`"),
             example("memory_mib=300"),
             known(f"replies {routes.OUT_OF_MEMORY}, as"),
             Held("(version 1 or 2)", "tests/unit/serving/test_cgroups.py"),
-            Held("Python 3.11 and the CPU wheel of TensorFlow 2.21", "the environment of the tests"),
-            known(
-                f"Python {pyproject(r'requires-python = .>=([0-9.]+)')} and TensorFlow {pyproject(r'tensorflow>=([0-9.]+)')}"
-            ),
+            known(f"any TensorFlow from {oldest} on"),
+            Held(f"Python 3.11 and TensorFlow {LAST}", "the environment of the tests"),
+            known(f"TensorFlow from {oldest} on, and with Python {others} ("),
             SUPPORTED,
             PODMAN,
             example("`pytest-mme serve DIR --memory-mib 300 --port 8080`"),
