@@ -135,3 +135,9 @@ def test_a_session_without_our_fixtures_loads_nothing_heavy(pytester: pytest.Pyt
 def test_the_serving_side_loads_nothing_of_the_testing_side() -> None:
     statement = "".join(f"import {module}\n" for module in modules() if floor(module) in SERVING_SIDE)
     assert loaded_by(statement.replace("import pytest_mme.serving.__main__\n", "")) & TESTING_SIDE == set()
+
+
+def test_the_servers_front_loads_neither_numpy_nor_protobuf() -> None:
+    """They would cost it memory, and numpy a thread for each further core."""
+    loaded = loaded_by("import pytest_mme.serving.server, pytest_mme.serving.http.app")
+    assert loaded & {"numpy", "google", "psutil"} == set()

@@ -411,9 +411,9 @@ def test_a_file_of_an_odd_name_does_no_harm(
     ("url", "words"),
     [
         ("{}/missing", "no such folder"),
-        ("{}/file", "no folder"),
-        ("{}/file/model", "no folder|Not a directory"),
-        ("/dev/null", "no folder"),
+        ("{}/file", "not a folder"),
+        ("{}/file/model", "not a folder|Not a directory"),
+        ("/dev/null", "not a folder"),
         ("{}/loop", "Too many levels of symbolic links"),
         ("{}/" + "n" * 300, "File name too long"),
         ("/n" * 5000, "File name too long"),

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import uuid
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import docker
 import pytest
 from typer.testing import CliRunner, Result
 
+from pytest_mme import versions
 from pytest_mme.cli import app
-from pytest_mme.errors import OutdatedImageWarning
+from pytest_mme.errors import OutdatedImageWarning, UnavailableError
 from pytest_mme.images import build as images
 from pytest_mme.images import context
 from pytest_mme.images.context import code_digest
@@ -87,23 +86,21 @@ def test_an_invalid_name_is_reported(build: Build) -> None:
     assert "could not be built" in done.output
 
 
-def test_without_tensorflow_a_version_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(name: str) -> str:
-        raise PackageNotFoundError(name)
+def test_without_tensorflow_the_default_image_holds_the_default_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise UnavailableError("the installed TensorFlow", "there is none", "install one")
 
-    monkeypatch.setattr(importlib.metadata, "version", none)
-    done = CliRunner().invoke(app, ["image", "build", "server"], env={"COLUMNS": "200"})
-    assert done.exit_code == 1
-    assert "--tf VERSION" in done.output
+    monkeypatch.setattr(versions, "installed", none)
+    assert images.default_image() == images.tag("server", versions.DEFAULT)
 
 
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (("image", "build", "nothing"), "there are mms, server"),
+        (("image", "build", "nothing"), "choose one of mms, server"),
         (("image", "build", "server", "--tf", "a b"), "is not a version: give one as in 2.15.1"),
         (("image", "build", "server", "--tf", "2.4.4"), "is too old"),
-        (("image", "build", "server", "--ca-bundle", "absent.pem"), "absent.pem is no file"),
+        (("image", "build", "server", "--ca-bundle", "absent.pem"), "absent.pem is not a file"),
     ],
 )
 def test_bad_arguments_are_reported_before_anything_is_built(command: tuple[str, ...], said: str) -> None:

@@ -18,7 +18,7 @@ from pytest_mme.waiting import wait_for
 
 def kernel_kills(server: Server) -> int:
     running: Any = server.running
-    return int(running._life.probe.kills())
+    return int(running._observed.probe.kills())
 
 
 def of_kind(server: Server, kind: str) -> list[Event]:

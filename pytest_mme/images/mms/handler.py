@@ -25,7 +25,7 @@ from pytest_mme.libtensorflow.signatures import Signature, read_signatures
 from pytest_mme.serving import rest
 from pytest_mme.serving.memory import cgroups
 from pytest_mme.serving.memory.estimate import estimate
-from pytest_mme.serving.rest.statuses import STATUS
+from pytest_mme.serving.statuses import STATUS
 
 if TYPE_CHECKING:
     from pytest_mme.libtensorflow.tensors import Array

@@ -15,7 +15,7 @@ from pytest_mme.serving.memory.gpu import Gpu
 from pytest_mme.serving.processes.channel import Head
 from pytest_mme.serving.processes.model_processes import ModelProcesses, ProcessGoneError
 from pytest_mme.serving.processes.zygote_client import ChildProcess, End, ZygoteClient
-from pytest_mme.serving.rest.statuses import GPU_STATUS, STATUS
+from pytest_mme.serving.statuses import GPU_STATUS, STATUS
 from pytest_mme.serving.table.loaded_model import Invocation, LoadedModel, RefusalError, Reply, State
 from pytest_mme.serving.table.loader import Loader
 from pytest_mme.serving.table.universal_handler import TOOLKIT, UniversalHandler, invoke_request, reply_from

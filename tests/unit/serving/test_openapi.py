@@ -12,7 +12,7 @@ from pytest_mme.contract import routes
 from pytest_mme.serving.http.app import IDENTIFIER, PAGE_TOKEN, VERSION, application
 from pytest_mme.serving.http.invocation_headers import METHODS
 from pytest_mme.serving.http.openapi import description
-from pytest_mme.serving.rest.statuses import STATUS
+from pytest_mme.serving.statuses import STATUS
 from pytest_mme.serving.table.model_table import ModelTable
 
 
