@@ -15,12 +15,12 @@ _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 
 
 def reached_nodes(meta_graph: Any, wanted: Iterable[str]) -> set[str]:
-    """The names of the graph's nodes that must run for the *wanted* tensors and operations; including those themselves."""
+    """Return the names of the graph's nodes that must run for the *wanted* tensors and operations; including those themselves."""
     nodes = {node.name: node for node in meta_graph.graph_def.node}
     reached: set[str] = set()
     left = list(wanted)
     while left:
-        name = _node(left.pop())
+        name = left.pop().removeprefix("^").partition(":")[0]  # a reference is ``name``, ``name:0`` or ``^name``
         if name in nodes and name not in reached:
             reached.add(name)
             left += nodes[name].input
@@ -28,7 +28,7 @@ def reached_nodes(meta_graph: Any, wanted: Iterable[str]) -> set[str]:
 
 
 def signature_outputs(meta_graph: Any) -> Iterator[str]:
-    """The tensors that the signatures return."""
+    """Yield the tensors that the signatures return."""
     for name, signature in meta_graph.signature_def.items():
         if not name.startswith(_INTERNAL):
             yield from _outputs(signature)
@@ -43,7 +43,7 @@ def _outputs(signature: Any) -> Iterator[str]:
 
 
 def loaded(meta_graph: Any) -> Iterator[str]:
-    """The nodes that the loader runs by itself: it restores the variables, then initialises."""
+    """Yield the nodes that the loader runs by itself: it restores the variables, then initialises."""
     yield meta_graph.saver_def.restore_op_name
     for name, signature in meta_graph.signature_def.items():
         if name.startswith(_INTERNAL):
@@ -53,13 +53,8 @@ def loaded(meta_graph: Any) -> Iterator[str]:
             yield from meta_graph.collection_def[key].node_list.value
 
 
-def _node(reference: str) -> str:
-    """The node of a reference ``name``, ``name:0`` or ``^name``."""
-    return reference.removeprefix("^").partition(":")[0]
-
-
 def reached_functions(meta_graph: Any, nodes: Iterable[Any]) -> set[str]:
-    """The names of the library's functions that these nodes call, and those that they call in turn.
+    """Return the names of the library's functions that these nodes call, and those that they call in turn.
 
     Nodes that a function's results do not need are counted, too: a loader skips fewer of those.
     """
@@ -75,13 +70,13 @@ def reached_functions(meta_graph: Any, nodes: Iterable[Any]) -> set[str]:
 
 
 def _may_call(node: Any) -> Iterator[str]:
-    """The functions that a node may call; its operation may be one, too."""
+    """Yield the functions that a node may call; its operation may be one, too."""
     yield node.op
     yield from calls(node)
 
 
 def calls(node: Any) -> Iterator[str]:
-    """The functions that a node's attributes name, without those that only inform, such as of its gradient."""
+    """Yield the functions that a node's attributes name, without those that only inform, such as of its gradient."""
     for value in node.attr.values():
         functions: Iterable[Any] = [value.func] if value.HasField("func") else value.list.func
         yield from (function.name for function in functions if function.name)
