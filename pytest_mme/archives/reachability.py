@@ -11,7 +11,7 @@ from typing import Any
 # The nodes that the C++ loader runs by itself: `RunRestore` of tensorflow/cc/saved_model/loader.cc for the variables, `GetInitOp` of
 # loader_util.cc for a signature of its own, or else a collection.
 _INTERNAL = "__saved_model_"
-_INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
+INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 
 
 def reached_nodes(meta_graph: Any, wanted: Iterable[str]) -> set[str]:
@@ -27,11 +27,15 @@ def reached_nodes(meta_graph: Any, wanted: Iterable[str]) -> set[str]:
     return reached
 
 
+def own_signatures(meta_graph: Any) -> list[str]:
+    """Return the names of the signatures that requests can name, without those that the loader itself runs."""
+    return sorted(name for name in meta_graph.signature_def if not name.startswith(_INTERNAL))
+
+
 def signature_outputs(meta_graph: Any) -> Iterator[str]:
     """Yield the tensors that the signatures return."""
-    for name, signature in meta_graph.signature_def.items():
-        if not name.startswith(_INTERNAL):
-            yield from _outputs(signature)
+    for name in own_signatures(meta_graph):
+        yield from _outputs(meta_graph.signature_def[name])
 
 
 def _outputs(signature: Any) -> Iterator[str]:
@@ -48,7 +52,7 @@ def loaded(meta_graph: Any) -> Iterator[str]:
     for name, signature in meta_graph.signature_def.items():
         if name.startswith(_INTERNAL):
             yield from _outputs(signature)
-    for key in _INIT_COLLECTIONS:
+    for key in INIT_COLLECTIONS:
         if key in meta_graph.collection_def:
             yield from meta_graph.collection_def[key].node_list.value
 
