@@ -215,8 +215,13 @@ def versions(directory: Path) -> list[tuple[int, Path]]:
     """
     try:
         found = sorted((int(path.name), path) for path in directory.iterdir() if _is_version(path))
+    except FileNotFoundError as error:
+        raise _no_version(directory, "there is no such folder", "look at the path") from error
+    except NotADirectoryError as error:
+        raise _no_version(directory, "it is not a folder", "look at the path") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise _no_version(directory, _why_unreadable(error), "look at the path") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise _no_version(directory, f"it cannot be read: {why}", "look at the path") from error
     if not found:
         raise _no_version(
             directory,
@@ -228,13 +233,6 @@ def versions(directory: Path) -> list[tuple[int, Path]]:
 
 def _no_version(directory: Path, seen: str, advice: str) -> ArchiveError:
     return ArchiveError(f"{_plain(str(directory))} holds no version of a model", seen, advice)
-
-
-def _why_unreadable(error: OSError | ValueError) -> str:
-    if not isinstance(error, OSError):
-        return f"it cannot be read: {error}"
-    known = {errno.ENOENT: "there is no such folder", errno.ENOTDIR: "it is not a folder"}
-    return known.get(error.errno or 0, f"it cannot be read: {error.strerror}")
 
 
 def _is_version(path: Path) -> bool:

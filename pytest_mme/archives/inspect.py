@@ -155,12 +155,9 @@ class SavedModelFiles:
         """How often each operation occurs."""
         return Counter(node.definition.op for node in self.nodes())
 
-    def default(self, op: str, attribute: str) -> bytes | None:
-        """The exporter's default of an attribute, a serialised `AttrValue`; None when it recorded none."""
-        return self._defaults.get((op, attribute))
-
     @cached_property
-    def _defaults(self) -> dict[tuple[str, str], bytes]:
+    def defaults(self) -> dict[tuple[str, str], bytes]:
+        """The exporter's defaults by operation and attribute, serialised `AttrValue`s, as far as it recorded them."""
         described = self.served.meta_info_def.stripped_op_list.op
         return {
             (op.name, attribute.name): attribute.default_value.SerializeToString(deterministic=True)
@@ -264,13 +261,6 @@ def _in_archive(path: Path) -> Iterator[Member]:
         for number, entry in enumerate(tar):
             if number >= archive.MAX_MEMBERS:
                 return
-            kind = (
-                "file"
-                if entry.isreg()
-                else "folder"
-                if entry.isdir()
-                else "link"
-                if entry.issym() or entry.islnk()
-                else "other"
-            )
+            kinds = {"file": entry.isreg(), "folder": entry.isdir(), "link": entry.issym() or entry.islnk()}
+            kind = next((kind for kind, is_one in kinds.items() if is_one), "other")
             yield Member(name=entry.name.removeprefix("./"), kind=kind, size=max(0, entry.size))

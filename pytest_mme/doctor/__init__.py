@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_mme.archives.inspect import Inspection, inspected
@@ -28,19 +28,16 @@ def examine(path: Path, versions: Sequence[str]) -> list[Finding]:
 
 def diagnose(archive: Inspection, versions: Sequence[str]) -> list[Finding]:
     """Find what is wrong with an inspected archive; otherwise like `examine`."""
+    findings = [*layout.look(archive)]
+    for model in archive.versions.values():
+        findings += files.look(model)
+        if model.served is not None:
+            findings += graphs.look(model)
+            for version in versions:
+                findings += graphs.look_for(model, version)
+    findings += code.look(archive)
     found: dict[Finding, list[str]] = {}
-    for finding in _findings(archive, versions):  # one that is the same for several versions is listed once
+    for finding in findings:  # one that is the same for several versions is listed once
         found.setdefault(dataclasses.replace(finding, tensorflow=""), []).append(finding.tensorflow)
     merged = (dataclasses.replace(one, tensorflow=", ".join(filter(None, on))) for one, on in found.items())
     return sorted(merged, key=lambda finding: (_ORDER[finding.severity], finding.code))
-
-
-def _findings(archive: Inspection, versions: Sequence[str]) -> Iterator[Finding]:
-    yield from layout.look(archive)
-    for model in archive.versions.values():
-        yield from files.look(model)
-        if model.served is not None:
-            yield from graphs.look(model)
-            for version in versions:
-                yield from graphs.look_for(model, version)
-    yield from code.look(archive)

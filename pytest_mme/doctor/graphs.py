@@ -254,7 +254,7 @@ def _attributes(model: SavedModelFiles, node: Node, version: str) -> Iterator[Fi
         if name.startswith("_") or name in _INFORM:
             continue
         if not known.has_attribute(op, name, version) or (op, name, versions.minor(version)) in _DECLARED_ONLY:
-            defaults = (known.default(op, name), model.default(op, name))
+            defaults = (known.default(op, name), model.defaults.get((op, name)))
             if node.runs and value.SerializeToString(deterministic=True) not in defaults:
                 since = known.attribute_since(op, name)
                 known_by = f"known since {since}" if since else "known to no release"

@@ -101,7 +101,10 @@ class SavedModel:
             try:
                 # Not a comprehension: when one raises, those made before it must be freed.
                 for name in names:
-                    tensors.append(self._tensor(plan, name, inputs[name]))
+                    try:
+                        tensors.append(to_tensor(library, self._strings, inputs[name], plan.types[name]))
+                    except TypeError as error:
+                        raise TypeError(f"input {name!r} of signature {signature!r}: {error}") from error
                 with library.status() as status:
                     library.TF_SessionRun(
                         self._session,
@@ -115,12 +118,6 @@ class SavedModel:
             finally:
                 for handle in filter(None, (*results, *tensors)):
                     library.TF_DeleteTensor(handle)
-
-    def _tensor(self, plan: Plan, name: str, array: Array) -> int:
-        try:
-            return to_tensor(self._library, self._strings, array, plan.types[name])
-        except TypeError as error:
-            raise TypeError(f"input {name!r} of signature {plan.signature.name!r}: {error}") from error
 
     def _plan(self, signature: str) -> Plan:
         plan = self._plans.get(signature)

@@ -61,13 +61,12 @@ def read_signatures(meta_graph: memoryview) -> dict[str, Signature]:
 
 
 def _tensor_specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
-    return {key: TensorSpec(info.name, info.dtype, _shape(info)) for key, info in sorted(infos.items())}
-
-
-def _shape(info: Any) -> tuple[int | None, ...] | None:
-    if info.tensor_shape.unknown_rank or not info.HasField("tensor_shape"):
-        return None
-    return tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+    specs = {}
+    for key, info in sorted(infos.items()):
+        dims = tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+        known = info.HasField("tensor_shape") and not info.tensor_shape.unknown_rank
+        specs[key] = TensorSpec(info.name, info.dtype, dims if known else None)
+    return specs
 
 
 def _only_field(number: int, message: memoryview) -> bytes:

@@ -82,15 +82,18 @@ class StringBuffers:
         """Make a `TF_Tensor` of strings from an array of `bytes` or `str`; raises TypeError for anything else."""
         if array.dtype.kind not in "OSUT":
             raise TypeError(f"it takes strings (dtype object, S or U), got {array.dtype.name}")
-        library, strings = self._library, [_bytes(element) for element in array.ravel().tolist()]
+        strings = [one.encode() if isinstance(one, str) else one for one in array.ravel().tolist()]
+        for one in strings:
+            if not isinstance(one, bytes):
+                raise TypeError(f"it takes strings (bytes or str), got {type(one).__name__}: {one!r:.80}")
         memory = ctypes.create_string_buffer(b"".join(map(_small, strings)), max(len(strings) * _STRING_BYTES, 1))
         base = ctypes.addressof(memory)
         for offset, string in zip(itertools.count(base, _STRING_BYTES), strings):
             if len(string) > _SMALL_BYTES:
-                library.TF_StringCopy(offset, string, len(string))
+                self._library.TF_StringCopy(offset, string, len(string))
         number = next(self._numbers)
         self._held[number] = memory
-        handle: int = library.TF_NewTensor(
+        handle: int = self._library.TF_NewTensor(
             STRING, _dims(array), array.ndim, base, len(strings) * _STRING_BYTES, self._deallocator, number
         )
         return handle
@@ -101,14 +104,6 @@ class StringBuffers:
             if memory[offset] & _KIND:
                 self._library.TF_StringDealloc((data or 0) + offset)
         del self._held[number]
-
-
-def _bytes(element: object) -> bytes:
-    if isinstance(element, bytes):
-        return element
-    if isinstance(element, str):
-        return element.encode()
-    raise TypeError(f"it takes strings (bytes or str), got {type(element).__name__}: {element!r:.80}")
 
 
 def to_tensor(library: Library, strings: StringBuffers, array: Array, data_type: int) -> int:

@@ -62,24 +62,24 @@ class Toolchain:
         """
         if asked is None:
             return versions.default()
-        if asked not in self._resolved:
-            self._resolved[asked] = self._look_up(asked)
-        return self._resolved[asked]
-
-    def _look_up(self, asked: str) -> str:
+        if asked in self._resolved:
+            return self._resolved[asked]
         if versions.is_exact(versions.check(asked)):
-            return asked
-        if asked == versions.INSTALLED:
-            return versions.installed()
-        if asked == versions.LATEST:
-            return wheels.newest("")
-        here = [version for version in (*self._installed(), *self._names()) if version.startswith(f"{asked}.")]
-        return max(here, key=Version) if here else wheels.newest(f"{asked}.*")
+            version = asked
+        elif asked == versions.INSTALLED:
+            version = versions.installed()
+        elif asked == versions.LATEST:
+            version = wheels.newest("")
+        else:
+            here = [version for version in (*self.installed(), *self._names()) if version.startswith(f"{asked}.")]
+            version = max(here, key=Version) if here else wheels.newest(f"{asked}.*")
+        self._resolved[asked] = version
+        return version
 
     def directory(self, asked: str | None = None, progress: Progress = lambda *_: None) -> Path:
         """Return the folder of a version's libraries and headers, fetched if need be; raises as `resolve` does."""
         version = self.resolve(asked)
-        if version in self._installed():
+        if version in self.installed():
             return installed_directory()
         directory = self._folder / version
         while True:  # another process may remove it in between
@@ -90,7 +90,8 @@ class Toolchain:
                 return directory
 
     @staticmethod
-    def _installed() -> list[str]:
+    def installed() -> list[str]:
+        """Return the installed version; an empty list when none is installed."""
         with contextlib.suppress(UnavailableError):
             return [versions.installed()]
         return []
@@ -99,26 +100,23 @@ class Toolchain:
         with self._changing():
             if version in self._names():  # another process has fetched it meanwhile
                 return
-            with wheels.fetched(version, lambda share: progress(version, share)) as wheel:
-                self._keep(version, wheel)
+            with (
+                wheels.fetched(version, lambda share: progress(version, share)) as wheel,
+                tempfile.TemporaryDirectory(prefix=_DRAFT, dir=self._folder) as drafts,
+            ):
+                draft = Path(drafts, version)
+                draft.mkdir()
+                draft.chmod(0o755)
+                wheels.unpack(wheel, draft)
+                _check(draft, version)
+                (draft / _USED).touch()
+                draft.rename(self._folder / version)
             self._prune()
 
     def _changing(self) -> filelock.BaseFileLock:
         """Return the lock that a process holds while it adds or removes versions; reading needs none."""
         self._folder.mkdir(parents=True, exist_ok=True)
         return filelock.FileLock(self._folder / "fetching.lock")
-
-    def _keep(self, version: str, wheel: Path) -> None:
-        draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._folder))
-        try:
-            draft.chmod(0o755)
-            wheels.unpack(wheel, draft)
-            _check(draft, version)
-            (draft / _USED).touch()
-            draft.rename(self._folder / version)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
 
     def _names(self) -> list[str]:
         found = self._folder.iterdir() if self._folder.is_dir() else ()

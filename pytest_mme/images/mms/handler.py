@@ -139,16 +139,15 @@ class Service:
                 self._model = Model(versions(directory)[-1][1], op_libraries_in(directory))
         if data is None:
             return None
-        return [_reply(self._model, bytes(request["body"]), number, context) for number, request in enumerate(data)]
-
-
-def _reply(model: Model, body: bytes, number: int, context: Any) -> bytes:
-    context.set_response_content_type(number, "application/json")
-    try:
-        return predict(model, body)
-    except TensorFlowError as error:
-        context.set_response_status(STATUS[error.code], error.code, number)
-        return json.dumps({"error": error.message}).encode()
+        replies = []
+        for number, request in enumerate(data):
+            context.set_response_content_type(number, "application/json")
+            try:
+                replies.append(predict(self._model, bytes(request["body"])))
+            except TensorFlowError as error:
+                context.set_response_status(STATUS[error.code], error.code, number)
+                replies.append(json.dumps({"error": error.message}).encode())
+        return replies
 
 
 def predict(model: Model, body: bytes) -> bytes:

@@ -17,17 +17,13 @@ _WHOLE_LINE, _LINE_NUMBER = -2, -1  # tensorflow/core/kernels/lookup_util.h
 _INIT_SIGNATURE = "__saved_model_init_op"
 
 
-def _read_absent_asset(meta_graph: Any) -> None:
-    _track(meta_graph, _read_at_load(meta_graph, "asset", f"assets/{_VOCABULARY}"))
-
-
-def _track_absent_asset(meta_graph: Any) -> None:
-    nodes = Nodes(meta_graph.graph_def.node, "forged_unread_")
-    _track(meta_graph, nodes.constant("DT_STRING", f"assets/{_VOCABULARY}".encode()))
-
-
-def _track(meta_graph: Any, path: str) -> None:
-    """Let the loader put the vocabulary's true path into the constant *path*."""
+def _track_absent_asset(meta_graph: Any, *, read: bool) -> None:
+    """Let the loader put the vocabulary's true path into a constant, which a table is filled from if it is *read*."""
+    if read:
+        path = _read_at_load(meta_graph, "asset", f"assets/{_VOCABULARY}")
+    else:
+        nodes = Nodes(meta_graph.graph_def.node, "forged_unread_")
+        path = nodes.constant("DT_STRING", f"assets/{_VOCABULARY}".encode())
     asset = meta_graph.asset_file_def.add(filename=_VOCABULARY)
     asset.tensor_info.name, asset.tensor_info.dtype = f"{path}:0", protos.data_type_number("DT_STRING")
     asset.tensor_info.tensor_shape.SetInParent()
@@ -69,12 +65,12 @@ FORGERIES = (
         name="missing-asset",
         about="A lookup table reads an asset that is not in `assets/`: only `saved_model.pb` and `variables/` were "
         "copied.",
-        change=of_each_graph(_read_absent_asset),
+        change=of_each_graph(_track_absent_asset, read=True),
     ),
     Forgery(
         name="missing-asset-unread",
         about="An asset that is tracked, and that nothing reads, is not in `assets/`.",
-        change=of_each_graph(_track_absent_asset),
+        change=of_each_graph(_track_absent_asset, read=False),
         keeps_answers=True,
     ),
     Forgery(
