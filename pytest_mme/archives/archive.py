@@ -13,7 +13,6 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from pytest_mme.errors import ArchiveError, shown
@@ -58,28 +57,27 @@ def pack(folder: Path, archive: Path, *, inside: str = "") -> None:
     """
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix=f".{archive.name}.") as drafts:
         draft = Path(drafts, "draft")
-        with draft.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
-            _pack(folder, packed, inside)
+        with (
+            draft.open("wb") as raw,
+            gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            for path in sorted(folder.rglob("*")):
+                member = tarfile.TarInfo((inside / path.relative_to(folder)).as_posix())  # owner and time: root, 1970
+                if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                    raise ArchiveError(
+                        f"{folder} cannot be packed",
+                        f"{path} is neither a file nor a folder",
+                        "replace it by a copy of what it refers to, or remove it",
+                    )
+                if path.is_dir():
+                    member.type, member.mode = tarfile.DIRTYPE, 0o755
+                    tar.addfile(member)
+                    continue
+                member.size, member.mode = path.stat().st_size, 0o644
+                with path.open("rb") as content:
+                    tar.addfile(member, content)
         draft.replace(archive)
-
-
-def _pack(folder: Path, packed: gzip.GzipFile, inside: str) -> None:
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for path in sorted(folder.rglob("*")):
-            member = tarfile.TarInfo((inside / path.relative_to(folder)).as_posix())  # owner and time: root, 1970
-            if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                raise ArchiveError(
-                    f"{folder} cannot be packed",
-                    f"{path} is neither a file nor a folder",
-                    "replace it by a copy of what it refers to, or remove it",
-                )
-            if path.is_dir():
-                member.type, member.mode = tarfile.DIRTYPE, 0o755
-                tar.addfile(member)
-                continue
-            member.size, member.mode = path.stat().st_size, 0o644
-            with path.open("rb") as content:
-                tar.addfile(member, content)
 
 
 def extract(archive: Path, target: Path, *, max_bytes: int | None = None, max_members: int | None = None) -> None:
@@ -94,17 +92,19 @@ def extract(archive: Path, target: Path, *, max_bytes: int | None = None, max_me
     if target.exists():
         raise ArchiveError(f"{archive} is not unpacked", f"{target} exists", "give a folder that does not exist yet")
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as drafts:
+        draft = Path(drafts, "draft")
+        draft.mkdir()
         draft.chmod(0o755)
-        with _readable(archive), _Stream(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-            for member in _members(archive, stream, tar, max_bytes, max_members):
-                _unpack(archive, tar, member, draft)
-            stream.drain()
+        try:
+            with _Stream(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+                for member in _members(archive, stream, tar, max_bytes, max_members):
+                    _unpack(archive, tar, member, draft)
+                stream.drain()
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, RecursionError) as error:
+            seen = f"it is not a whole gzipped tar: {archive.stat().st_size} bytes; {type(error).__name__}: {error}"
+            raise ArchiveError(f"{archive} is not unpacked", seen, _PACK_AGAIN) from error
         draft.rename(target)
-    except BaseException:
-        shutil.rmtree(draft)
-        raise
 
 
 class _Stream(gzip.GzipFile):
@@ -142,15 +142,6 @@ class _Stream(gzip.GzipFile):
         while super().read(_CHUNK_BYTES):
             if self.tell() - start > _MAX_TAIL_BYTES:
                 raise _too_large(self._archive, f"more than {_MAX_TAIL_BYTES} bytes behind its last member")
-
-
-@contextmanager
-def _readable(archive: Path) -> Iterator[None]:
-    try:
-        yield
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, RecursionError) as error:
-        seen = f"it is not a whole gzipped tar: {archive.stat().st_size} bytes; {type(error).__name__}: {error}"
-        raise ArchiveError(f"{archive} is not unpacked", seen, _PACK_AGAIN) from error
 
 
 def _members(
@@ -211,21 +202,26 @@ def _too_large(archive: Path, seen: str) -> ArchiveError:
 
 
 def checksum(archive: Path) -> str:
-    """Distinguishes archives of the same name: the CRC-32 and length of the content, from the end of the gzip file."""
+    """Return what distinguishes archives of the same name: the CRC-32 and length of the content, from the end of the gzip file."""
     with archive.open("rb") as file:
         file.seek(max(0, archive.stat().st_size - _GZIP_TAIL_BYTES))
         return file.read().hex()
 
 
 def versions(directory: Path) -> list[tuple[int, Path]]:
-    """The versions in an unpacked archive: its numbered folders that hold a `saved_model.pb`, ascending.
+    """Return the versions in an unpacked archive: its numbered folders that hold a `saved_model.pb`, ascending.
 
     Raises `ArchiveError` when there is none; the message lists what there is instead.
     """
     try:
         found = sorted((int(path.name), path) for path in directory.iterdir() if _is_version(path))
+    except FileNotFoundError as error:
+        raise _no_version(directory, "there is no such folder", "look at the path") from error
+    except NotADirectoryError as error:
+        raise _no_version(directory, "it is not a folder", "look at the path") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise _no_version(directory, _why_unreadable(error), "look at the path") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise _no_version(directory, f"it cannot be read: {why}", "look at the path") from error
     if not found:
         raise _no_version(
             directory,
@@ -239,13 +235,6 @@ def _no_version(directory: Path, seen: str, advice: str) -> ArchiveError:
     return ArchiveError(f"{_plain(str(directory))} holds no version of a model", seen, advice)
 
 
-def _why_unreadable(error: OSError | ValueError) -> str:
-    if not isinstance(error, OSError):
-        return f"it cannot be read: {error}"
-    known = {errno.ENOENT: "there is no such folder", errno.ENOTDIR: "it is not a folder"}
-    return known.get(error.errno or 0, f"it cannot be read: {error.strerror}")
-
-
 def _is_version(path: Path) -> bool:
     name = path.name
     return name.isascii() and name.isdecimal() and int(name) <= MAX_VERSION and is_saved_model(path)
@@ -257,7 +246,7 @@ def is_saved_model(folder: Path) -> bool:
 
 
 def _listing(directory: Path, most: int = 8) -> str:
-    """The first names below *directory*; folders end in a slash."""
+    """Return the first names below *directory*; folders end in a slash."""
     found = sorted(itertools.islice(directory.rglob("*"), _MAX_LISTED))
     names = [_plain(path.relative_to(directory).as_posix()) + "/" * path.is_dir() for path in found[:most]]
     more = f" and {len(found) - most} more" if len(found) > most else ""
@@ -266,5 +255,5 @@ def _listing(directory: Path, most: int = 8) -> str:
 
 
 def _plain(name: str) -> str:
-    """A name for a message, quoted when it is long or unprintable."""
+    """Return a name for a message, quoted when it is long or unprintable."""
     return name if name.isprintable() and len(name) <= _MAX_PLAIN else shown(name)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pytest_mme.extras import needs
 from pytest_mme.libtensorflow import protos
+from pytest_mme.libtensorflow.protos import varint
 
 _MAGIC = bytes.fromhex("57fb808b247547db")
 _FOOTER_BYTES = 48
@@ -21,7 +22,7 @@ _SNAPPY = 1
 _BLOCK = 1 << 20
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
     """One variable, or a slice of one."""
 
@@ -40,7 +41,7 @@ class DamagedError(Exception):
 
 
 def entries(index: Path) -> list[Entry]:
-    """The variables that an index lists; raises `DamagedError` when it is not an index.
+    """Return the variables that an index lists; raises `DamagedError` when it is not an index.
 
     A variable that is saved in slices, by `tf.compat.v1`'s partitioners, has an entry for each slice and none for the
     whole, which has no data of its own.
@@ -50,26 +51,32 @@ def entries(index: Path) -> list[Entry]:
         raise DamagedError(f"{index.name} is cut or damaged: it does not end like an index")
     try:
         read = ((key, protos.BundleEntryProto.FromString(value)) for key, value in _rows(table) if key)
-        return [_entry(key, entry) for key, entry in read if not entry.slices]
+        return [
+            Entry(
+                key=key.decode(errors="replace"),
+                size=entry.size,
+                shard=entry.shard_id,
+                offset=entry.offset,
+                checksum=entry.crc32c,
+                data_type=protos.data_type_name(entry.dtype),
+            )
+            for key, entry in read
+            if not entry.slices
+        ]
     except (ValueError, IndexError, struct.error, protos.DecodeError) as error:
         raise DamagedError(f"{index.name} is damaged: {error}") from error
 
 
-def _entry(key: bytes, read: Any) -> Entry:
-    data_type = protos.data_type_name(read.dtype)
-    return Entry(key.decode(errors="replace"), read.size, read.shard_id, read.offset, read.crc32c, data_type)
-
-
 def _rows(table: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The keys and values of all blocks that the index block lists."""
+    """Yield the keys and values of all blocks that the index block lists."""
     footer = table[-_FOOTER_BYTES:]
-    _, after = _varint(footer, 0)  # of the block of meta blocks: its offset, and
-    _, after = _varint(footer, after)  # its size
-    offset, after = _varint(footer, after)
-    size, _ = _varint(footer, after)
+    _, after = varint(footer, 0)  # of the block of meta blocks: its offset, and
+    _, after = varint(footer, after)  # its size
+    offset, after = varint(footer, after)
+    size, _ = varint(footer, after)
     for _, handle in _block(table, offset, size):
-        start, after = _varint(handle, 0)
-        length, _ = _varint(handle, after)
+        start, after = varint(handle, 0)
+        length, _ = varint(handle, after)
         yield from _block(table, start, length)
 
 
@@ -82,9 +89,9 @@ def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]
     (restarts,) = struct.unpack("<I", block[-4:])
     end, at, key = size - 4 - 4 * restarts, 0, b""
     while at < end:
-        shared, at = _varint(block, at)
-        own, at = _varint(block, at)
-        length, at = _varint(block, at)
+        shared, at = varint(block, at)
+        own, at = varint(block, at)
+        length, at = varint(block, at)
         key = key[:shared] + block[at : at + own]
         yield key, block[at + own : at + own + length]
         at += own + length
@@ -99,18 +106,8 @@ def _decompressed(block: bytes) -> bytes:
         raise ValueError(str(error)) from error
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-
-
 def check(folder: Path) -> list[str]:
-    """The errors of the data in the folder `variables`, by its index; raises `DamagedError` for the index itself."""
+    """Return the errors of the data in the folder `variables`, by its index; raises `DamagedError` for the index itself."""
     listed = entries(folder / "variables.index")
     shards = {path.name: path for path in folder.glob("variables.data-*")}
     wrong = []
@@ -126,7 +123,7 @@ def check(folder: Path) -> list[str]:
 
 
 def _checksum(path: Path, entry: Entry) -> int:
-    """The data's CRC32C, masked like LevelDB's."""
+    """Return the data's CRC32C, masked like LevelDB's."""
     with needs("doctor", "the checksum of a checkpoint"):
         import google_crc32c
     crc: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]  # the library has no types

@@ -15,7 +15,7 @@ _LEFT_OUT = "__pycache__"
 
 
 def files_of(handler: Path | str) -> Files:
-    """The files of *handler*: the text of an `inference.py`, or the path of one or of a folder that holds one.
+    """Return the files of *handler*: the text of an `inference.py`, or the path of one or of a folder that holds one.
 
     Raises ValueError when the path leads to neither.
     """
@@ -33,7 +33,7 @@ def files_of(handler: Path | str) -> Files:
 
 
 def code_in(directory: Path) -> Path | None:
-    """The folder of user code in an unpacked archive; None when there is none."""
+    """Return the folder of user code in an unpacked archive; None when there is none."""
     code = directory / "code"
     try:
         return code if (code / INFERENCE).is_file() else None
@@ -42,12 +42,12 @@ def code_in(directory: Path) -> Path | None:
 
 
 def op_libraries_in(directory: Path) -> list[Path]:
-    """The op libraries in an unpacked archive; only the process of its model loads them."""
+    """Return the op libraries in an unpacked archive; only the process of its model loads them."""
     return sorted((directory / "code" / OP_LIBRARIES).glob("*.so"))
 
 
 def digest(files: Files) -> str:
-    """A digest of the paths and contents of *files*, 64 hex digits."""
+    """Return a digest of the paths and contents of *files*, 64 hex digits."""
     return hashlib.sha256(repr(files).encode()).hexdigest()
 
 

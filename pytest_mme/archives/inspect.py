@@ -66,7 +66,7 @@ class SavedModelFiles:
     """One version of a model: a folder with a `saved_model.pb`."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        """*name*: the folder's path in the archive."""
+        """Read the version in *folder*, whose path in the archive is *name*."""
         self.folder, self.name = folder, name
 
     @cached_property
@@ -80,7 +80,7 @@ class SavedModelFiles:
 
     @property
     def _file(self) -> Path:
-        """The graph's file; like TensorFlow's loader, prefers the binary one."""
+        """The graph's file: like TensorFlow's loader, it prefers the binary one."""
         binary = self.folder / _PB
         return binary if binary.is_file() else self.folder / _PBTXT
 
@@ -155,12 +155,9 @@ class SavedModelFiles:
         """How often each operation occurs."""
         return Counter(node.definition.op for node in self.nodes())
 
-    def default(self, op: str, attribute: str) -> bytes | None:
-        """The exporter's default of an attribute, a serialised `AttrValue`; None when it recorded none."""
-        return self._defaults.get((op, attribute))
-
     @cached_property
-    def _defaults(self) -> dict[tuple[str, str], bytes]:
+    def defaults(self) -> dict[tuple[str, str], bytes]:
+        """The exporter's defaults by operation and attribute, serialised `AttrValue`s, as far as it recorded them."""
         described = self.served.meta_info_def.stripped_op_list.op
         return {
             (op.name, attribute.name): attribute.default_value.SerializeToString(deterministic=True)
@@ -256,7 +253,7 @@ def _in_folder(folder: Path) -> Iterator[Member]:
 
 
 def _in_archive(path: Path) -> Iterator[Member]:
-    """The members of an archive, up to the first that cannot be read."""
+    """Yield the members of an archive, up to the first that cannot be read."""
     with (
         contextlib.suppress(tarfile.TarError, EOFError, zlib.error, OSError, ValueError),
         tarfile.open(path, "r|gz") as tar,
@@ -264,9 +261,6 @@ def _in_archive(path: Path) -> Iterator[Member]:
         for number, entry in enumerate(tar):
             if number >= archive.MAX_MEMBERS:
                 return
-            kind = "file" if entry.isreg() else "folder" if entry.isdir() else "link" if _is_link(entry) else "other"
+            kinds = {"file": entry.isreg(), "folder": entry.isdir(), "link": entry.issym() or entry.islnk()}
+            kind = next((kind for kind, is_one in kinds.items() if is_one), "other")
             yield Member(name=entry.name.removeprefix("./"), kind=kind, size=max(0, entry.size))
-
-
-def _is_link(entry: tarfile.TarInfo) -> bool:
-    return entry.issym() or entry.islnk()

@@ -29,15 +29,14 @@ class Registry:
 
         Raises ValueError for one that is not in it, and `UnavailableError` for ``installed`` when none is installed.
         """
+        if asked == versions.LATEST:
+            return self.releases[-1]
         version = versions.installed() if asked == versions.INSTALLED else asked
-        return self.releases[-1] if asked == versions.LATEST else self._known(version)
-
-    def _known(self, version: str) -> str:
-        self._column(version)
+        self._column(version)  # it raises for a version that is not in the registry
         return version
 
     def nearest_installed(self) -> str:
-        """The installed TensorFlow; the last release when none is installed or the registry does not have it."""
+        """Return the installed TensorFlow; the last release when none is installed or the registry does not have it."""
         try:
             installed = versions.installed()
         except UnavailableError:
@@ -45,7 +44,7 @@ class Registry:
         return installed if versions.minor(installed) in self._columns else self.releases[-1]
 
     def graph_def(self, version: str) -> int:
-        """The GraphDef version of a release: the one it writes, and the newest that it promises to run."""
+        """Return the GraphDef version of a release: the one it writes, and the newest that it promises to run."""
         return self._graph_def[self._column(version)]
 
     def _column(self, version: str) -> int:
@@ -60,7 +59,7 @@ class Registry:
         return op in self._ops and _within(self._ops[op]["in"], self._column(version))
 
     def span(self, op: str) -> tuple[str, str] | None:
-        """The first and the last release that have an operation; None for a custom one."""
+        """Return the first and the last release that have an operation; None for a custom one."""
         if op not in self._ops:
             return None
         first, last = self._ops[op]["in"]
@@ -76,12 +75,12 @@ class Registry:
         return known is not None and _within(known["in"], self._column(version))
 
     def attribute_since(self, op: str, attribute: str) -> str | None:
-        """The first release in which the operation has that attribute; None when no release has it."""
+        """Return the first release in which the operation has that attribute; None when no release has it."""
         known = self._ops[op]["attributes"].get(attribute)
         return None if known is None else self.releases[known["in"][0]]
 
     def default(self, op: str, attribute: str) -> bytes | None:
-        """The default of an attribute, a serialised `AttrValue`; None when there is none."""
+        """Return the default of an attribute, a serialised `AttrValue`; None when there is none."""
         default = self._ops[op]["attributes"].get(attribute, {}).get("default")
         return None if default is None else base64.b64decode(default)
 
@@ -97,5 +96,5 @@ def _within(span: list[int], column: int) -> bool:
 
 @functools.cache
 def registry() -> Registry:
-    """The registry that comes with the kit."""
+    """Return the registry that comes with the kit."""
     return Registry(**json.loads(gzip.decompress(files(__package__).joinpath("ops.json.gz").read_bytes())))

@@ -11,27 +11,31 @@ from typing import Any
 # The nodes that the C++ loader runs by itself: `RunRestore` of tensorflow/cc/saved_model/loader.cc for the variables, `GetInitOp` of
 # loader_util.cc for a signature of its own, or else a collection.
 _INTERNAL = "__saved_model_"
-_INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
+INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 
 
 def reached_nodes(meta_graph: Any, wanted: Iterable[str]) -> set[str]:
-    """The names of the graph's nodes that must run for the *wanted* tensors and operations; including those themselves."""
+    """Return the names of the graph's nodes that must run for the *wanted* tensors and operations; including those themselves."""
     nodes = {node.name: node for node in meta_graph.graph_def.node}
     reached: set[str] = set()
     left = list(wanted)
     while left:
-        name = _node(left.pop())
+        name = left.pop().removeprefix("^").partition(":")[0]  # a reference is ``name``, ``name:0`` or ``^name``
         if name in nodes and name not in reached:
             reached.add(name)
             left += nodes[name].input
     return reached
 
 
+def own_signatures(meta_graph: Any) -> list[str]:
+    """Return the names of the signatures that requests can name, without those that the loader itself runs."""
+    return sorted(name for name in meta_graph.signature_def if not name.startswith(_INTERNAL))
+
+
 def signature_outputs(meta_graph: Any) -> Iterator[str]:
-    """The tensors that the signatures return."""
-    for name, signature in meta_graph.signature_def.items():
-        if not name.startswith(_INTERNAL):
-            yield from _outputs(signature)
+    """Yield the tensors that the signatures return."""
+    for name in own_signatures(meta_graph):
+        yield from _outputs(meta_graph.signature_def[name])
 
 
 def _outputs(signature: Any) -> Iterator[str]:
@@ -43,23 +47,18 @@ def _outputs(signature: Any) -> Iterator[str]:
 
 
 def loaded(meta_graph: Any) -> Iterator[str]:
-    """The nodes that the loader runs by itself: it restores the variables, then initialises."""
+    """Yield the nodes that the loader runs by itself: it restores the variables, then initialises."""
     yield meta_graph.saver_def.restore_op_name
     for name, signature in meta_graph.signature_def.items():
         if name.startswith(_INTERNAL):
             yield from _outputs(signature)
-    for key in _INIT_COLLECTIONS:
+    for key in INIT_COLLECTIONS:
         if key in meta_graph.collection_def:
             yield from meta_graph.collection_def[key].node_list.value
 
 
-def _node(reference: str) -> str:
-    """The node of a reference ``name``, ``name:0`` or ``^name``."""
-    return reference.removeprefix("^").partition(":")[0]
-
-
 def reached_functions(meta_graph: Any, nodes: Iterable[Any]) -> set[str]:
-    """The names of the library's functions that these nodes call, and those that they call in turn.
+    """Return the names of the library's functions that these nodes call, and those that they call in turn.
 
     Nodes that a function's results do not need are counted, too: a loader skips fewer of those.
     """
@@ -75,13 +74,13 @@ def reached_functions(meta_graph: Any, nodes: Iterable[Any]) -> set[str]:
 
 
 def _may_call(node: Any) -> Iterator[str]:
-    """The functions that a node may call; its operation may be one, too."""
+    """Yield the functions that a node may call; its operation may be one, too."""
     yield node.op
     yield from calls(node)
 
 
 def calls(node: Any) -> Iterator[str]:
-    """The functions that a node's attributes name, without those that only inform, such as of its gradient."""
+    """Yield the functions that a node's attributes name, without those that only inform, such as of its gradient."""
     for value in node.attr.values():
         functions: Iterable[Any] = [value.func] if value.HasField("func") else value.list.func
         yield from (function.name for function in functions if function.name)

@@ -31,7 +31,7 @@ class Store:
         (self.directory / "locks").mkdir(parents=True, exist_ok=True)
 
     def archive(self, key: str, produce: Callable[[Path], None]) -> Path:
-        """The archive of *key*, a digest; when there is none yet, *produce* writes it to the path that it is given."""
+        """Return the archive of *key*, a digest; when there is none yet, *produce* writes it to the path that it is given."""
         with self._lock(key):
             path = self._path(key)
             if path.exists():
@@ -41,21 +41,17 @@ class Store:
                 draft = drafts / path.name
                 produce(draft)
                 draft.replace(path)
-        self._grown(path.stat().st_size)
+        self._until_prune_bytes -= path.stat().st_size
+        if self._until_prune_bytes < 0:  # after the first new archive and then now and again: it reads every one's time
+            self._until_prune_bytes = (self.cap_mib << 20) // 16
+            self.prune()
         return path
 
     @contextmanager
     def drafts(self) -> Iterator[Path]:
-        """A temporary folder for drafts in the store's file system, removed after the block."""
+        """Yield a temporary folder for drafts in the store's file system, removed after the block."""
         with tempfile.TemporaryDirectory(dir=self.directory, prefix=".draft-") as folder:
             yield Path(folder)
-
-    def _grown(self, size: int) -> None:
-        """Prune after the first new archive and then now and again, since pruning reads every archive's time."""
-        self._until_prune_bytes -= size
-        if self._until_prune_bytes < 0:
-            self._until_prune_bytes = (self.cap_mib << 20) // 16
-            self.prune()
 
     def __contains__(self, key: str) -> bool:
         return self._path(key).exists()
@@ -92,7 +88,7 @@ class Store:
 
 
 def _facts(path: Path) -> tuple[float, int, Path]:
-    """When *path* was last used, its size in bytes, and itself; the time is 0 when it is gone."""
+    """Return when *path* was last used, its size in bytes, and itself; the time is 0 when it is gone."""
     try:
         stat = path.stat()
     except FileNotFoundError:

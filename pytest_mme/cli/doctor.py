@@ -15,9 +15,8 @@ from rich.text import Text
 from pytest_mme.archives.inspect import Inspection, SavedModelFiles, inspected
 from pytest_mme.archives.op_registry import registry
 from pytest_mme.cli.output import checked, console, explained, show_error
-from pytest_mme.doctor import Finding, diagnose
+from pytest_mme.doctor import Finding, diagnose, matters
 from pytest_mme.doctor.code import imports, requirements
-from pytest_mme.doctor.wording import heading, lines, matters
 from pytest_mme.errors import ArchiveError
 from pytest_mme.runtimes.docker.engine import connect, find_image
 from pytest_mme.runtimes.docker.image_versions import tensorflow_in
@@ -161,8 +160,8 @@ def _show(archive: Inspection, findings: list[Finding]) -> None:
         _show_model(number, _described(model))
     for finding in findings:
         what = (f"  {finding.code} {finding.severity}", _STYLES[finding.severity])
-        console.print(Text.assemble(what, f": {heading(finding)}"), soft_wrap=True)
-        for line in lines(finding):
+        console.print(Text.assemble(what, f": {finding.heading}"), soft_wrap=True)
+        for line in finding.lines:
             console.print(Text(f"    {line}"), soft_wrap=True)
     if not findings:
         console.print("  no findings", style="green")

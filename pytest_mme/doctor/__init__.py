@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_mme.archives.inspect import Inspection, inspected
 from pytest_mme.doctor import code, files, graphs, layout
-from pytest_mme.doctor.finding import Finding, Kind, Severity
+from pytest_mme.doctor.finding import Finding, Kind, Severity, matters
 
-__all__ = ["KINDS", "Finding", "Kind", "Severity", "diagnose", "examine"]
+__all__ = ["KINDS", "Finding", "Kind", "Severity", "diagnose", "examine", "matters"]
 
 KINDS = (*layout.KINDS, *files.KINDS, *graphs.KINDS, *code.KINDS)
 """All kinds of findings."""
@@ -28,23 +28,16 @@ def examine(path: Path, versions: Sequence[str]) -> list[Finding]:
 
 def diagnose(archive: Inspection, versions: Sequence[str]) -> list[Finding]:
     """Find what is wrong with an inspected archive; otherwise like `examine`."""
-    return sorted(_together(_findings(archive, versions)), key=lambda finding: (_ORDER[finding.severity], finding.code))
-
-
-def _findings(archive: Inspection, versions: Sequence[str]) -> Iterator[Finding]:
-    yield from layout.look(archive)
+    findings = [*layout.look(archive)]
     for model in archive.versions.values():
-        yield from files.look(model)
+        findings += files.look(model)
         if model.served is not None:
-            yield from graphs.look(model)
+            findings += graphs.look(model)
             for version in versions:
-                yield from graphs.look_for(model, version)
-    yield from code.look(archive)
-
-
-def _together(findings: Iterator[Finding]) -> list[Finding]:
-    """Merge findings that are the same for several versions."""
+                findings += graphs.look_for(model, version)
+    findings += code.look(archive)
     found: dict[Finding, list[str]] = {}
-    for finding in findings:
+    for finding in findings:  # one that is the same for several versions is listed once
         found.setdefault(dataclasses.replace(finding, tensorflow=""), []).append(finding.tensorflow)
-    return [dataclasses.replace(finding, tensorflow=", ".join(filter(None, on))) for finding, on in found.items()]
+    merged = (dataclasses.replace(one, tensorflow=", ".join(filter(None, on))) for one, on in found.items())
+    return sorted(merged, key=lambda finding: (_ORDER[finding.severity], finding.code))

@@ -57,12 +57,23 @@ def look(archive: Inspection) -> Iterator[Finding]:
     """Find what is wrong with the code."""
     if wanted := requirements(archive):
         yield Finding(kind=REQUIREMENTS, where="code/requirements.txt", fact=", ".join(wanted[:5]))
-    if archive.code:
-        yield from _inference(archive.code)
+    if archive.code is None:
+        return
+    where = f"code/{archive.code.name}"
+    try:
+        tree = _parsed(archive.code)
+    except (SyntaxError, ValueError) as error:
+        yield Finding(kind=NO_PYTHON, where=where, fact=str(error))
+        return
+    for node in tree.body:
+        if found := _TENSORFLOW.intersection(_imported(node)):
+            yield Finding(kind=IMPORTS_TENSORFLOW, where=where, fact=f"line {node.lineno}: {', '.join(sorted(found))}")
+    if state := _state(tree):
+        yield Finding(kind=MODULE_STATE, where=where, fact=", ".join(sorted(state)))
 
 
 def requirements(archive: Inspection) -> list[str]:
-    """The lines of ``code/requirements.txt``, without comments."""
+    """Return the lines of ``code/requirements.txt``, without comments."""
     path = archive.root and archive.root / "code" / "requirements.txt"
     if not path or not path.is_file():
         return []
@@ -71,7 +82,7 @@ def requirements(archive: Inspection) -> list[str]:
 
 
 def imports(archive: Inspection) -> list[str]:
-    """The packages that ``code/inference.py`` imports anywhere; none when it cannot be parsed."""
+    """Return the packages that ``code/inference.py`` imports anywhere; none when it cannot be parsed."""
     try:
         tree = _parsed(archive.code) if archive.code else ast.Module([], [])
     except (SyntaxError, ValueError):
@@ -85,47 +96,26 @@ def _parsed(code: Path) -> ast.Module:
         return ast.parse(code.read_bytes())
 
 
-def _inference(code: Path) -> Iterator[Finding]:
-    where = f"code/{code.name}"
-    try:
-        tree = _parsed(code)
-    except (SyntaxError, ValueError) as error:
-        yield Finding(kind=NO_PYTHON, where=where, fact=str(error))
-        return
-    for node in tree.body:
-        if found := _TENSORFLOW.intersection(_imported(node)):
-            yield Finding(kind=IMPORTS_TENSORFLOW, where=where, fact=f"line {node.lineno}: {', '.join(sorted(found))}")
-    if state := _rebound(tree) | (_at_the_top(tree) & _changed(tree)):
-        yield Finding(kind=MODULE_STATE, where=where, fact=", ".join(sorted(state)))
-
-
 def _imported(node: ast.AST) -> set[str]:
     if isinstance(node, ast.Import):
         return {alias.name.partition(".")[0] for alias in node.names}
     return {str(node.module).partition(".")[0]} if isinstance(node, ast.ImportFrom) and not node.level else set()
 
 
-def _rebound(tree: ast.Module) -> set[str]:
-    """The module's names that functions rebind."""
-    return {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
-
-
-def _at_the_top(tree: ast.Module) -> set[str]:
-    """The module's names that are assigned at import."""
+def _state(tree: ast.Module) -> set[str]:
+    """Return the module's names that functions rebind, or whose objects they change in place."""
+    nodes = [*ast.walk(tree)]
+    rebound = {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
     targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
     targets += [node.target for node in tree.body if isinstance(node, ast.AnnAssign)]
-    return {target.id for target in targets if isinstance(target, ast.Name)}
+    assigned = {target.id for target in targets if isinstance(target, ast.Name)}
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    changed = [_changed(node) for function in functions for node in ast.walk(function)]
+    return rebound | (assigned & {value.id for value in changed if isinstance(value, ast.Name)})
 
 
-def _changed(tree: ast.Module) -> set[str]:
-    """The names of objects that functions change in place."""
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    changed = (_changes(node) for function in functions for node in ast.walk(function))
-    return {value.id for value in changed if isinstance(value, ast.Name)}
-
-
-def _changes(node: ast.AST) -> ast.expr | None:
-    """The object that a node changes in place: ``x`` of ``x[1] = 2``, ``del x[1]`` and ``x.append(2)``."""
+def _changed(node: ast.AST) -> ast.expr | None:
+    """Return the object that a node changes in place: ``x`` of ``x[1] = 2``, ``del x[1]`` and ``x.append(2)``."""
     if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
         return node.value
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CHANGING:

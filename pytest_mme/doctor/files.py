@@ -8,9 +8,7 @@ from typing import Any
 
 from pytest_mme.archives import checkpoint
 from pytest_mme.archives.inspect import SERVE, Node, SavedModelFiles
-from pytest_mme.doctor.finding import Finding, Kind
-
-_LOADER = "measured with TensorFlow's C++ loader (docs/versions.md)"
+from pytest_mme.doctor.finding import LOADER, Finding, Kind
 
 DAMAGED_GRAPH = Kind(
     code="MME201",
@@ -18,7 +16,7 @@ DAMAGED_GRAPH = Kind(
     title="saved_model.pb is damaged",
     why="it does not load",
     advice="export it again; look at what copied it",
-    source=_LOADER,
+    source=LOADER,
 )
 NO_SERVED_GRAPH = Kind(
     code="MME202",
@@ -26,7 +24,7 @@ NO_SERVED_GRAPH = Kind(
     title="no graph with the tag serve",
     why="servers load that one and no other",
     advice='save it with tags=["serve"], which is the default of tf.saved_model.save',
-    source=_LOADER,
+    source=LOADER,
 )
 NO_VARIABLES = Kind(
     code="MME203",
@@ -34,7 +32,7 @@ NO_VARIABLES = Kind(
     title="the variables are missing",
     why="it loads without them, and its first request fails",
     advice="pack variables/ along with saved_model.pb",
-    source=_LOADER,
+    source=LOADER,
 )
 DAMAGED_VARIABLES = Kind(
     code="MME204",
@@ -42,7 +40,7 @@ DAMAGED_VARIABLES = Kind(
     title="the variables are damaged",
     why="it does not load",
     advice="export it again; look at what copied it",
-    source=_LOADER,
+    source=LOADER,
 )
 MISSING_ASSET = Kind(
     code="MME205",
@@ -50,7 +48,7 @@ MISSING_ASSET = Kind(
     title="an asset is missing",
     why="it does not load, or its first request fails",
     advice="pack assets/ along with saved_model.pb",
-    source=_LOADER,
+    source=LOADER,
 )
 MISSING_UNREAD_ASSET = Kind(
     code="MME207",
@@ -58,7 +56,7 @@ MISSING_UNREAD_ASSET = Kind(
     title="an asset is missing that nothing reads",
     why="it is served as if it were there",
     advice="nothing needs to be done",
-    source=_LOADER,
+    source=LOADER,
 )
 ABSOLUTE_PATH = Kind(
     code="MME206",
@@ -66,7 +64,7 @@ ABSOLUTE_PATH = Kind(
     title="the graph reads a file by an absolute path",
     why="where the server runs there is no such file",
     advice="track it as an asset: self.vocabulary = tf.saved_model.Asset(path), or initialise the table from tensors",
-    source=_LOADER,
+    source=LOADER,
 )
 UNFILLED = Kind(
     code="MME208",
@@ -74,7 +72,7 @@ UNFILLED = Kind(
     title="a variable or table that nothing fills",
     why="it loads, and its first request fails: Could not find variable, or Table not initialized",
     advice="Keras 3: model.export(path); TensorFlow 1: give the builder main_op=tf.compat.v1.tables_initializer()",
-    source=_LOADER,
+    source=LOADER,
 )
 STORED_TWICE = Kind(
     code="MME209",
@@ -145,9 +143,9 @@ def _stored_twice(folder: Path) -> Iterator[str]:
 
 
 def _restored(model: SavedModelFiles) -> list[str]:
-    """The names of the variables that the graph restores; TensorFlow 2 writes a restore even without variables."""
+    """Return the names of the variables that the graph restores; TensorFlow 2 writes a restore even without variables."""
     running = _Running(model)
-    restores = [node for node in running if node.definition.op in _RESTORES]
+    restores = (node for node in running.nodes if node.definition.op in _RESTORES)
     names = {name for node in restores for name in running.strings(node, 1) or [b"something"]}
     return sorted(name.decode(errors="replace") for name in names - {_OBJECT_GRAPH})
 
@@ -189,17 +187,17 @@ def _unfilled(model: SavedModelFiles) -> Iterator[Finding]:
 
 
 def _takers(model: SavedModelFiles, name: str) -> Iterator[Any]:
-    """The nodes of the graph itself that run and take that node's output."""
+    """Yield the nodes of the graph itself that run and take that node's output."""
     for node in model.served.graph_def.node:
         if node.name in model.running and any(given.partition(":")[0] == name for given in node.input):
             yield node
 
 
 def _absolute_paths(model: SavedModelFiles) -> Iterator[str]:
-    """The constant paths that tables are read from, except those of assets, which the loader replaces."""
+    """Yield the constant paths that tables are read from, except those of assets, which the loader replaces."""
     running = _Running(model)
     tracked = {("", _name(asset)) for asset in model.assets}
-    for node in running:
+    for node in running.nodes:
         if node.definition.op not in _READS or _given(node, 1) in tracked:
             continue
         paths = running.strings(node, 1)
@@ -211,20 +209,17 @@ class _Running:
     """The nodes that run, and the constants among them."""
 
     def __init__(self, model: SavedModelFiles) -> None:
-        self._nodes = [node for node in model.nodes() if node.runs]
-        constants = (node for node in self._nodes if node.definition.op == "Const")
+        self.nodes = [node for node in model.nodes() if node.runs]
+        constants = (node for node in self.nodes if node.definition.op == "Const")
         self._constants = {(node.function, node.definition.name): node.definition for node in constants}
 
-    def __iter__(self) -> Iterator[Node]:
-        return iter(self._nodes)
-
     def strings(self, node: Node, number: int) -> list[bytes]:
-        """The strings of a node's input when it is a constant; otherwise none."""
+        """Return the strings of a node's input when it is a constant; otherwise none."""
         constant = self._constants.get(_given(node, number))
         return list(constant.attr["value"].tensor.string_val) if constant is not None else []
 
 
 def _given(node: Node, number: int) -> tuple[str, str]:
-    """The function of an input's source, and its name in it."""
+    """Return the function of an input's source, and its name in it."""
     inputs = node.definition.input
     return node.function, inputs[number].partition(":")[0] if number < len(inputs) else ""

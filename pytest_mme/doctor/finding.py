@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Literal
+
+LOADER = "measured with TensorFlow's C++ loader (docs/versions.md)"
+"""The source of most findings."""
 
 Severity = Literal["error", "warning", "info"]
 
@@ -45,3 +49,21 @@ class Finding:
     def severity(self) -> Severity:
         """The severity of its kind."""
         return self.kind.severity
+
+    @property
+    def heading(self) -> str:
+        """Its title, with its place and versions."""
+        place = f" in {self.where}" if self.where else ""
+        on = f" on TensorFlow {self.tensorflow}" if self.tensorflow else ""
+        return f"{self.kind.title}{place}{on}"
+
+    @property
+    def lines(self) -> list[str]:
+        """Three lines of text: what was seen, why it matters, what to do."""
+        parts = (("seen", self.fact), ("why", self.kind.why), ("next", self.kind.advice))
+        return [f"{label + ':':5} {text}" for label, text in parts]
+
+
+def matters(findings: Iterable[Finding]) -> bool:
+    """Whether one of them is more than information."""
+    return any(finding.severity != "info" for finding in findings)

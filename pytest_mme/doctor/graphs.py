@@ -10,13 +10,12 @@ from pytest_mme import versions
 from pytest_mme.archives.inspect import Node, SavedModelFiles
 from pytest_mme.archives.op_registry import registry
 from pytest_mme.archives.reachability import calls
-from pytest_mme.doctor.finding import Finding, Kind
+from pytest_mme.doctor.finding import LOADER, Finding, Kind
 from pytest_mme.libtensorflow import protos
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
 
-_LOADER = "measured with TensorFlow's C++ loader (docs/versions.md)"
 _REGISTRY = "the releases' own lists of operations (tools/make_op_registry.py)"
-_VERSIONS = "TensorFlow, core/framework/versions.proto; " + _LOADER
+_VERSIONS = "TensorFlow, core/framework/versions.proto; " + LOADER
 
 REFUSES_VERSION = Kind(
     code="MME301",
@@ -65,7 +64,7 @@ LATER_ATTRIBUTE = Kind(
     title="an attribute that this TensorFlow does not know",
     why="it loads, and what the attribute asks for is not done: answers may differ",
     advice="compare its answers on that version, or serve it with a later one",
-    source=_REGISTRY + "; " + _LOADER,
+    source=_REGISTRY + "; " + LOADER,
 )
 LATER_TYPE = Kind(
     code="MME307",
@@ -81,7 +80,7 @@ UNKNOWN_TYPE = Kind(
     title="a type that no TensorFlow has",
     why="it does not load",
     advice="export it again: a tool wrote the field, or a TensorFlow that is newer than this list",
-    source="TensorFlow, core/framework/types.proto; " + _LOADER,
+    source="TensorFlow, core/framework/types.proto; " + LOADER,
 )
 MISSING_FUNCTION = Kind(
     code="MME309",
@@ -89,7 +88,7 @@ MISSING_FUNCTION = Kind(
     title="a function that is called is not there",
     why="it does not load, or fails when it is asked",
     advice="export it again: a tool that edits graphs dropped it",
-    source=_LOADER,
+    source=LOADER,
 )
 GPU_ONLY = Kind(
     code="MME310",
@@ -97,7 +96,7 @@ GPU_ONLY = Kind(
     title="an operation is placed on a GPU by name",
     why="on a CPU it does not load",
     advice="save it without tf.device, or with clear_devices=True",
-    source=_LOADER,
+    source=LOADER,
 )
 NO_SIGNATURE = Kind(
     code="MME311",
@@ -105,7 +104,7 @@ NO_SIGNATURE = Kind(
     title="no signature",
     why="it loads, and no request is answered",
     advice="tf.saved_model.save(model, path, signatures=model.call), or model.export(path)",
-    source=_LOADER,
+    source=LOADER,
 )
 NO_DEFAULT_SIGNATURE = Kind(
     code="MME315",
@@ -121,7 +120,7 @@ BROKEN_SIGNATURE = Kind(
     title="a signature names a tensor that is not there",
     why="it loads, and the first request fails",
     advice="export it again: the graph was edited after it had been exported",
-    source=_LOADER,
+    source=LOADER,
 )
 TF1_GRAPH = Kind(
     code="MME313",
@@ -170,8 +169,9 @@ _REFERENCES = 100
 def look(model: SavedModelFiles) -> Iterator[Finding]:
     """Find what is wrong for every version."""
     yield from _signatures(model)
-    if producer := [number for number in [model.served.graph_def.versions.producer] if number < 0]:
-        yield Finding(kind=BAD_PRODUCER, where=model.name, fact=f"its producer is {producer[0]}")
+    producer = model.served.graph_def.versions.producer
+    if producer < 0:
+        yield Finding(kind=BAD_PRODUCER, where=model.name, fact=f"its producer is {producer}")
     if model.is_tf1:
         yield Finding(kind=TF1_GRAPH, where=model.name, fact="it has variables of TensorFlow 1 and no object graph")
     yield from _once(_of_nodes(model))
@@ -225,10 +225,8 @@ def look_for(model: SavedModelFiles, version: str) -> Iterator[Finding]:
     known, produced = registry(), model.served.graph_def.versions
     served = known.graph_def(version)
     if produced.min_consumer > served or served in produced.bad_consumers:
-        refused = (
-            f"it wants {produced.min_consumer} or later" if produced.min_consumer > served else "it disallows that"
-        )
-        fact = f"its GraphDef version is {served}; {refused}"
+        wanted = f"wants {produced.min_consumer} or later" if produced.min_consumer > served else "disallows that"
+        fact = f"its GraphDef version is {served}; it {wanted}"
         yield Finding(kind=REFUSES_VERSION, where=model.name, tensorflow=version, fact=fact)
     if _is_later(model.exporter, version):
         yield Finding(kind=LATER_EXPORTER, where=model.name, tensorflow=version, fact=f"by {model.exporter}")
@@ -256,11 +254,11 @@ def _attributes(model: SavedModelFiles, node: Node, version: str) -> Iterator[Fi
         if name.startswith("_") or name in _INFORM:
             continue
         if not known.has_attribute(op, name, version) or (op, name, versions.minor(version)) in _DECLARED_ONLY:
-            if node.runs and _serialised(value) not in (known.default(op, name), model.default(op, name)):
+            defaults = (known.default(op, name), model.defaults.get((op, name)))
+            if node.runs and value.SerializeToString(deterministic=True) not in defaults:
                 since = known.attribute_since(op, name)
-                fact = f"{name} of {op}, at {node.where}: " + (
-                    f"known since {since}" if since else "known to no release"
-                )
+                known_by = f"known since {since}" if since else "known to no release"
+                fact = f"{name} of {op}, at {node.where}: {known_by}"
                 yield Finding(kind=LATER_ATTRIBUTE, where=model.name, tensorflow=version, fact=fact)
             continue
         for number in _types_in(value):
@@ -268,11 +266,6 @@ def _attributes(model: SavedModelFiles, node: Node, version: str) -> Iterator[Fi
             if number % _REFERENCES in _TYPES and not known.takes(op, name, data_type, version):
                 fact = f"{name}={data_type} of {op}, at {node.where}"
                 yield Finding(kind=LATER_TYPE, where=model.name, tensorflow=version, fact=fact)
-
-
-def _serialised(value: Any) -> bytes:
-    serialised: bytes = value.SerializeToString(deterministic=True)
-    return serialised
 
 
 def _once(findings: Iterator[Finding]) -> Iterator[Finding]:

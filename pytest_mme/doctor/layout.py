@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from pytest_mme.archives.inspect import Inspection, Member
+from pytest_mme.archives.inspect import Inspection
 from pytest_mme.doctor.finding import Finding, Kind
 
 _CONTRACT = 'AWS, "Custom Containers Contract for Multi-Model Endpoints"'
@@ -90,7 +90,7 @@ def look(archive: Inspection) -> Iterator[Finding]:
         yield _none(archive)
     if archive.unpacked_bytes > _LARGE_BYTES:
         yield Finding(kind=LARGE, fact=f"{archive.unpacked_bytes / _LARGE_BYTES:.1f} GiB when unpacked")
-    if hidden := [member.name for member in archive.members if _is_hidden(member)]:
+    if hidden := [member.name for member in archive.members if _is_hidden(member.name)]:
         yield Finding(kind=HIDDEN_FILES, fact=_some(hidden))
 
 
@@ -103,8 +103,8 @@ def _none(archive: Inspection) -> Finding:
     return Finding(kind=NO_VERSION, fact=f"there is {_some([member.name for member in archive.members]) or 'nothing'}")
 
 
-def _is_hidden(member: Member) -> bool:
-    path = PurePosixPath(member.name)
+def _is_hidden(name: str) -> bool:
+    path = PurePosixPath(name)
     return path.name == ".DS_Store" or path.name.startswith("._") or "__MACOSX" in path.parts
 
 

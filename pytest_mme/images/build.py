@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ CODE = "pytest-mme.code"
 TENSORFLOW = "pytest-mme.tensorflow"
 """The label with the TensorFlow version of an image."""
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-_STEP = re.compile(r"step (\d+)/(\d+) ?: (.*)", re.IGNORECASE)  # Docker's word, or Podman's
+_STEP = re.compile(r"step (\d+)/(\d+) ?: (.*)", re.IGNORECASE)  # as Docker writes it, or Podman
 _SHOWN_LINES = 30
 
 Progress = Callable[[int, int, str], None]
@@ -33,12 +32,12 @@ Progress = Callable[[int, int, str], None]
 
 
 def tag(image: str, tensorflow: str) -> str:
-    """The tag of the image *image* with that TensorFlow."""
+    """Return the tag of the image *image* with that TensorFlow."""
     return f"pytest-mme-{image}:{tensorflow}"
 
 
 def default_image() -> str:
-    """The container runtime's default image: the embedded server with `versions.default`."""
+    """Return the container runtime's default image: the embedded server with `versions.default`."""
     return tag("server", versions.default())
 
 
@@ -56,10 +55,14 @@ def build(
     *base*: an image of Debian 12 or later, with or without Python. *ca_bundle*: certificates to trust while building.
     Raises `ImageBuildError`, with the end of the build's output.
     """
+    from docker.errors import APIError
+
     content = context(image, ca_bundle=ca_bundle)
     arguments = {"BASE": base, "TENSORFLOW": tensorflow}
-    name, output = tag(image, tensorflow), list[str]()
-    with _explained(name):
+    name = tag(image, tensorflow)
+    # The engine keeps these arguments out of the image.
+    proxies = {one: found for one in _PROXIES if (found := os.environ.get(one) or os.environ.get(one.lower()))}
+    try:
         wanted = digest(content, {**arguments, "BASE": _identity(engine, base, progress)})
         if _label(engine, name) == wanted:
             return False
@@ -70,41 +73,31 @@ def build(
             rm=True,
             forcerm=True,
             decode=True,
-            buildargs=arguments | _proxies(os.environ),
+            buildargs=arguments | proxies,
             labels={CONTENT: wanted, CODE: code_digest(), TENSORFLOW: tensorflow},
         )
-    for message in _messages(steps, name, output):
-        if found := _STEP.match(message):
-            progress(int(found[1]), int(found[2]), found[3])
+    except APIError as error:
+        raise ImageBuildError(name, str(error.explanation), "") from error
+    _follow(steps, name, progress)
     return True
 
 
-@contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Turn the engine's refusal to build into `ImageBuildError`."""
-    from docker.errors import APIError
-
-    try:
-        yield
-    except APIError as error:
-        raise ImageBuildError(name, str(error.explanation), "") from error
-
-
-def _messages(steps: Iterator[Any], name: str, output: list[str]) -> Iterator[str]:
-    """The lines of the build's output; at its end raises `ImageBuildError` when the build has failed."""
-    failed = None
+def _follow(steps: Iterator[Any], name: str, progress: Progress) -> None:
+    """Report the build's *steps* to the end; raises `ImageBuildError` when the build has failed."""
+    failed, output = None, []
     for step in steps:
         failed = step.get("error", failed)
         text = step.get("stream") or step.get("status") or ""
         if line := text.rstrip():
             output.append(line)
-            yield line
+        if found := _STEP.match(line):
+            progress(int(found[1]), int(found[2]), found[3])
     if failed is not None:
         raise ImageBuildError(name, failed, "\n".join(output[-_SHOWN_LINES:]))
 
 
 def _identity(engine: docker.DockerClient, base: str, progress: Progress) -> str:
-    """The id of the base image, since its tag may move; fetches an image that is missing."""
+    """Return the id of the base image, since its tag may move; fetch an image that is missing."""
     from docker.errors import ImageNotFound
 
     try:
@@ -121,9 +114,3 @@ def _label(engine: docker.DockerClient, name: str) -> str | None:
         return engine.images.get(name).labels.get(CONTENT)
     except ImageNotFound:
         return None
-
-
-def _proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """The proxies of this process, for the build; the engine keeps these arguments out of the image."""
-    found = {name: environment.get(name) or environment.get(name.lower()) for name in _PROXIES}
-    return {name: value for name, value in found.items() if value}

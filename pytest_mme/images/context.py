@@ -29,12 +29,12 @@ _IMAGES = Path(__file__).parent
 
 
 def image_names() -> list[str]:
-    """The names of the project's images."""
+    """Return the names of the project's images."""
     return sorted(dockerfile.parent.name for dockerfile in _IMAGES.glob("*/Dockerfile"))
 
 
 def context(image: str, *, ca_bundle: Path | None = None) -> dict[str, bytes]:
-    """All files of the build context by path; raises OSError when the *ca_bundle* cannot be read."""
+    """Return all files of the build context by path; raises OSError when the *ca_bundle* cannot be read."""
     certificates = ca_bundle.read_bytes() if ca_bundle else b""
     return _files(_IMAGES / image, "") | _packaged() | {CA_BUNDLE: certificates}
 
@@ -46,7 +46,7 @@ def _packaged() -> dict[str, bytes]:
 
 @functools.cache
 def code_digest() -> str:
-    """The digest of this package's code as the images hold it: 64 hex digits."""
+    """Return the digest of this package's code as the images hold it: 64 hex digits."""
     return digest(_packaged(), {})
 
 
@@ -58,7 +58,7 @@ def _files(start: Path, path: str) -> dict[str, bytes]:
 
 
 def digest(content: Mapping[str, bytes], arguments: Mapping[str, str]) -> str:
-    """The digest of a context and its build arguments: 64 hex digits.
+    """Return the digest of a context and its build arguments: 64 hex digits.
 
     The CA bundle is left out: it decides how the build reaches its sources, not what it builds.
     """
@@ -77,7 +77,7 @@ def as_tar(content: Mapping[str, bytes]) -> io.BytesIO:
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for name, data in sorted(content.items()):
             entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(data), 0o755 if name.endswith(".sh") else 0o644
+            entry.size, entry.mode = len(data), 0o644
             tar.addfile(entry, io.BytesIO(data))
     packed.seek(0)
     return packed

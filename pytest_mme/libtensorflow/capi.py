@@ -25,7 +25,7 @@ class Buffer(ctypes.Structure):
     _fields_ = [("data", c_void_p), ("length", c_size_t), ("data_deallocator", c_void_p)]
 
     def view(self) -> memoryview:
-        """The buffer's bytes, not copied: valid until it is deleted."""
+        """Return the buffer's bytes, not copied: valid until it is deleted."""
         return memoryview((c_char * self.length).from_address(self.data or 0)).cast("B")
 
 
@@ -159,7 +159,7 @@ class Library:
 
     @contextmanager
     def status(self) -> Iterator[c_void_p]:
-        """A `TF_Status` for the calls in the block; an error in it is raised as `TensorFlowError` at the end."""
+        """Yield a `TF_Status` for the calls in the block; an error in it is raised as `TensorFlowError` at the end."""
         status = c_void_p(self.TF_NewStatus())
         try:
             yield status
@@ -170,7 +170,7 @@ class Library:
 
 
 def installed_directory() -> Path:
-    """The folder of the installed wheel's libraries, found without importing TensorFlow."""
+    """Return the folder of the installed wheel's libraries, found without importing TensorFlow."""
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or not spec.submodule_search_locations:
         raise TensorFlowMissingError("the package tensorflow", f"not installed for {sys.executable}")

@@ -13,7 +13,7 @@ _REGISTERING = (b"TF_RegisterOpDefinition", b"TF_RegisterKernelBuilder", b"_ZN10
 
 
 def advice(path: Path, message: str, version: str) -> str:
-    """What to do about the *message* with which TensorFlow *version* has refused the library *path*."""
+    """Return what to do about the *message* with which TensorFlow *version* has refused the library *path*."""
     if undefined := _UNDEFINED.search(message):
         return _advice_on_symbol(path, undefined[1], version)
     if newer := _NEWER_SYSTEM.search(message):

@@ -15,7 +15,7 @@ class Plan:
     """A signature whose tensors have been found in the graph."""
 
     def __init__(self, library: Library, graph: c_void_p, signature: Signature) -> None:
-        """Raises TypeError when numpy cannot express an input or output, KeyError when the graph does not have it."""
+        """Find the tensors; raises TypeError when numpy cannot express an input or output, KeyError when the graph does not have it."""
         self.signature = signature
         self.sources = _find(library, graph, signature, "input", signature.inputs)
         self.types = {
@@ -26,7 +26,7 @@ class Plan:
         self.targets = _find(library, graph, signature, "output", signature.outputs)
 
     def feeds(self, names: Collection[str]) -> tuple[Iterable[str], ctypes.Array[Output]]:
-        """The given inputs in the signature's order, and their places in the graph.
+        """Return the given inputs in the signature's order, and their places in the graph.
 
         All runs use one order: TensorFlow keeps an executor for each. TensorFlow itself checks for missing inputs.
         Raises KeyError for a name that the signature does not have.
@@ -42,7 +42,7 @@ class Plan:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for a message: ``'a', 'b'``, or ``none``."""
+    """Return names for a message: ``'a', 'b'``, or ``none``."""
     return ", ".join(repr(name) for name in sorted(names)) or "none"
 
 
@@ -56,17 +56,10 @@ def _find(
             _ = spec.dtype
         except TypeError as error:
             raise TypeError(f"{label}: {error}") from error
-        output = _output(library, graph, spec.name)
-        if output is None:
+        node, _, index = spec.name.partition(":")
+        operation = library.TF_GraphOperationByName(graph, node.encode())
+        number = int(index) if index.isdecimal() else 0
+        if operation is None or number >= library.TF_OperationNumOutputs(operation):
             raise KeyError(f"{label}: the graph has no tensor {spec.name!r}")
-        found.append(output)
+        found.append(Output(operation, number))
     return (Output * len(found))(*found)
-
-
-def _output(library: Library, graph: c_void_p, tensor: str) -> Output | None:
-    name, _, index = tensor.partition(":")
-    operation = library.TF_GraphOperationByName(graph, name.encode())
-    number = int(index) if index.isdecimal() else 0
-    if operation is None or number >= library.TF_OperationNumOutputs(operation):
-        return None
-    return Output(operation, number)

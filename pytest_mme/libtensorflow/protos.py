@@ -15,16 +15,9 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import DecodeError as DecodeError
 
-
-def _read_pool() -> descriptor_pool.DescriptorPool:
-    pool = descriptor_pool.DescriptorPool()
-    described = FileDescriptorSet.FromString(files(__package__).joinpath("descriptors.binpb").read_bytes())
-    for file in described.file:
-        pool.AddSerializedFile(file.SerializeToString())
-    return pool
-
-
-_POOL = _read_pool()
+_POOL = descriptor_pool.DescriptorPool()
+for _file in FileDescriptorSet.FromString(files(__package__).joinpath("descriptors.binpb").read_bytes()).file:
+    _POOL.AddSerializedFile(_file.SerializeToString())
 
 
 def _message(name: str) -> Any:
@@ -44,11 +37,9 @@ FunctionDef = _message("FunctionDef")
 GraphDef = _message("GraphDef")
 KernelList = _message("KernelList")
 MetaGraphDef = _message("MetaGraphDef")
-NodeDef = _message("NodeDef")
 OpList = _message("OpList")
 RunOptions = _message("RunOptions")
 SavedModel = _message("SavedModel")
-SignatureDef = _message("SignatureDef")
 TensorInfo = _message("TensorInfo")
 TensorProto = _message("TensorProto")
 TensorShapeProto = _message("TensorShapeProto")
@@ -57,17 +48,31 @@ _DATA_TYPES = _POOL.FindEnumTypeByName("tensorflow.DataType")
 
 
 def data_type_number(name: str) -> int:
-    """The number of a `DataType` such as ``"DT_FLOAT"``; KeyError if there is none of that name."""
+    """Return the number of a `DataType` such as ``"DT_FLOAT"``; KeyError if there is none of that name."""
     number: int = _DATA_TYPES.values_by_name[name].number
     return number
 
 
 def data_type_name(number: int) -> str:
-    """The name of a `DataType` number, or ``"DT_<number>"`` for one that this descriptor set does not know."""
+    """Return the name of a `DataType` number, or ``"DT_<number>"`` for one that this descriptor set does not know."""
     value = _DATA_TYPES.values_by_number.get(number)
     return str(value.name) if value is not None else f"DT_{number}"
 
 
 def data_type_numbers() -> list[int]:
-    """All that this descriptor set knows, without those of references."""
+    """Return the numbers of all that this descriptor set knows, without those of references."""
     return [value.number for value in _DATA_TYPES.values if not value.name.endswith("_REF")]
+
+
+def varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
+    """Decode the number at *at*, in protobuf's base 128, which LevelDB has, too; return it and the position behind it.
+
+    Source: protobuf.dev/programming-guides/encoding, "Base 128 Varints".
+    """
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at

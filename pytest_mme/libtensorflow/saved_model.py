@@ -6,13 +6,13 @@ import ctypes
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ctypes import c_char_p, c_void_p
 from pathlib import Path
 
 from pytest_mme.libtensorflow import protos
-from pytest_mme.libtensorflow.capi import Buffer, Library, Output
+from pytest_mme.libtensorflow.capi import Buffer, Library
 from pytest_mme.libtensorflow.plans import Plan, listed
 from pytest_mme.libtensorflow.signatures import Signature, TensorSpec, read_signatures
 from pytest_mme.libtensorflow.tensors import Array, StringBuffers, to_array, to_tensor
@@ -73,7 +73,7 @@ class SavedModel:
             library.TF_DeleteSessionOptions(options)
 
     def device_types(self) -> set[str]:
-        """The types of devices for the operations, for example ``{"CPU", "GPU"}``; raises ValueError when it is closed."""
+        """Return the types of devices for the operations, for example ``{"CPU", "GPU"}``; raises ValueError when it is closed."""
         library = self._library
         with self._in_use(), library.status() as status:
             devices = library.TF_SessionListDevices(self._session, status)
@@ -93,47 +93,31 @@ class SavedModel:
         another dtype (none is converted) and for a signature that numpy cannot express; ValueError when the model is
         closed.
         """
-        options = None if timeout_ms is None else _RunOptions(timeout_ms)
+        library, options = self._library, None if timeout_ms is None else _RunOptions(timeout_ms)
         with self._in_use():
             plan = self._plan(signature)
             names, sources = plan.feeds(inputs)
-            tensors: list[int] = []
+            tensors, results = list[int](), (c_void_p * len(plan.targets))()
             try:
                 # Not a comprehension: when one raises, those made before it must be freed.
                 for name in names:
-                    tensors.append(self._tensor(plan, name, inputs[name]))
-                return self._run(plan, sources, tensors, options)
+                    try:
+                        tensors.append(to_tensor(library, self._strings, inputs[name], plan.types[name]))
+                    except TypeError as error:
+                        raise TypeError(f"input {name!r} of signature {signature!r}: {error}") from error
+                with library.status() as status:
+                    library.TF_SessionRun(
+                        self._session,
+                        options,
+                        *(sources, (c_void_p * len(tensors))(*tensors), len(tensors)),
+                        *(plan.targets, results, len(results)),
+                        *(None, 0, None, status),
+                    )
+                arrays = (to_array(library, handle) for handle in results if handle is not None)
+                return dict(zip(plan.signature.outputs, arrays, strict=True))
             finally:
-                self._delete(tensors)
-
-    def _run(
-        self, plan: Plan, sources: ctypes.Array[Output], tensors: Sequence[int], options: _RunOptions | None
-    ) -> dict[str, Array]:
-        library, results = self._library, (c_void_p * len(plan.targets))()
-        try:
-            with library.status() as status:
-                library.TF_SessionRun(
-                    self._session,
-                    options,
-                    *(sources, (c_void_p * len(tensors))(*tensors), len(tensors)),
-                    *(plan.targets, results, len(results)),
-                    *(None, 0, None, status),
-                )
-            arrays = (to_array(library, handle) for handle in results if handle is not None)
-            return dict(zip(plan.signature.outputs, arrays, strict=True))
-        finally:
-            self._delete(results)
-
-    def _tensor(self, plan: Plan, name: str, array: Array) -> int:
-        try:
-            return to_tensor(self._library, self._strings, array, plan.types[name])
-        except TypeError as error:
-            raise TypeError(f"input {name!r} of signature {plan.signature.name!r}: {error}") from error
-
-    def _delete(self, handles: Iterable[int | None]) -> None:
-        for handle in handles:
-            if handle is not None:
-                self._library.TF_DeleteTensor(handle)
+                for handle in filter(None, (*results, *tensors)):
+                    library.TF_DeleteTensor(handle)
 
     def _plan(self, signature: str) -> Plan:
         plan = self._plans.get(signature)

@@ -28,7 +28,7 @@ class TensorSpec:
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        """The numpy dtype; raises TypeError when there is none."""
+        """Return the numpy dtype; raises TypeError when there is none."""
         if not self.name:
             raise TypeError("a sparse or composite tensor cannot be fed or fetched as one numpy array")
         return numpy_dtype(self.data_type)
@@ -61,13 +61,12 @@ def read_signatures(meta_graph: memoryview) -> dict[str, Signature]:
 
 
 def _tensor_specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
-    return {key: TensorSpec(info.name, info.dtype, _shape(info)) for key, info in sorted(infos.items())}
-
-
-def _shape(info: Any) -> tuple[int | None, ...] | None:
-    if info.tensor_shape.unknown_rank or not info.HasField("tensor_shape"):
-        return None
-    return tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+    specs = {}
+    for key, info in sorted(infos.items()):
+        dims = tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+        known = info.HasField("tensor_shape") and not info.tensor_shape.unknown_rank
+        specs[key] = TensorSpec(info.name, info.dtype, dims if known else None)
+    return specs
 
 
 def _only_field(number: int, message: memoryview) -> bytes:
@@ -75,23 +74,11 @@ def _only_field(number: int, message: memoryview) -> bytes:
     kept, end = bytearray(), 0
     while end < len(message):
         start = end
-        tag, end = _varint(message, end)
+        tag, end = protos.varint(message, end)
         if tag & 7 != 2:
             return bytes(message)  # not length-delimited, as all known fields are: leave it to protobuf
-        length, end = _varint(message, end)
+        length, end = protos.varint(message, end)
         end += length
         if tag >> 3 == number:
             kept += message[start:end]
     return bytes(kept)
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """Decode the number at *at*; returns it and the position behind it."""
-    value = shift = 0
-    while True:
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7

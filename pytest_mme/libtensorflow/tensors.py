@@ -47,7 +47,7 @@ _KIND, _KIND_BITS = 0b11, 2
 
 @cache
 def numpy_dtype(data_type: int) -> np.dtype[Any]:
-    """The numpy dtype of a `DataType` number; strings are arrays of `object` that hold `bytes`.
+    """Return the numpy dtype of a `DataType` number; strings are arrays of `object` that hold `bytes`.
 
     A reference (of a variable of TensorFlow 1) is read as the value that it refers to. Raises TypeError for types that
     have no numpy form (resources, variants, quantised, 8-bit float and 4-bit types).
@@ -56,18 +56,13 @@ def numpy_dtype(data_type: int) -> np.dtype[Any]:
     if name is None:
         raise TypeError(f"{protos.data_type_name(data_type)} cannot be fed or fetched as a numpy array")
     if name == "bfloat16":
-        name = _bfloat16()
-    dtype: np.dtype[Any] = np.dtype(name)
-    return dtype
-
-
-def _bfloat16() -> Any:
-    try:
-        with needs("bfloat16", "bfloat16 in numpy"):
-            import ml_dtypes  # only models that use bfloat16 pay for it
-    except UnavailableError as error:
-        raise TypeError(str(error)) from error
-    return ml_dtypes.bfloat16
+        try:
+            with needs("bfloat16", "bfloat16 in numpy"):
+                import ml_dtypes  # only models that use bfloat16 pay for it
+        except UnavailableError as error:
+            raise TypeError(str(error)) from error
+        name = ml_dtypes.bfloat16
+    return np.dtype(name)
 
 
 class StringBuffers:
@@ -85,15 +80,20 @@ class StringBuffers:
 
     def tensor(self, array: Array) -> int:
         """Make a `TF_Tensor` of strings from an array of `bytes` or `str`; raises TypeError for anything else."""
-        library, strings = self._library, _encoded(array)
+        if array.dtype.kind not in "OSUT":
+            raise TypeError(f"it takes strings (dtype object, S or U), got {array.dtype.name}")
+        strings = [one.encode() if isinstance(one, str) else one for one in array.ravel().tolist()]
+        for one in strings:
+            if not isinstance(one, bytes):
+                raise TypeError(f"it takes strings (bytes or str), got {type(one).__name__}: {one!r:.80}")
         memory = ctypes.create_string_buffer(b"".join(map(_small, strings)), max(len(strings) * _STRING_BYTES, 1))
         base = ctypes.addressof(memory)
         for offset, string in zip(itertools.count(base, _STRING_BYTES), strings):
             if len(string) > _SMALL_BYTES:
-                library.TF_StringCopy(offset, string, len(string))
+                self._library.TF_StringCopy(offset, string, len(string))
         number = next(self._numbers)
         self._held[number] = memory
-        handle: int = library.TF_NewTensor(
+        handle: int = self._library.TF_NewTensor(
             STRING, _dims(array), array.ndim, base, len(strings) * _STRING_BYTES, self._deallocator, number
         )
         return handle
@@ -106,20 +106,6 @@ class StringBuffers:
         del self._held[number]
 
 
-def _encoded(array: Array) -> list[bytes]:
-    if array.dtype.kind not in "OSUT":
-        raise TypeError(f"it takes strings (dtype object, S or U), got {array.dtype.name}")
-    return [_bytes(element) for element in array.ravel().tolist()]
-
-
-def _bytes(element: object) -> bytes:
-    if isinstance(element, bytes):
-        return element
-    if isinstance(element, str):
-        return element.encode()
-    raise TypeError(f"it takes strings (bytes or str), got {type(element).__name__}: {element!r:.80}")
-
-
 def to_tensor(library: Library, strings: StringBuffers, array: Array, data_type: int) -> int:
     """Make a `TF_Tensor` of *data_type* with the contents of *array*, in any memory order and byte order.
 
@@ -129,7 +115,10 @@ def to_tensor(library: Library, strings: StringBuffers, array: Array, data_type:
     array = np.asarray(array)
     if _value_type(data_type) == STRING:
         return strings.tensor(array)
-    array = _in_native_order(array, numpy_dtype(data_type))
+    dtype = numpy_dtype(data_type)
+    if array.dtype.newbyteorder("=") != dtype:  # values are never converted: that is the caller's decision
+        raise TypeError(f"it takes {dtype.name}, got {array.dtype.name}; convert it, for example with astype()")
+    array = np.asarray(array, dtype, order="C")
     handle: int = library.TF_AllocateTensor(_value_type(data_type), _dims(array), array.ndim, array.nbytes)
     data = library.TF_TensorData(handle)
     if data is None and array.nbytes:
@@ -137,13 +126,6 @@ def to_tensor(library: Library, strings: StringBuffers, array: Array, data_type:
         raise TensorFlowError("RESOURCE_EXHAUSTED", f"could not allocate an input of {array.nbytes} bytes")
     ctypes.memmove(data, array.ctypes.data, array.nbytes)
     return handle
-
-
-def _in_native_order(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Make *array* C-contiguous and native in byte order. Values are never converted: that is the caller's decision."""
-    if array.dtype.newbyteorder("=") != dtype:
-        raise TypeError(f"it takes {dtype.name}, got {array.dtype.name}; convert it, for example with astype()")
-    return np.asarray(array, dtype, order="C")
 
 
 def _value_type(data_type: int) -> int:
@@ -167,16 +149,12 @@ def _strings(library: Library, data: int | None, shape: tuple[int, ...]) -> Arra
     first = data or 0  # None when there are no elements
     memory = ctypes.string_at(first, array.size * _STRING_BYTES) if array.size else b""
     array[:] = [
-        _large_string(library, first + at)
+        ctypes.string_at(library.TF_StringGetDataPointer(first + at), library.TF_StringGetSize(first + at))
         if memory[at] & _KIND
         else memory[at + 1 : at + 1 + (memory[at] >> _KIND_BITS)]
         for at in range(0, len(memory), _STRING_BYTES)
     ]
     return array.reshape(shape)
-
-
-def _large_string(library: Library, element: int) -> bytes:
-    return ctypes.string_at(library.TF_StringGetDataPointer(element), library.TF_StringGetSize(element))
 
 
 def _small(string: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The TensorFlow versions of this user: fetched once, kept in the cache, shared by workers and runs."""
+"""The TensorFlow versions of this user: each is fetched once, kept in the cache, and shared by workers and runs."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from pytest_mme.libtensorflow import wheels
 from pytest_mme.libtensorflow.capi import installed_directory
 
 IN_USE_S = 3600.0
-"""A version that was asked for within this time is not dropped to make room."""
+"""A version that was requested within this time is not removed to make room."""
 _USED = "used"
 _DRAFT = ".draft-"
 _ABANDONED_S = 24 * 3600.0
-_SAY_VERSION = (
+_PRINT_VERSION = (
     "import sys; from pathlib import Path; from pytest_mme.libtensorflow.capi import Library; "
     "print(Library(Path(sys.argv[1])).version)"
 )
 
 Progress = Callable[[str, float], None]
-"""Is told which version is fetched, and the share of it that has come, 0 to 1."""
+"""Called with the version that is fetched, and the share of it that has arrived, 0 to 1."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Kept:
     """Holds `libtensorflow_cc.so.2`, `libtensorflow_framework.so.2` and `include/`."""
     size_bytes: int
     used: float
-    """When it was last asked for, in seconds since 1970."""
+    """When it was last requested, in seconds since 1970."""
 
 
 class Toolchain:
@@ -55,34 +55,34 @@ class Toolchain:
         self._resolved: dict[str, str] = {}
 
     def resolve(self, asked: str | None) -> str:
-        """The exact version that is meant: ``2.15`` is the last of its releases that is here, or else that there is.
+        """Return the exact version: for ``2.15`` the last of its releases in the cache, or else in the package index.
 
         ``latest`` is looked up in the package index, once. None is the installed one, and where none is installed
-        `versions.DEFAULT`. Raises ValueError for what is no version, and `UnavailableError`.
+        `versions.DEFAULT`. Raises ValueError for a name that is not a version, and `UnavailableError`.
         """
         if asked is None:
             return versions.default()
-        if asked not in self._resolved:
-            self._resolved[asked] = self._look_up(asked)
-        return self._resolved[asked]
-
-    def _look_up(self, asked: str) -> str:
+        if asked in self._resolved:
+            return self._resolved[asked]
         if versions.is_exact(versions.check(asked)):
-            return asked
-        if asked == versions.INSTALLED:
-            return versions.installed()
-        if asked == versions.LATEST:
-            return wheels.newest("")
-        here = [version for version in (*self._installed(), *self._names()) if version.startswith(f"{asked}.")]
-        return max(here, key=Version) if here else wheels.newest(f"{asked}.*")
+            version = asked
+        elif asked == versions.INSTALLED:
+            version = versions.installed()
+        elif asked == versions.LATEST:
+            version = wheels.newest("")
+        else:
+            here = [version for version in (*self.installed(), *self._names()) if version.startswith(f"{asked}.")]
+            version = max(here, key=Version) if here else wheels.newest(f"{asked}.*")
+        self._resolved[asked] = version
+        return version
 
     def directory(self, asked: str | None = None, progress: Progress = lambda *_: None) -> Path:
-        """Where the libraries and headers of a version are, fetched if need be; raises as `resolve` does."""
+        """Return the folder of a version's libraries and headers, fetched if need be; raises as `resolve` does."""
         version = self.resolve(asked)
-        if version in self._installed():
+        if version in self.installed():
             return installed_directory()
         directory = self._folder / version
-        while True:  # somebody else may remove it in between
+        while True:  # another process may remove it in between
             if not directory.is_dir():
                 self._fetch(version, progress)
             with contextlib.suppress(FileNotFoundError):
@@ -90,55 +90,51 @@ class Toolchain:
                 return directory
 
     @staticmethod
-    def _installed() -> list[str]:
+    def installed() -> list[str]:
+        """Return the installed version; an empty list when none is installed."""
         with contextlib.suppress(UnavailableError):
             return [versions.installed()]
         return []
 
     def _fetch(self, version: str, progress: Progress) -> None:
         with self._changing():
-            if version in self._names():  # somebody else has fetched it meanwhile
+            if version in self._names():  # another process has fetched it meanwhile
                 return
-            with wheels.fetched(version, lambda share: progress(version, share)) as wheel:
-                self._keep(version, wheel)
+            with (
+                wheels.fetched(version, lambda share: progress(version, share)) as wheel,
+                tempfile.TemporaryDirectory(prefix=_DRAFT, dir=self._folder) as drafts,
+            ):
+                draft = Path(drafts, version)
+                draft.mkdir()
+                draft.chmod(0o755)
+                wheels.unpack(wheel, draft)
+                _check(draft, version)
+                (draft / _USED).touch()
+                draft.rename(self._folder / version)
             self._prune()
 
     def _changing(self) -> filelock.BaseFileLock:
-        """Held by whoever adds or drops versions; reading waits for nobody."""
+        """Return the lock that a process holds while it adds or removes versions; reading needs none."""
         self._folder.mkdir(parents=True, exist_ok=True)
         return filelock.FileLock(self._folder / "fetching.lock")
-
-    def _keep(self, version: str, wheel: Path) -> None:
-        draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._folder))
-        try:
-            draft.chmod(0o755)
-            wheels.unpack(wheel, draft)
-            _check(draft, version)
-            (draft / _USED).touch()
-            draft.rename(self._folder / version)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
 
     def _names(self) -> list[str]:
         found = self._folder.iterdir() if self._folder.is_dir() else ()
         return [path.name for path in found if (path / _USED).is_file() and not path.name.startswith(".")]
 
     def kept(self) -> list[Kept]:
-        """What is here, the oldest version first."""
+        """Return the versions in the cache, the oldest version first."""
         found = []
         for name in sorted(self._names(), key=Version):
-            with contextlib.suppress(FileNotFoundError):  # somebody else drops it
-                found.append(self._facts(name))
+            with contextlib.suppress(FileNotFoundError):  # another process removes it
+                directory = self._folder / name
+                used = (directory / _USED).stat().st_mtime
+                size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+                found.append(Kept(version=name, directory=directory, size_bytes=size, used=used))
         return found
 
-    def _facts(self, version: str) -> Kept:
-        directory = self._folder / version
-        size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
-        return Kept(version=version, directory=directory, size_bytes=size, used=(directory / _USED).stat().st_mtime)
-
     def remove(self, version: str) -> None:
-        """Drop a version; raises `UnavailableError` when it is not here."""
+        """Remove a version; raises `UnavailableError` when it is not in the cache."""
         with self._changing():
             if version not in self._names():
                 here = ", ".join(self._names()) or "nothing"
@@ -151,7 +147,7 @@ class Toolchain:
         shutil.rmtree(going, ignore_errors=True)
 
     def prune(self) -> None:
-        """Drop the least recently used until the rest fits the cap; leave those used within `IN_USE_S`."""
+        """Remove the least recently used until the rest fits the cap; leave those used within `IN_USE_S`."""
         with self._changing():
             self._prune()
 
@@ -167,9 +163,9 @@ class Toolchain:
 
 
 def _check(directory: Path, version: str) -> None:
-    """Open it, in a process of its own: one of this version is to be there, and able to run here."""
+    """Open the libraries in a process of their own; raises `UnavailableError` when they cannot run or have another version."""
     done = subprocess.run(
-        [sys.executable, "-c", _SAY_VERSION, str(directory)],
+        [sys.executable, "-c", _PRINT_VERSION, str(directory)],
         capture_output=True,
         text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
@@ -182,8 +178,8 @@ def _check(directory: Path, version: str) -> None:
             f"its libraries cannot be opened here: {' / '.join(seen)}",
             "up to 2.11 they need Python 3.12 or older; choose another version, or run the tests with another Python",
         )
-    said = done.stdout.strip()
-    if Version(said).base_version != Version(version).base_version:
+    found = done.stdout.strip()
+    if Version(found).base_version != Version(version).base_version:
         raise UnavailableError(
-            f"TensorFlow {version}", f"the wheel's libraries call themselves {said}", "see where pip has it from"
+            f"TensorFlow {version}", f"the wheel's libraries call themselves {found}", "see where pip has it from"
         )

@@ -24,7 +24,7 @@ _BEFORE_2_12 = "tensorflow/python/_pywrap_tensorflow_internal.so"
 _INCLUDE = "tensorflow/include/"
 
 Progress = Callable[[float], None]
-"""Is told the share that has been fetched, 0 to 1."""
+"""Called with the share that has been fetched, 0 to 1."""
 
 _PACKAGES = ("tensorflow-cpu", "tensorflow")
 _PYTHONS = ("3.14", "3.13", "3.12", "3.11", "3.10", "3.9", "3.8")  # newest first: later releases drop old ones
@@ -32,74 +32,62 @@ _GLIBCS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014"
 _FETCHED = re.compile(r"Progress (\d+) of (\d+)")
 _NONE_SUCH = "No matching distribution found"
 _UNREACHABLE = re.compile(r"Retrying|ConnectionError|ProxyError|SSLError|Temporary failure|timed out", re.IGNORECASE)
-_SAID_CHARACTERS = 300
+_MESSAGE_CHARACTERS = 300
 
 
 def newest(release: str) -> str:
-    """The last version of a *release*, ``2.15.*`` or all, an empty string; no release candidate. `UnavailableError`."""
-    for requirement, python in _candidates(release):
-        with tempfile.TemporaryDirectory(prefix="pytest-mme-wheel-") as folder:
-            report = Path(folder) / "report.json"
-            asked = ("install", "--dry-run", "--ignore-installed", f"--target={folder}", f"--report={report}")
-            said = _pip(asked, requirement, python)
-            if said:
-                _stop_unless_missing(release, said)
-                continue
-            (found,) = json.loads(report.read_text())["install"]
-            version = str(found["metadata"]["version"])
-            if version.replace(".", "").isdecimal() or ".post" in version:
-                return version
-    raise _not_fetched(release, said)
+    """Return the last version of a *release*, ``2.15.*`` or "" for all, that is no release candidate; `UnavailableError`."""
+    with tempfile.TemporaryDirectory(prefix="pytest-mme-wheel-") as folder:
+        report = Path(folder) / "report.json"
+        command = ("install", "--dry-run", "--ignore-installed", f"--target={folder}", f"--report={report}")
+        installed = (json.loads(report.read_text())["install"] for _ in _successes(command, release))
+        found = (str(package["metadata"]["version"]) for (package,) in installed)
+        return next(version for version in found if version.replace(".", "").isdecimal() or ".post" in version)
 
 
 @contextmanager
 def fetched(version: str, progress: Progress = lambda _: None) -> Iterator[Path]:
-    """The wheel of a version. Any interpreter's will do: only its shared libraries are used. `UnavailableError`."""
+    """Yield the wheel of a version, of any interpreter: only its shared libraries are used. Raises `UnavailableError`."""
     with tempfile.TemporaryDirectory(prefix="pytest-mme-wheel-") as folder:
-        for requirement, python in _candidates(version):
-            said = _pip(("download", f"--dest={folder}"), requirement, python, progress)
-            if not said:
-                (wheel,) = Path(folder).glob("*.whl")
-                yield wheel
-                return
-            _stop_unless_missing(version, said)
-        raise _not_fetched(version, said)
+        next(_successes(("download", f"--dest={folder}"), version, progress))
+        (wheel,) = Path(folder).glob("*.whl")
+        yield wheel
 
 
-def _candidates(release: str) -> Iterator[tuple[str, str]]:
-    """What to ask for, and for which Python."""
+def _successes(command: Sequence[str], release: str, progress: Progress = lambda _: None) -> Iterator[None]:
+    """Have pip run *command* for each name and Python of a release's wheels; yield whenever it has found one.
+
+    Raises `UnavailableError` at the end, and as soon as pip fails for another reason than that there is no such wheel.
+    """
+    output = "there are release candidates only"
     for package, python in itertools.product(_PACKAGES, _PYTHONS):
-        yield (f"{package}=={release}" if release else package), python
-
-
-def _stop_unless_missing(release: str, said: str) -> None:
-    if _NONE_SUCH not in said or _UNREACHABLE.search(said):
-        raise _not_fetched(release, said)
-
-
-def _not_fetched(release: str, said: str) -> UnavailableError:
-    asked = f"TensorFlow {release}" if release else "the latest TensorFlow"
-    lines = said.strip().splitlines()
+        failed = _pip([*command, f"{package}=={release}" if release else package], python, progress)
+        if not failed:
+            yield
+            continue
+        output = failed
+        if _NONE_SUCH not in output or _UNREACHABLE.search(output):
+            break
+    lines = output.strip().splitlines()
     errors = [line for line in lines if line.startswith("ERROR: ")] or lines
-    return UnavailableError(
-        asked,
-        f"pip says: {errors[-1][:_SAID_CHARACTERS]}",
+    raise UnavailableError(
+        f"TensorFlow {release}" if release else "the latest TensorFlow",
+        f"pip says: {errors[-1][:_MESSAGE_CHARACTERS]}",
         "see whether there is such a release, and whether pip reaches its index here (pip config list); "
         "what has been fetched once needs no network: pytest-mme tensorflow list",
     )
 
 
-def _pip(asked: Sequence[str], requirement: str, python: str, progress: Progress = lambda _: None) -> str:
-    """Have pip do what is *asked*; why it did not, in its words, or nothing."""
+def _pip(command: Sequence[str], python: str, progress: Progress) -> str:
+    """Run pip's *command* for the wheels of a Python, whatever this one is; return its output if it failed, else ""."""
     platforms = [f"--platform={glibc}_{platform.machine()}" for glibc in _GLIBCS]
-    command = [
-        *(sys.executable, "-m", "pip", *asked, "--no-deps", "--only-binary=:all:", "--retries=1"),
+    arguments = [
+        *("--no-deps", "--only-binary=:all:", "--retries=1", "--progress-bar=raw", "--disable-pip-version-check"),
         *("--implementation=cp", f"--python-version={python}", f"--abi=cp{python.replace('.', '')}", *platforms),
-        *("--progress-bar=raw", "--disable-pip-version-check", requirement),
     ]
-    said = []
+    output = []
     with subprocess.Popen(
-        command,
+        [sys.executable, "-m", "pip", *command, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -110,8 +98,8 @@ def _pip(asked: Sequence[str], requirement: str, python: str, progress: Progress
             if counted := _FETCHED.match(line):
                 progress(int(counted[1]) / max(1, int(counted[2])))
             else:
-                said.append(line)
-    return "".join(said) or "it said nothing" if pip.returncode else ""
+                output.append(line)
+    return "".join(output) or "nothing" if pip.returncode else ""
 
 
 def unpack(wheel: Path, target: Path) -> None:

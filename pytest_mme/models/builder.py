@@ -157,7 +157,11 @@ class Models:
 
     def build_all(self, specs: Sequence[ModelSpec]) -> list[Model]:
         """Build the models of these specifications; those that need TensorFlow's package, in one step for each version of it."""
-        keys = [self._key(spec) for spec in specs]
+        # The version of TensorFlow's package is part of the key of what that package writes.
+        keys = [
+            f"{spec.digest}-{self.exporters.identity(_exporter(spec))}" if spec.exported else spec.digest
+            for spec in specs
+        ]
         missing = {key: spec for key, spec in zip(keys, specs, strict=True) if spec.exported and key not in self.store}
         for saved_by in {_exporter(spec) for spec in missing.values()}:
             self._export({key: spec for key, spec in missing.items() if _exporter(spec) == saved_by}, saved_by)
@@ -174,12 +178,6 @@ class Models:
                 return self.store.archive(key, _must_be_there)
             except _GoneError:  # another process has pruned it since it was found there
                 self._export({key: spec}, _exporter(spec))
-
-    def _key(self, spec: ModelSpec) -> str:
-        """Return the store's key for the archive of *spec*, with the version of TensorFlow's package if that writes it."""
-        if not spec.exported:
-            return spec.digest
-        return f"{spec.digest}-{self.exporters.identity(_exporter(spec))}"
 
     def _export(self, specs: Mapping[str, ModelSpec], saved_by: str) -> None:
         """Save each of *specs* under its key."""
@@ -199,17 +197,14 @@ class Models:
         if exporter.tensorflow not in self._others:
             directory = self._tensorflow.directory / f"tensorflow-{exporter.tensorflow}"
             directory.mkdir(mode=0o700, exist_ok=True)
-            self._others[exporter.tensorflow] = self._closed_with_this(TensorFlowProcess(directory, exporter.python))
+            process = self._undo.enter_context(contextlib.closing(TensorFlowProcess(directory, exporter.python)))
+            self._others[exporter.tensorflow] = process
         return self._others[exporter.tensorflow]
 
     @functools.cached_property
     def _tensorflow(self) -> TensorFlowProcess:
         directory = self._helper_directory or Path(self._undo.enter_context(tempfile.TemporaryDirectory()))
-        return self._closed_with_this(TensorFlowProcess(directory))
-
-    def _closed_with_this(self, process: TensorFlowProcess) -> TensorFlowProcess:
-        self._undo.callback(process.close)
-        return process
+        return self._undo.enter_context(contextlib.closing(TensorFlowProcess(directory)))
 
     def archive(self, path: Path | str, name: str | None = None) -> Model:
         """Return a model of your own: a `model.tar.gz`, a SavedModel's folder, or a folder of numbered versions.
@@ -226,7 +221,14 @@ class Models:
             raise ArchiveError(
                 f"{path} is not a model", seen, f"give a file that ends in {' or '.join(_SUFFIXES)}, or a folder"
             )
-        return Model(name=name or path.resolve().name, archive=self._packed(path))
+        inside = "1" if is_saved_model(path) else ""
+        if not inside and code_in(path) is None:  # such code may load a model of another kind
+            versions(path)  # raises `ArchiveError` if there are none
+        with self.store.drafts() as drafts:
+            draft = drafts / "model.tar.gz"
+            pack(path, draft, inside=inside)
+            archive = self.store.archive(_sha256(draft), lambda target: target.hardlink_to(draft))
+        return Model(name=name or path.resolve().name, archive=archive)
 
     def forge(self, model: Model, forgery: str, name: str | None = None) -> Model:
         """Return *model*, damaged in one way: `pytest_mme.models.forging.forge.FORGERIES` names them all.
@@ -291,15 +293,6 @@ class Models:
         key = hashlib.sha256(f"bundled/{contents}".encode()).hexdigest()
         archive = self.store.archive(key, functools.partial(_bundle, model))
         return dataclasses.replace(model, name=name or model.name, archive=archive, op_libraries=())
-
-    def _packed(self, folder: Path) -> Path:
-        inside = "1" if is_saved_model(folder) else ""
-        if not inside and code_in(folder) is None:  # such code may load a model of another kind
-            versions(folder)  # raises `ArchiveError` if there are none
-        with self.store.drafts() as drafts:
-            draft = drafts / "model.tar.gz"
-            pack(folder, draft, inside=inside)
-            return self.store.archive(_sha256(draft), lambda path: path.hardlink_to(draft))
 
 
 class _GoneError(Exception):

@@ -40,14 +40,6 @@ def _up_to(most: int) -> Metadata:
     return whole(f"0 to {most}", 0, most)
 
 
-def _are_versions(seen: Any) -> bool:
-    return _are_distinct(seen) and all(type(one) is int and 0 <= one <= MAX_VERSION for one in seen)
-
-
-def _are_signatures(seen: Any) -> bool:
-    return _are_distinct(seen) and all(isinstance(one, str) and _SIGNATURE.fullmatch(one) for one in seen)
-
-
 def _are_distinct(seen: Any) -> bool:
     if not isinstance(seen, Sequence) or isinstance(seen, str | bytes) or not 0 < len(seen) <= _MOST:
         return False
@@ -107,16 +99,23 @@ class ModelSpec:
     the process stays as large as it ever was.
     """
     versions: tuple[int, ...] = field(
-        default=(1,), metadata=rule(f"whole numbers from 0, each once, one to {_MOST} of them", _are_versions)
+        default=(1,),
+        metadata=rule(
+            f"whole numbers from 0, each once, one to {_MOST} of them",
+            lambda seen: _are_distinct(seen) and all(type(one) is int and 0 <= one <= MAX_VERSION for one in seen),
+        ),
     )
     """The archive's version folders, ascending; servers serve the highest unless asked for another."""
     signatures: tuple[str, ...] = field(
         default=(DEFAULT_SIGNATURE,),
         metadata=rule(
-            f"names, each once, one to {_MOST} of them: a letter, then up to 63 letters, digits or '_'", _are_signatures
+            f"names, each once, one to {_MOST} of them: a letter, then up to 63 letters, digits or '_'",
+            lambda seen: (
+                _are_distinct(seen) and all(isinstance(one, str) and _SIGNATURE.fullmatch(one) for one in seen)
+            ),
         ),
     )
-    """The names of its signatures; each gives other answers."""
+    """The names of its signatures; each predicts something else."""
     custom_op: CustomOp | None = None
     """What a linear model does to its input first, by an op that TensorFlow only has once its library is loaded."""
     saved_by: str | None = field(default=None, metadata=tensorflow_version())
@@ -176,7 +175,7 @@ class ModelSpec:
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=bytes.hex).encode()).hexdigest()
 
     def identity(self, version: int, signature: str = DEFAULT_SIGNATURE) -> str:
-        """Names what answers: ``"<name>/<version>#<digest>"``, with ``":<signature>"`` before the digest unless default."""
+        """Return what names the prediction of a version: ``"<name>/<version>#<digest>"``, with ``":<signature>"`` before the digest unless default."""
         part = "" if signature == DEFAULT_SIGNATURE else f":{signature}"
         return f"{self.name}/{version}{part}#{self.digest[:8]}"
 
@@ -186,7 +185,7 @@ class ModelSpec:
         return "x" if self.kind == "text" else [1.0]
 
     def line(self, version: int, signature: str = DEFAULT_SIGNATURE) -> tuple[float, float]:
-        """Slope (1 to 128) and intercept (-64 to 64) of a linear model, both multiples of 1/256: exact in float32."""
+        """Return the slope (1 to 128) and intercept (-64 to 64) of a linear model, both multiples of 1/256: exact in float32."""
         drawn = hashlib.sha256(f"{self.digest}/{version}/{signature}".encode()).digest()
         slope = 1 + int.from_bytes(drawn[:4], "big") % (127 * 256) / 256
         intercept = int.from_bytes(drawn[4:8], "big") % (128 * 256) / 256 - 64
@@ -195,7 +194,7 @@ class ModelSpec:
     def answer(
         self, x: Any, *, version: int | None = None, signature: str = DEFAULT_SIGNATURE, before: float = 0.0
     ) -> Answer:
-        """The known answer to the instance *x*, by default of the highest version.
+        """Return the prediction that is expected for the instance *x*, by default of the highest version.
 
         *x* is a list of numbers (``linear``, ``counter``), a list of one number (``keras``) or a string (``text``).
         *before* is what a ``counter`` had counted before this call: nothing, when it is freshly loaded. Raises
@@ -205,18 +204,16 @@ class ModelSpec:
         signature = self._known("signatures", signature)
         if before and self.kind != "counter":
             raise ValueError(f"before: seen {before!r} for a {self.kind} model; only a counter remembers calls")
-        value = self._value(_instance(self.kind, x), version, signature, before)
-        return Answer(identity=self.identity(version, signature), value=value)
-
-    def _value(self, x: Any, version: int, signature: str, before: float) -> Any:
+        x, identity = _instance(self.kind, x), self.identity(version, signature)
         if self.kind == "text":
-            return f"{self.identity(version, signature)}: {x}"
+            return Answer(identity=identity, value=f"{identity}: {x}")
         if self.kind == "counter":
-            return [before + sum(x)]
+            return Answer(identity=identity, value=[before + sum(x)])
         slope, intercept = self.line(version, signature)
         factor = self.custom_op.factor if self.custom_op else 1.0
         scaled = (_float32(factor * _float32(number)) for number in x)
-        return [_float32(_float32(slope * number) + intercept) for number in scaled]
+        value = [_float32(_float32(slope * number) + intercept) for number in scaled]
+        return Answer(identity=identity, value=value)
 
     def _known(self, field: str, asked: Any) -> Any:
         if asked not in (has := getattr(self, field)):
@@ -242,7 +239,7 @@ def _float32(value: float) -> float:
 
 
 def _instance(kind: Kind, x: Any) -> Any:
-    """*x* as plain Python; raises ValueError when it is not an instance of this kind."""
+    """Return *x* as plain Python; raises ValueError when it is not an instance of this kind."""
     x = x.tolist() if hasattr(x, "tolist") else x
     if kind == "text":
         if isinstance(x, str):

@@ -31,12 +31,10 @@ class FindingsError(Exception):
         self.archive, self.findings = archive, findings
 
     def __str__(self) -> str:
-        from pytest_mme.doctor.wording import heading, lines
-
         text = [str(self.archive)]
         for finding in self.findings:
-            text.append(f"  {finding.code} {finding.severity}: {heading(finding)}")
-            text += [f"    {line}" for line in lines(finding)]
+            text.append(f"  {finding.code} {finding.severity}: {finding.heading}")
+            text += [f"    {line}" for line in finding.lines]
         return "\n".join(text)
 
 
@@ -67,8 +65,7 @@ class ArchiveItem(pytest.Item):
 
     def runtest(self) -> None:
         """Fail for an error or a warning."""
-        from pytest_mme.doctor import examine
-        from pytest_mme.doctor.wording import matters
+        from pytest_mme.doctor import examine, matters
 
         findings = examine(self.path, self.versions)
         if matters(findings):

@@ -14,13 +14,8 @@ _HANDLER = "handler:handle"
 
 def main(arguments: list[str]) -> None:
     """Serve until SIGTERM, or become the command that *arguments* are."""
-    if arguments == ["serve"]:
-        _serve()
-    else:
+    if arguments != ["serve"]:
         os.execvp(arguments[0], arguments)  # noqa: S606, RUF100
-
-
-def _serve() -> None:
     # The first process of a container ignores SIGTERM unless it asks for it, and the toolkit asks only once Java runs.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 

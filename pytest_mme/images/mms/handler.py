@@ -45,7 +45,7 @@ _TAG = "serve"
 
 
 def needed_bytes(directory: Path, environment: Mapping[str, str]) -> int:
-    """The memory that must be free before the model in *directory* is loaded, beyond what its worker holds already.
+    """Return the bytes that must be free before the model in *directory* is loaded, beyond what its worker holds already.
 
     All versions are counted, though only the highest is loaded. Raises `ArchiveError` when there is none.
     """
@@ -102,19 +102,17 @@ class Model:
     def run(self, inputs: Mapping[str, Array], *, signature: str) -> dict[str, Array]:
         """Run the signature on *inputs*; returns arrays by output name."""
         definition = self.signatures[signature]
-        tensors = {name: self._tensor(array, definition.inputs[name].data_type) for name, array in inputs.items()}
+        types = {name: self._tf.as_dtype(definition.inputs[name].data_type) for name in inputs}
+        tensors = {name: self._tf.constant(array, types[name]) for name, array in inputs.items()}
         try:
             outputs = self._loaded.signatures[signature](**tensors)
         except self._tf.errors.OpError as error:
             raise TensorFlowError(error.error_code, error.message) from error
         return {name: outputs[name].numpy() for name in definition.outputs}
 
-    def _tensor(self, array: Array, data_type: int) -> Any:
-        return self._tf.constant(array, self._tf.as_dtype(data_type))
-
 
 def signatures(directory: Path) -> dict[str, Signature]:
-    """The signatures of the SavedModel in *directory*; raises ValueError when it has no graph for serving."""
+    """Return the signatures of the SavedModel in *directory*; raises ValueError when it has no graph for serving."""
     saved_model = protos.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
     for meta_graph in saved_model.meta_graphs:
         if _TAG in meta_graph.meta_info_def.tags:
@@ -141,16 +139,15 @@ class Service:
                 self._model = Model(versions(directory)[-1][1], op_libraries_in(directory))
         if data is None:
             return None
-        return [_reply(self._model, bytes(request["body"]), number, context) for number, request in enumerate(data)]
-
-
-def _reply(model: Model, body: bytes, number: int, context: Any) -> bytes:
-    context.set_response_content_type(number, "application/json")
-    try:
-        return predict(model, body)
-    except TensorFlowError as error:
-        context.set_response_status(STATUS[error.code], error.code, number)
-        return json.dumps({"error": error.message}).encode()
+        replies = []
+        for number, request in enumerate(data):
+            context.set_response_content_type(number, "application/json")
+            try:
+                replies.append(predict(self._model, bytes(request["body"])))
+            except TensorFlowError as error:
+                context.set_response_status(STATUS[error.code], error.code, number)
+                replies.append(json.dumps({"error": error.message}).encode())
+        return replies
 
 
 def predict(model: Model, body: bytes) -> bytes:

@@ -10,6 +10,7 @@ Keras and numpy.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -17,8 +18,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from multiprocessing.connection import Connection, Listener
+from multiprocessing.connection import Listener
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ REFUSED = "refused: "
 _WAITING = 64  # clients that may queue; the default of 1 refuses the workers of a large run
 
 
-@contextmanager
+@contextlib.contextmanager
 def socket_in(directory: Path) -> Iterator[str]:
     """Yield the socket's path in *directory*, of any length, though the kernel takes 107 bytes of path at most."""
     if not sys.platform.startswith("linux"):
@@ -64,21 +64,13 @@ def main(directory: Path) -> None:
     threading.Thread(target=_end_with_lifeline, daemon=True).start()
     with socket_in(directory) as address, Listener(address, "AF_UNIX", backlog=_WAITING) as listener:
         while True:
-            with listener.accept() as connection:
-                _serve(connection)
+            with listener.accept() as connection, contextlib.suppress(EOFError, OSError):  # the client may be gone
+                connection.send_bytes(_handle(json.loads(connection.recv_bytes())).encode())
 
 
 def _end_with_lifeline() -> None:
     sys.stdin.buffer.read()
     os._exit(0)  # at once: whoever wanted a model is gone. The socket stays, and refuses connections
-
-
-def _serve(connection: Connection) -> None:
-    try:
-        fields = json.loads(connection.recv_bytes())
-        connection.send_bytes(_handle(fields).encode())
-    except (EOFError, OSError):
-        return  # the client is gone; the next one may come
 
 
 def _handle(request: dict[str, Any]) -> str:
@@ -88,18 +80,13 @@ def _handle(request: dict[str, Any]) -> str:
             freeze(**request["freeze"])
             return ""
         for number, fields in enumerate(request["specs"]):
-            build(_spec(fields), Path(request["target"], str(number)))
+            handler = tuple((name, bytes.fromhex(content)) for name, content in fields["handler"])
+            build(ModelSpec(**{**fields, "handler": handler}), Path(request["target"], str(number)))
     except RefusedError as error:
         return f"{REFUSED}{error}"
     except Exception:  # noqa: BLE001 - whatever it is, the client must get it, and the next request be handled
         return traceback.format_exc()
     return ""
-
-
-def _spec(fields: dict[str, Any]) -> ModelSpec:
-    """Return the specification that `request` sent."""
-    handler = tuple((name, bytes.fromhex(content)) for name, content in fields["handler"])
-    return ModelSpec(**{**fields, "handler": handler})
 
 
 def build(spec: ModelSpec, directory: Path) -> None:
@@ -145,17 +132,15 @@ def _signed(spec: ModelSpec, version: int) -> keras.layers.Layer:
         """Outputs the model's identity, and has its weights."""
 
         def build(self, _shape: object) -> None:
-            count = _ballast(spec)
-            if count:
+            if count := _ballast(spec):
                 self.add_weight(name="ballast", shape=(count,), initializer="ones", dtype="float32")
 
         def call(self, x: tf.Tensor) -> tf.Tensor:
             return _identity(spec.identity(version), x)
 
         def compute_output_spec(self, x: keras.KerasTensor) -> keras.KerasTensor:
-            return keras.KerasTensor(
-                (x.shape[0],), dtype="string"
-            )  # Keras 3 cannot infer it by running it: it has no strings
+            # Keras 3 cannot infer it by running it: it has no strings.
+            return keras.KerasTensor((x.shape[0],), dtype="string")
 
     return Signed(name="identity")
 

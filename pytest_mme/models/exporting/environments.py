@@ -7,7 +7,6 @@ wheels in its own cache; and 1.2 to 1.7 GB.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -23,7 +22,6 @@ from pathlib import Path
 import filelock
 from packaging.version import Version
 
-from pytest_mme import versions
 from pytest_mme.errors import UnavailableError
 from pytest_mme.libtensorflow.toolchain import Toolchain
 from pytest_mme.models.exporting.process import quiet_environment
@@ -69,14 +67,11 @@ class Exporters:
         self.toolchain = Toolchain(cache / "tensorflow")
         self._known: dict[str, Exporter] = {}
 
-    def resolve(self, asked: str) -> str:
-        """Return the exact version, by `Toolchain.resolve`, so that it is the same one for servers and exporters."""
-        return self.toolchain.resolve(asked)
-
     def identity(self, asked: str) -> str:
         """Name the packages that would save a model, without making their environment, in which Keras never changes."""
-        version = self.resolve(asked)
-        return f"tensorflow{version}" + (f"-keras{_installed_keras()}" if _is_installed(version) else "")
+        version = self.toolchain.resolve(asked)
+        keras = f"-keras{_installed_keras()}" if version in self.toolchain.installed() else ""
+        return f"tensorflow{version}{keras}"
 
     def exporter(self, asked: str) -> Exporter:
         """Return the exporter of a version; its environment is made if there is none, which takes a minute.
@@ -84,8 +79,8 @@ class Exporters:
         Raises ValueError for a name that is not a version, and `UnavailableError` when there is no Python that the
         version runs on, or when it cannot be fetched or imported.
         """
-        version = self.resolve(asked)
-        if _is_installed(version):
+        version = self.toolchain.resolve(asked)  # the same one as for servers
+        if version in self.toolchain.installed():
             return Exporter(tensorflow=version, keras=_installed_keras(), python=None)
         if version not in self._known:
             self._known[version] = self._finished(version) or self._made(version)
@@ -175,13 +170,9 @@ def _pythons(minor: int) -> Iterator[str]:
     folders = [*map(Path, os.get_exec_path()), *sorted(pyenv.glob(f"versions/3.{minor}.*/bin"))]
     for folder in folders:
         python = folder / f"python3.{minor}"
-        if python.is_file() and _starts(python):
+        # One of pyenv's shims may have no interpreter behind it.
+        if python.is_file() and not _error_of([str(python), "-c", "import venv"]):
             yield str(python)
-
-
-def _starts(python: Path) -> bool:
-    """Whether an interpreter starts: pyenv's shims may have none behind them."""
-    return not _error_of([str(python), "-c", "import venv"])
 
 
 def _import(folder: Path, version: str) -> str:
@@ -232,12 +223,6 @@ def _asked(version: str) -> str:
 
 def _python_in(folder: Path) -> Path:
     return folder / "bin" / "python"
-
-
-def _is_installed(version: str) -> bool:
-    with contextlib.suppress(UnavailableError):
-        return version == versions.installed()
-    return False
 
 
 def _installed_keras() -> str:

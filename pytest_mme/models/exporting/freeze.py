@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _SERVE = "serve"
 _ROWS, _COLUMNS = 2, 8
-_GIVE = "give inputs= that it accepts"
 _UNFIT = {
     "it writes its variables": r"Assign|ResourceScatter|Scatter(Nd)?(Update|Add|Sub|Mul|Div|Min|Max)$",
     "it has lookup tables, which are filled when it is loaded": r"LookupTable|.*HashTable",
@@ -46,7 +45,11 @@ def freeze(source: str, target: str, inputs: Mapping[str, Any] | None, tolerance
         fed = {name: before.sample(name, inputs) for name in before.signatures}
         predictions = before.predictions(fed)
         if not predictions or (DEFAULT_SIGNATURE in fed and DEFAULT_SIGNATURE not in predictions):
-            raise RefusedError(_not_accepted(before.failures, "the" if inputs else "random"))
+            failure = before.failures.get(DEFAULT_SIGNATURE) or next(
+                iter(before.failures.values()), "it has no signature"
+            )
+            which = "the" if inputs else "random"
+            raise RefusedError(f"the model does not accept {which} inputs: {failure}; give inputs= that it accepts")
         _save(_rewritten(before.frozen(), before.signatures), before.signatures, target)
     with contextlib.closing(_Loaded(target)) as after:
         again = after.predictions({name: fed[name] for name in predictions})
@@ -54,11 +57,6 @@ def freeze(source: str, target: str, inputs: Mapping[str, Any] | None, tolerance
         if name not in again:
             raise RefusedError(f"{name} fails afterwards: {after.failures[name]}")
         _compare(name, prediction, again[name], tolerance)
-
-
-def _not_accepted(failures: Mapping[str, str], which: str) -> str:
-    failure = failures.get(DEFAULT_SIGNATURE) or next(iter(failures.values()), "it has no signature")
-    return f"the model does not accept {which} inputs: {failure}; {_GIVE}"
 
 
 class _Loaded:
@@ -97,6 +95,7 @@ class _Loaded:
 
     def sample(self, signature: str, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return what to feed a signature: *inputs*, if they have exactly the names of its inputs, or else random numbers."""
+        import numpy as np
         import tensorflow as tf
 
         taken = self.signatures[signature].inputs
@@ -104,7 +103,8 @@ class _Loaded:
             raise RefusedError(f"an input of {signature} is not a plain tensor")
         types = {name: tf.as_dtype(info.dtype) for name, info in taken.items()}
         if inputs is not None and set(inputs) == set(taken):
-            return {taken[name].name: _array(inputs[name], types[name]) for name in taken}
+            kinds = {name: object if dtype == "string" else dtype.as_numpy_dtype for name, dtype in types.items()}
+            return {taken[name].name: np.array(_decoded(inputs[name]), kinds[name]) for name in taken}
         shapes = {name: self._graph.get_tensor_by_name(info.name).shape for name, info in taken.items()}
         return {info.name: _random(types[name], shapes[name]) for name, info in taken.items()}
 
@@ -181,14 +181,8 @@ def _random(dtype: tf.DType, shape: tf.TensorShape) -> np.ndarray[Any, Any]:
     return numbers.integers(0, 2, size=dims).astype(dtype.as_numpy_dtype)
 
 
-def _array(value: Any, dtype: tf.DType) -> np.ndarray[Any, Any]:
-    """Return the array of a JSON value, with bytes as TensorFlow Serving has them: ``{"b64": "…"}``."""
-    import numpy as np
-
-    return np.array(_decoded(value), object if dtype == "string" else dtype.as_numpy_dtype)
-
-
 def _decoded(value: Any) -> Any:
+    """Return a JSON value with bytes in place of TensorFlow Serving's form of them, ``{"b64": "…"}``."""
     if isinstance(value, list):
         return [_decoded(one) for one in value]
     return base64.b64decode(value["b64"]) if isinstance(value, dict) else value

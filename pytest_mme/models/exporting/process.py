@@ -47,8 +47,7 @@ class TensorFlowProcess:
     def build(self, specs: Sequence[ModelSpec], target: Path, *, timeout_s: float = BUILD_S) -> None:
         """Build all of *specs* at once, each into ``<target>/<its index>/<version>/``; raises `BuildError`."""
         names = tuple(spec.name for spec in specs)
-        with self.lock:
-            error = self._request(request(list(specs), target), names, timeout_s)
+        error = self._request(request(list(specs), target), names, timeout_s)
         if error:
             raise BuildError(names, error.strip().splitlines()[-1], error)
 
@@ -59,8 +58,7 @@ class TensorFlowProcess:
 
         Raises `ArchiveError` when it cannot be frozen, `BuildError` when something else went wrong.
         """
-        with self.lock:
-            error = self._request(freeze_request(source, target, inputs, tolerance), (name,), BUILD_S)
+        error = self._request(freeze_request(source, target, inputs, tolerance), (name,), BUILD_S)
         if error.startswith(REFUSED):
             seen = error.removeprefix(REFUSED)
             raise ArchiveError(f"{name} cannot be optimised", seen, "serve it as it is, or see docs/optimised.md")
@@ -69,18 +67,20 @@ class TensorFlowProcess:
 
     def _request(self, message: bytes, names: tuple[str, ...], timeout_s: float) -> str:
         seen = ""
-        for connect in (self._connect, self._start):  # a running one may be dying with its starter: then start another
-            try:
-                with connect() as connection:
-                    connection.send_bytes(message)
-                    if connection.poll(timeout_s):
-                        return connection.recv_bytes().decode()
-                self.close()
-                raise BuildError(names, f"no reply within {timeout_s:g} s", self._log())
-            except (EOFError, ConnectionError, FileNotFoundError) as error:
-                seen = f"the building process ended meanwhile ({type(error).__name__})"
-            except NotReadyError as error:
-                raise BuildError(names, f"the building process did not start: {error.because}", self._log()) from error
+        with self.lock:
+            for connect in (self._connect, self._start):  # a running one may end with its starter: then start another
+                try:
+                    with connect() as connection:
+                        connection.send_bytes(message)
+                        if connection.poll(timeout_s):
+                            return connection.recv_bytes().decode()
+                    self.close()
+                    raise BuildError(names, f"no reply within {timeout_s:g} s", self._log())
+                except (EOFError, ConnectionError, FileNotFoundError) as error:
+                    seen = f"the building process ended meanwhile ({type(error).__name__})"
+                except NotReadyError as error:
+                    seen = f"the building process did not start: {error.because}"
+                    raise BuildError(names, seen, self._log()) from error
         raise BuildError(names, seen, self._log())
 
     def _connect(self) -> Connection:
@@ -104,15 +104,14 @@ class TensorFlowProcess:
 
     def _environment(self) -> dict[str, str]:
         environment = quiet_environment(self.directory)
-        return environment if self.python is None else {**environment, "PYTHONPATH": str(self._this_package())}
-
-    def _this_package(self) -> Path:
-        """Return a folder to import only this package from: what is installed beside it is for another Python."""
-        folder = self.directory / "package"
-        folder.mkdir(exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            (folder / "pytest_mme").symlink_to(Path(__file__).parents[2], target_is_directory=True)
-        return folder
+        if self.python is not None:
+            # A folder with this package only: what is installed beside it is for another Python.
+            folder = self.directory / "package"
+            folder.mkdir(exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                (folder / "pytest_mme").symlink_to(Path(__file__).parents[2], target_is_directory=True)
+            environment["PYTHONPATH"] = str(folder)
+        return environment
 
     def _ended(self) -> str | None:
         code = self._started.poll() if self._started else None

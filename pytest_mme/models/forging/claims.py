@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from pytest_mme.archives.reachability import own_signatures
 from pytest_mme.errors import ArchiveError
 from pytest_mme.models.forging.forgery import Forgery, of_each_graph
 
@@ -14,22 +14,14 @@ _FUTURE = 1_000_000
 _EVERY_CONSUMER = range(1_000, 10_000)
 _HUGE = (1 << 31) - 1
 _ABSENT_TENSOR = "tensor_that_is_not_there:0"
-_INTERNAL = "__saved_model_"  # signatures that the loader itself runs: tensorflow/cc/saved_model/constants.h
 
 
-def _ask_for_the_future(meta_graph: Any) -> None:
-    meta_graph.graph_def.versions.min_consumer = _FUTURE
-
-
-def _disallow_every_consumer(meta_graph: Any) -> None:
-    meta_graph.graph_def.versions.bad_consumers[:] = _EVERY_CONSUMER
-
-
-def _produced_by(number: int) -> Callable[[Any], None]:
-    def edit(meta_graph: Any) -> None:
-        meta_graph.graph_def.versions.producer = number
-
-    return edit
+def _declare(meta_graph: Any, **version: Any) -> None:
+    """Set fields of the graph's `VersionDef`."""
+    versions = meta_graph.graph_def.versions
+    for field in version:
+        versions.ClearField(field)
+    versions.MergeFrom(type(versions)(**version))
 
 
 def _declare_the_future(meta_graph: Any) -> None:
@@ -56,39 +48,34 @@ def _drop_the_signatures(meta_graph: Any) -> None:
         del meta_graph.signature_def[name]
 
 
-def own_signatures(meta_graph: Any) -> list[str]:
-    """Return the names of the signatures that requests can name."""
-    return sorted(name for name in meta_graph.signature_def if not name.startswith(_INTERNAL))
-
-
 FORGERIES = (
     Forgery(
         name="min-consumer-from-the-future",
         about="The graph asks for a later TensorFlow than there is, as one does that was saved by a version which "
         "changed what an old op means.",
-        change=of_each_graph(_ask_for_the_future),
+        change=of_each_graph(_declare, min_consumer=_FUTURE),
     ),
     Forgery(
         name="bad-consumers",
         about="The graph disallows the versions that read it, as TensorFlow lets a producer do for those with a bug.",
-        change=of_each_graph(_disallow_every_consumer),
+        change=of_each_graph(_declare, bad_consumers=_EVERY_CONSUMER),
     ),
     Forgery(
         name="producer-negative",
         about="The graph says that version -1 of the format produced it: a tool wrote the field without knowing it.",
-        change=of_each_graph(_produced_by(-1)),
+        change=of_each_graph(_declare, producer=-1),
     ),
     Forgery(
         name="producer-zero",
         about="The graph does not say which version of the format produced it: a tool left the field out.",
-        change=of_each_graph(_produced_by(0)),
+        change=of_each_graph(_declare, producer=0),
         keeps_answers=True,
     ),
     Forgery(
         name="producer-huge",
         about="The graph says that a version far in the future produced it, and asks for nothing: what a model of a "
         "later TensorFlow looks like to an older one.",
-        change=of_each_graph(_produced_by(_HUGE)),
+        change=of_each_graph(_declare, producer=_HUGE),
         keeps_answers=True,
     ),
     Forgery(

@@ -17,16 +17,15 @@ _GIT_LFS_POINTER = (
 )
 _FLIPPED = bytes(byte ^ 1 for byte in range(256))
 
-
-def _graph_becomes(spoil: Callable[[bytes], bytes]) -> Change:
-    def change(version: Path) -> None:
-        path = binary(version)
-        path.write_bytes(spoil(path.read_bytes()))
-
-    return of_each_version(change)
+Spoil = Callable[[bytes], bytes]
+"""Returns the damaged content of a file."""
 
 
-def _of_each_checkpoint(change: Callable[[Path], None]) -> Change:
+def _graph_becomes(spoil: Spoil) -> Change:
+    return of_each_version(lambda version: _spoil(binary(version), spoil))
+
+
+def _of_each_checkpoint(change: Callable[[Path], object]) -> Change:
     """Make *change* in each `variables` folder with a checkpoint, where the C++ loader looks for one."""
 
     def change_all(folder: Path) -> None:
@@ -47,29 +46,16 @@ def _of_each_checkpoint(change: Callable[[Path], None]) -> Change:
     return change_all
 
 
-def _index_becomes(spoil: Callable[[bytes], bytes]) -> Change:
-    def change(variables: Path) -> None:
-        index = variables / "variables.index"
-        index.write_bytes(spoil(index.read_bytes()))
+def _of_each_shard(change: Callable[[Path], object]) -> Change:
+    def change_all(variables: Path) -> None:
+        for shard in sorted(variables.glob("variables.data-?????-of-?????")):
+            change(shard)
 
-    return _of_each_checkpoint(change)
-
-
-def _data_becomes(spoil: Callable[[bytes], bytes]) -> Change:
-    def change(variables: Path) -> None:
-        for shard in _shards(variables):
-            shard.write_bytes(spoil(shard.read_bytes()))
-
-    return _of_each_checkpoint(change)
+    return _of_each_checkpoint(change_all)
 
 
-def _drop_the_data(variables: Path) -> None:
-    for shard in _shards(variables):
-        shard.unlink()
-
-
-def _shards(variables: Path) -> list[Path]:
-    return sorted(variables.glob("variables.data-?????-of-?????"))
+def _spoil(path: Path, spoil: Spoil) -> None:
+    path.write_bytes(spoil(path.read_bytes()))
 
 
 def _half(content: bytes) -> bytes:
@@ -110,22 +96,22 @@ FORGERIES = (
     Forgery(
         name="cut-index",
         about=f"`variables.index` ends half-way: {_LOST_ON_THE_WAY}.",
-        change=_index_becomes(_half),
+        change=_of_each_checkpoint(lambda variables: _spoil(variables / "variables.index", _half)),
     ),
     Forgery(
         name="missing-data",
         about="`variables/` has no `variables.data-…`: a filter for large files left it out.",
-        change=_of_each_checkpoint(_drop_the_data),
+        change=_of_each_shard(Path.unlink),
     ),
     Forgery(
         name="cut-data",
         about=f"`variables.data-…` ends after its first byte: {_LOST_ON_THE_WAY}.",
-        change=_data_becomes(lambda content: content[:1]),
+        change=_of_each_shard(lambda shard: _spoil(shard, lambda content: content[:1])),
     ),
     Forgery(
         name="flipped-data",
         about="A bit of each byte of `variables.data-…` is another: it was changed on the way, or is that of another "
         "export than `variables.index`.",
-        change=_data_becomes(lambda content: content.translate(_FLIPPED)),
+        change=_of_each_shard(lambda shard: _spoil(shard, lambda content: content.translate(_FLIPPED))),
     ),
 )

@@ -50,18 +50,14 @@ def forge_archive(archive: Path, forged: Path, forgery: str) -> None:
         folder = Path(drafts, "unpacked")
         extract(archive, folder)
         forge(folder, forgery)
-        _pack(folder, forged)
-
-
-def _pack(folder: Path, archive: Path) -> None:
-    """Pack *folder* as `tar -czf` does, links as links, which `pack` refuses; equal folders give equal bytes."""
-    with (
-        archive.open("wb") as raw,
-        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
-    ):
-        for path in sorted(folder.iterdir()):
-            tar.add(path, path.name, filter=_anonymous)
+        # As `tar -czf` packs it, links as links, which `pack` refuses; equal folders give equal bytes.
+        with (
+            forged.open("wb") as raw,
+            gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            for path in sorted(folder.iterdir()):
+                tar.add(path, path.name, filter=_anonymous)
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -29,18 +29,18 @@ class Forgery:
     """Whether a server that loads the archive predicts what the undamaged model would, at the same cost."""
 
 
-def of_each_version(change: Change) -> Change:
-    """Make *change* in the folder of each version."""
+def of_each_version(change: Callable[..., object], /, **arguments: Any) -> Change:
+    """Make *change*, with these keyword *arguments*, in the folder of each version."""
 
     def change_all(folder: Path) -> None:
         for _, version in versions(folder):
-            change(version)
+            change(version, **arguments)
 
     return change_all
 
 
-def of_each_graph(edit: Callable[[Any], None]) -> Change:
-    """Make *edit* in each `MetaGraphDef` of each version."""
+def of_each_graph(edit: Callable[..., object], /, **arguments: Any) -> Change:
+    """Make *edit*, with these keyword *arguments*, in each `MetaGraphDef` of each version."""
 
     def change(version: Path) -> None:
         path = binary(version)
@@ -50,7 +50,7 @@ def of_each_graph(edit: Callable[[Any], None]) -> Change:
             seen = f"version {version.name}: {error}"
             raise ArchiveError("the model's graph cannot be read", seen, "forge a model that is not damaged") from error
         for meta_graph in saved_model.meta_graphs:
-            edit(meta_graph)
+            edit(meta_graph, **arguments)
         path.write_bytes(saved_model.SerializeToString(deterministic=True))
 
     return of_each_version(change)

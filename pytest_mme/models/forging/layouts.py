@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import functools
 import json
 import os
 import shutil
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pytest_mme.archives.archive import versions
-from pytest_mme.models.forging.forgery import Change, Forgery, binary, of_each_version
+from pytest_mme.models.forging.forgery import Forgery, binary, of_each_version
 
 _ELSEWHERE = Path("/home/nobody/.cache/models")
 _APPLE_DOUBLE = b"\0\5\x16\7\0\2\0\0" + bytes(18)  # RFC 1740: magic number, version, filler, no entries
@@ -30,14 +30,11 @@ def _repeat_the_highest(folder: Path) -> None:
     shutil.copytree(version, folder / str(number + 1))
 
 
-def _name_them(form: str) -> Change:
-    def change(folder: Path) -> None:
-        for number, version in versions(folder):
-            target = folder / form.format(number)
-            target.parent.mkdir(exist_ok=True)
-            version.rename(target)
-
-    return change
+def _name_them(folder: Path, *, form: str) -> None:
+    for number, version in versions(folder):
+        target = folder / form.format(number)
+        target.parent.mkdir(exist_ok=True)
+        version.rename(target)
 
 
 def _move_the_highest_to_the_top(folder: Path) -> None:
@@ -49,34 +46,25 @@ def _move_the_highest_to_the_top(folder: Path) -> None:
     highest.rmdir()
 
 
-def _holds_only(name: str, content: Callable[[], bytes]) -> Change:
-    def change(version: Path) -> None:
-        shutil.rmtree(version)
-        version.mkdir()
-        (version / name).write_bytes(content())
-
-    return of_each_version(change)
+def _emptied(version: Path) -> Path:
+    shutil.rmtree(version)
+    version.mkdir()
+    return version
 
 
-def _keras_file() -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+def _save_keras_file(version: Path) -> None:
+    with zipfile.ZipFile(_emptied(version) / "model.keras", "w") as archive:
         for name, content in _KERAS_FILES.items():
             archive.writestr(zipfile.ZipInfo(name), content)
-    return packed.getvalue()
 
 
-def _link(link: Callable[[Path, Path], None]) -> Change:
+def _link(folder: Path, *, link: Callable[[Path, Path], None]) -> None:
     """Move each graph to ``blobs/``, and call *link* with the old and the new path to make a link in its place."""
-
-    def change(folder: Path) -> None:
-        (folder / "blobs").mkdir()
-        for number, version in versions(folder):
-            old, new = binary(version), folder / "blobs" / f"saved_model-{number}.pb"
-            old.rename(new)
-            link(old, new)
-
-    return change
+    (folder / "blobs").mkdir()
+    for number, version in versions(folder):
+        old, new = binary(version), folder / "blobs" / f"saved_model-{number}.pb"
+        old.rename(new)
+        link(old, new)
 
 
 def _point_elsewhere(version: Path) -> None:
@@ -107,12 +95,12 @@ FORGERIES = (
     Forgery(
         name="non-numeric-version",
         about="The version folders are called `v1` instead of `1`: named by hand or by a model registry.",
-        change=_name_them("v{}"),
+        change=functools.partial(_name_them, form="v{}"),
     ),
     Forgery(
         name="nested-version",
         about="The version folders lie in one more folder, `model/1`: the folder was packed instead of what it holds.",
-        change=_name_them("model/{}"),
+        change=functools.partial(_name_them, form="model/{}"),
     ),
     Forgery(
         name="unversioned",
@@ -122,18 +110,18 @@ FORGERIES = (
     Forgery(
         name="keras-file",
         about="The version holds a `model.keras` instead of a SavedModel: `model.save` instead of `model.export`.",
-        change=_holds_only("model.keras", _keras_file),
+        change=of_each_version(_save_keras_file),
     ),
     Forgery(
         name="h5-file",
         about="The version holds a `model.h5` instead of a SavedModel: the format that Keras 2 saved by that name.",
-        change=_holds_only("model.h5", lambda: _HDF5),
+        change=of_each_version(lambda version: (_emptied(version) / "model.h5").write_bytes(_HDF5)),
     ),
     Forgery(
         name="symbolic-link",
         about="`saved_model.pb` is a symbolic link to another file of the archive: packed from a cache that keeps each "
         "file once.",
-        change=_link(lambda old, new: old.symlink_to(os.path.relpath(new, old.parent))),
+        change=functools.partial(_link, link=lambda old, new: old.symlink_to(os.path.relpath(new, old.parent))),
         keeps_answers=True,
     ),
     Forgery(
@@ -145,7 +133,7 @@ FORGERIES = (
         name="hard-link",
         about="`saved_model.pb` and another file of the archive are one file under two names, the second a hard link: "
         "packed from a disk that keeps equal files once.",
-        change=_link(lambda old, new: old.hardlink_to(new)),
+        change=functools.partial(_link, link=Path.hardlink_to),
         keeps_answers=True,
     ),
     Forgery(

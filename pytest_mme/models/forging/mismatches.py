@@ -10,9 +10,8 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+from pytest_mme.archives.reachability import own_signatures
 from pytest_mme.errors import ArchiveError
-from pytest_mme.libtensorflow import protos
-from pytest_mme.models.forging.claims import own_signatures
 from pytest_mme.models.forging.forgery import Forgery, of_each_graph
 from pytest_mme.models.writing.graph import Nodes, type_of
 
@@ -27,24 +26,16 @@ Add = Callable[[Nodes], str]
 """Appends nodes to a graph; the last is a float scalar, which is 0 where the release has the operation."""
 
 
-def _predicting_with(add: Add) -> Callable[[Any], None]:
-    def edit(meta_graph: Any) -> None:
-        nodes = Nodes(meta_graph.graph_def.node, "mismatch_")
-        zero = add(nodes)
-        outputs = _floats(meta_graph)
-        if not outputs:
-            seen = "no signature has a DT_FLOAT tensor as its output"
-            raise ArchiveError("no output to change", seen, "use a model that predicts floats")
-        for info in outputs:
-            info.name = f"{nodes.add('AddV2', info.name.removesuffix(':0'), zero, T=_FLOAT)}:0"
-
-    return edit
-
-
-def _floats(meta_graph: Any) -> list[Any]:
+def _predict_with(meta_graph: Any, *, add: Add) -> None:
+    nodes = Nodes(meta_graph.graph_def.node, "mismatch_")
+    zero = add(nodes)
     signatures = (meta_graph.signature_def[name] for name in own_signatures(meta_graph))
-    number = protos.data_type_number("DT_FLOAT")
-    return [info for signature in signatures for info in signature.outputs.values() if info.dtype == number]
+    outputs = [info for signature in signatures for info in signature.outputs.values() if info.dtype == _FLOAT.type]
+    if not outputs:
+        seen = "no signature has a DT_FLOAT tensor as its output"
+        raise ArchiveError("no output to change", seen, "use a model that predicts floats")
+    for info in outputs:
+        info.name = f"{nodes.add('AddV2', info.name.removesuffix(':0'), zero, T=_FLOAT)}:0"
 
 
 def _less(nodes: Nodes, number: str, expected: float, dtype: str) -> str:
@@ -55,12 +46,6 @@ def _less(nodes: Nodes, number: str, expected: float, dtype: str) -> str:
 
 def _total(nodes: Nodes, numbers: str, dtype: str, axes: list[int]) -> str:
     return nodes.add("Sum", numbers, nodes.constant("DT_INT32", axes), T=type_of(dtype))
-
-
-def _shaped(nodes: Nodes, dtype: str, values: list[Any], *sizes: int) -> str:
-    return nodes.add(
-        "Reshape", nodes.constant(dtype, values), nodes.constant("DT_INT32", list(sizes)), T=type_of(dtype)
-    )
 
 
 def _decode_webp(nodes: Nodes) -> str:
@@ -91,9 +76,9 @@ def _gather_nd(nodes: Nodes) -> str:
 
 def _ctc(nodes: Nodes) -> str:
     """Decode three steps of three classes: the second, the first, the third. Blank is the first, by default the last."""
-    scores = [*(0.0, 1.0, 0.0), *(1.0, 0.0, 0.0), *(0.0, 0.0, 1.0)]
-    inputs, length = _shaped(nodes, "DT_FLOAT", scores, 3, 1, 3), nodes.constant("DT_INT32", [3])
-    decoded = nodes.add("CTCGreedyDecoder", inputs, length, blank_index=0, T=_FLOAT)
+    scores = nodes.constant("DT_FLOAT", [*(0.0, 1.0, 0.0), *(1.0, 0.0, 0.0), *(0.0, 0.0, 1.0)])
+    inputs = nodes.add("Reshape", scores, nodes.constant("DT_INT32", [3, 1, 3]), T=_FLOAT)
+    decoded = nodes.add("CTCGreedyDecoder", inputs, nodes.constant("DT_INT32", [3]), blank_index=0, T=_FLOAT)
     return _less(nodes, _total(nodes, f"{decoded}:1", "DT_INT64", [0]), 1 + 2, "DT_INT64")
 
 
@@ -109,36 +94,36 @@ FORGERIES = (
     Forgery(
         name="op-decode-webp",
         about="The model reads WebP images, `tf.image.decode_webp`, which came with 2.20.",
-        change=of_each_graph(_predicting_with(_decode_webp)),
+        change=of_each_graph(_predict_with, add=_decode_webp),
         keeps_answers=True,
     ),
     Forgery(
         name="kernel-fftnd",
         about="The model uses `tf.signal.fftnd`, which came with 2.15 and has no kernel for the CPU.",
-        change=of_each_graph(_predicting_with(_fftnd)),
+        change=of_each_graph(_predict_with, add=_fftnd),
     ),
     Forgery(
         name="type-top-k-int64",
         about="The model asks `tf.math.top_k` for int64 indices, `index_type=`, which came with 2.13.",
-        change=of_each_graph(_predicting_with(_top_k)),
+        change=of_each_graph(_predict_with, add=_top_k),
         keeps_answers=True,
     ),
     Forgery(
         name="attribute-gather-nd",
         about="The model lets `tf.gather_nd` ignore bad indices, `bad_indices_policy=`, which came with 2.17.",
-        change=of_each_graph(_predicting_with(_gather_nd)),
+        change=of_each_graph(_predict_with, add=_gather_nd),
         keeps_answers=True,
     ),
     Forgery(
         name="drift-ctc-blank",
         about="The model decodes with `tf.nn.ctc_greedy_decoder(blank_index=0)`, which came with 2.6.",
-        change=of_each_graph(_predicting_with(_ctc)),
+        change=of_each_graph(_predict_with, add=_ctc),
         keeps_answers=True,
     ),
     Forgery(
         name="drift-shuffle-rounds",
         about="The model shuffles with `RandomIndexShuffle(rounds=8)`; the number of rounds came with 2.11.",
-        change=of_each_graph(_predicting_with(_shuffle)),
+        change=of_each_graph(_predict_with, add=_shuffle),
         keeps_answers=True,
     ),
 )

@@ -34,7 +34,16 @@ def filled(nodes: Nodes, mib: int, after: list[str] | None = None) -> str:
 
 def burn(nodes: Nodes, graph: Any, busy_ms: int, after: list[str]) -> list[str]:
     """Keep one core busy for *busy_ms* milliseconds."""
-    _write_loop(graph)
+    if not graph.library.function:
+        # `mme_before(until)` is whether it is earlier, and `mme_step(until)` some work.
+        before, body = _new_function(graph, "mme_before", "DT_BOOL")
+        now = body.add("Timestamp")
+        before.ret["result"] = body.add("Less", f"{now}:ts:0", "until", T=type_of("DT_DOUBLE")) + ":z:0"
+        step, body = _new_function(graph, "mme_step", "DT_DOUBLE")
+        numbers = body.add("Range", *(f"{body.constant('DT_INT32', one)}:output:0" for one in (0, _STEP, 1)))
+        # Stateful, so nothing computes it beforehand, and written for one thread: other random ops use every core.
+        shuffled = body.add("RandomShuffle", f"{numbers}:output:0", T=type_of("DT_INT32"))
+        step.ret["result"] = body.add("Identity", "until", after=[shuffled], T=type_of("DT_DOUBLE")) + ":output:0"
     kinds = {"T": type_of("DT_DOUBLE")}
     length = nodes.constant("DT_DOUBLE", busy_ms / 1000)
     until = nodes.add("AddV2", nodes.add("Timestamp", after=after), length, **kinds)
@@ -61,20 +70,6 @@ def hold(nodes: Nodes, memory: str, after: list[str]) -> list[str]:
     last = nodes.add("Max", memory, nodes.constant("DT_INT32", [0]), after=after, **kinds)
     fine = nodes.add("Equal", last, nodes.constant("DT_FLOAT", 1.0), **kinds)
     return [nodes.add("Assert", fine, last, T=types_of("DT_FLOAT"))]
-
-
-def _write_loop(graph: Any) -> None:
-    """Write the functions of `burn`: ``mme_before(until)``, whether it is earlier, and ``mme_step(until)``, some work."""
-    if graph.library.function:
-        return
-    before, body = _new_function(graph, "mme_before", "DT_BOOL")
-    now = body.add("Timestamp")
-    before.ret["result"] = body.add("Less", f"{now}:ts:0", "until", T=type_of("DT_DOUBLE")) + ":z:0"
-    step, body = _new_function(graph, "mme_step", "DT_DOUBLE")
-    numbers = body.add("Range", *(f"{body.constant('DT_INT32', one)}:output:0" for one in (0, _STEP, 1)))
-    # Stateful, so nothing computes it beforehand, and written for one thread: other random ops use every core.
-    shuffled = body.add("RandomShuffle", f"{numbers}:output:0", T=type_of("DT_INT32"))
-    step.ret["result"] = body.add("Identity", "until", after=[shuffled], T=type_of("DT_DOUBLE")) + ":output:0"
 
 
 def _new_function(graph: Any, name: str, result: str) -> tuple[Any, Nodes]:

@@ -36,7 +36,11 @@ class Nodes:
         Attributes are bool, int, float, bytes, or what the functions of this module return. Those that have a default
         may be left out: the loader fills them in.
         """
-        node = self._written.add(op=op, name=self._name(name or op), input=[*inputs, *(f"^{one}" for one in after)])
+        wanted = name or op
+        self._used[wanted] += 1
+        unique = wanted if self._used[wanted] == 1 else f"{wanted}_{self._used[wanted]}"
+        inputs = (*inputs, *(f"^{one}" for one in after))
+        node = self._written.add(op=op, name=f"{self._prefix}{unique}", input=inputs)
         for key, value in attributes.items():
             node.attr[key].CopyFrom(_attribute(value))
         return str(node.name)
@@ -44,11 +48,6 @@ class Nodes:
     def constant(self, data_type: str, value: Any) -> str:
         """Append a constant: a scalar, or a vector if *value* is a list."""
         return self.add("Const", dtype=type_of(data_type), value=tensor(data_type, value))
-
-    def _name(self, wanted: str) -> str:
-        self._used[wanted] += 1
-        number = self._used[wanted]
-        return f"{self._prefix}{wanted}" + (f"_{number}" if number > 1 else "")
 
 
 def new_graph() -> Any:

@@ -62,7 +62,10 @@ class _Version:
         checked = nodes.add("EnsureShape", x, T=type_of(takes[0]), shape=shape(*takes[1]))
         y, last = self._prediction(nodes, signature, checked)
         name = nodes.constant("DT_STRING", self.spec.identity(self.version, signature).encode())
-        identity = nodes.add("Fill", _batch(nodes, checked, takes[0]), name, T=type_of("DT_STRING"))
+        sizes = nodes.add("Shape", checked, T=type_of(takes[0]))
+        begin, size = nodes.constant("DT_INT32", [0]), nodes.constant("DT_INT32", [1])
+        instances = nodes.add("Slice", sizes, begin, size, T=type_of("DT_INT32"), Index=type_of("DT_INT32"))
+        identity = nodes.add("Fill", instances, name, T=type_of("DT_STRING"))
         described.method_name = "tensorflow/serving/predict"
         described.inputs["x"].CopyFrom(_tensor(x, takes))
         described.outputs["y"].CopyFrom(_tensor(_output(nodes, "y", y, takes[0], last), takes))
@@ -119,13 +122,6 @@ class _Version:
     def add_initialiser(self) -> str:
         """Append the operation that fills the variables, and return its name, or "" when there are none."""
         return self._nodes.add("NoOp", name="initialise", after=self._initialisers) if self._initialisers else ""
-
-
-def _batch(nodes: Nodes, x: str, data_type: str) -> str:
-    """Return a vector of one: how many instances *x* holds."""
-    whole = nodes.add("Shape", x, T=type_of(data_type))
-    begin, size = nodes.constant("DT_INT32", [0]), nodes.constant("DT_INT32", [1])
-    return nodes.add("Slice", whole, begin, size, T=type_of("DT_INT32"), Index=type_of("DT_INT32"))
 
 
 def _output(nodes: Nodes, name: str, value: str, data_type: str, after: list[str]) -> str:

@@ -15,6 +15,7 @@ import pytest
 from pytest_mme import Models
 from pytest_mme.archives import checkpoint
 from pytest_mme.archives.archive import extract
+from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.capi import Library
 from pytest_mme.libtensorflow.saved_model import SavedModel
 from tests.foreign.models import ForeignModels
@@ -34,10 +35,10 @@ def variables(request: pytest.FixtureRequest, foreign: ForeignModels, tmp_path: 
 def compress(index: Path) -> None:
     """Compress the only block of data in an index by Snappy. TensorFlow reads that, and no public release writes it."""
     table = index.read_bytes()
-    meta_at, after = checkpoint._varint(table[-FOOTER_BYTES:], 0)
-    meta_size, after = checkpoint._varint(table[-FOOTER_BYTES:], after)
-    index_at, after = checkpoint._varint(table[-FOOTER_BYTES:], after)
-    index_size, _ = checkpoint._varint(table[-FOOTER_BYTES:], after)
+    meta_at, after = protos.varint(table[-FOOTER_BYTES:], 0)
+    meta_size, after = protos.varint(table[-FOOTER_BYTES:], after)
+    index_at, after = protos.varint(table[-FOOTER_BYTES:], after)
+    index_size, _ = protos.varint(table[-FOOTER_BYTES:], after)
     ((key, _),) = checkpoint._block(table, index_at, index_size)
     data = bytes(cramjam.snappy.compress_raw(table[: meta_at - TRAILER_BYTES]))
     meta = table[meta_at : meta_at + meta_size]
