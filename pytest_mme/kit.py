@@ -80,11 +80,16 @@ class Run:
     def runtime(self) -> Runtime:
         """Starts servers: locally, in containers, or by attaching to one, as the settings say."""
         keep = self.settings.keep.value != "never"
-        if self.settings.runtime.value == "docker":
-            return self._docker_runtime(keep)
         if self.settings.runtime.value == "attach":
             return AttachRuntime(self.settings.url.value or "", self.settings.url_models.value, self.directory)
         device = gpu.settle(self.settings.device.value)
+        if self.settings.runtime.value == "docker":
+            from pytest_mme.runtimes.docker.runtime import DockerRuntime
+
+            pull = self.settings.pull.value
+            docker = DockerRuntime(self.directory, image=self._image, pull=pull, device=device, keep=keep)
+            self._undo.callback(docker.close)
+            return docker
         return LocalRuntime(
             self.directory,
             toolchain=self.toolchain,
@@ -115,19 +120,6 @@ class Run:
             seen = f"the image is {chosen} ({self.settings.image.source}), and has its own"
             raise UnavailableError(f"TensorFlow {tf}", seen, "choose one: the image, or the version")
         return tag("server", self.toolchain.resolve(tf))
-
-    def _docker_runtime(self, keep: bool) -> Runtime:
-        from pytest_mme.runtimes.docker.runtime import DockerRuntime
-
-        runtime = DockerRuntime(
-            self.directory,
-            image=self._image,
-            pull=self.settings.pull.value,
-            device=gpu.settle(self.settings.device.value),
-            keep=keep,
-        )
-        self._undo.callback(runtime.close)
-        return runtime
 
     @cached_property
     def _measurements(self) -> Measurements:
@@ -168,9 +160,14 @@ class Run:
             raise UnavailableError(
                 "mme_handler", f"the runtime is {self.runtime.name}", "run this test with --mme-runtime=local"
             )
+        file = Path(str(module.__file__)) if isinstance(module, ModuleType) else Path(module)
+        if not file.is_file():
+            raise ValueError(
+                f"{module} is not a Python file: give one that defines inference_handler(data, model_name)"
+            )
         place = partial(_place, check_archives(models))
         name = name or f"handler-{next(self._numbers)}"
-        with host.host(_file_of(module), place, spec, name=name, timeline=timeline) as running:
+        with host.host(file.absolute(), place, spec, name=name, timeline=timeline) as running:
             yield Server(running, timeline, loaded={model.name: model for model in models})
 
     def faults(self, victim: Server | Endpoint) -> Faults:
@@ -219,14 +216,6 @@ class Run:
             yield endpoint
 
 
-def _file_of(module: Path | str | ModuleType) -> Path:
-    """The file of a handler; raises ValueError when it does not exist."""
-    file = Path(str(module.__file__)) if isinstance(module, ModuleType) else Path(module)
-    if not file.is_file():
-        raise ValueError(f"{module} is not a Python file: give one that defines inference_handler(data, model_name)")
-    return file.absolute()
-
-
 def _place(models: Sequence[Model], folder: Path) -> list[str]:
     """Unpack each model into a folder of its name, and return the names."""
     for model in models:
@@ -237,7 +226,7 @@ def _place(models: Sequence[Model], folder: Path) -> list[str]:
 def split(fields: Mapping[str, object], *kinds: type[Any]) -> list[Any]:
     """One specification of each of *kinds* from keyword arguments; TypeError for one that none of them knows."""
     names = {kind: {field.name for field in dataclasses.fields(kind)} for kind in kinds}
-    if unknown := sorted(set(fields) - set().union(*names.values())):
-        known = ", ".join(sorted(set().union(*names.values())))
-        raise TypeError(f"unknown: {', '.join(unknown)}; there are {known}")
+    known = set().union(*names.values())
+    if unknown := sorted(set(fields) - known):
+        raise TypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     return [kind(**{name: value for name, value in fields.items() if name in names[kind]}) for kind in kinds]

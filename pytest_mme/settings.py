@@ -127,10 +127,10 @@ def _number(of: str, *, least: int) -> Callable[[str], int]:
 
 
 def _yes_or_no(raw: str) -> bool:
-    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    if raw.lower() not in words:
+    meanings = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if raw.lower() not in meanings:
         raise ValueError("give yes or no")
-    return words[raw.lower()]
+    return meanings[raw.lower()]
 
 
 def _folder(raw: str) -> Path:
@@ -301,30 +301,27 @@ class Settings:
         environment: Mapping[str, str],
         ini: Callable[[Option], str] = lambda _: "",
     ) -> Settings:
-        """Resolve every option; raises `SettingError` for the first value that makes no sense."""
-        settings = cls(
-            **{
-                option.name: option.resolve(cli=cli(option), environment=environment, ini=ini(option))
-                for option in OPTIONS
-            }
-        )
-        settings._check_url()
+        """Resolve every option.
+
+        Raises `SettingError` for the first value that makes no sense, for a URL without its runtime, and for the
+        runtime without its URL.
+        """
+        resolved = {one.name: one.resolve(cli=cli(one), environment=environment, ini=ini(one)) for one in OPTIONS}
+        settings = cls(**resolved)
+        runtime, url = settings.runtime, settings.url
+        if runtime.value == "attach" and url.value is None:
+            raise SettingError(
+                "--mme-runtime", runtime.source, "attach", "give the address of the server: --mme-url=URL"
+            )
+        if runtime.value != "attach" and url.value is not None:
+            advice = f"the runtime is {runtime.value} ({runtime.source}); add --mme-runtime=attach"
+            raise SettingError("--mme-url", url.source, url.value, advice)
         return settings
 
     def given(self) -> dict[str, str]:
         """Return the values that somebody has set, as text, by the options' names."""
         found = {option.name: getattr(self, option.name) for option in OPTIONS}
         return {name: str(setting.value) for name, setting in found.items() if setting.source != "default"}
-
-    def _check_url(self) -> None:
-        """Raise `SettingError` for a URL without its runtime, or the runtime without its URL."""
-        if self.runtime.value == "attach" and self.url.value is None:
-            raise SettingError(
-                "--mme-runtime", self.runtime.source, "attach", "give the address of the server: --mme-url=URL"
-            )
-        if self.runtime.value != "attach" and self.url.value is not None:
-            advice = f"the runtime is {self.runtime.value} ({self.runtime.source}); add --mme-runtime=attach"
-            raise SettingError("--mme-url", self.url.source, self.url.value, advice)
 
 
 OPTIONS = tuple(Option(name=field.name, **field.metadata) for field in dataclasses.fields(Settings))

@@ -25,7 +25,8 @@ def check_concurrent(events: Iterable[Event], *models: Named | str, at_least: in
     with softly(soft):
         judged = served(events, models)
         if not judged:
-            raise AssertionError(f"no request to {_which(models)} was recorded, so nothing can be said of any at once")
+            which = listed(map(name_of, models)) if models else "any model"
+            raise AssertionError(f"no request to {which} was recorded, so nothing can be said about concurrency")
         most, at_s = busiest(judged)
         if most < at_least:
             raise AssertionError(
@@ -106,7 +107,3 @@ def _by_model(events: Iterable[Event]) -> defaultdict[str, list[Event]]:
         if event.model is not None:
             found[event.model].append(event)
     return found
-
-
-def _which(models: Sequence[Named | str]) -> str:
-    return listed(map(name_of, models)) if models else "any model"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -30,23 +29,17 @@ def check_drained(events: Iterable[Event], *, soft: bool = False) -> None:
 
 def _under_way(events: Sequence[Event]) -> list[Event]:
     """The requests to one server that were under way when the unload of their model, or a stop, began."""
-    ends = _Ends([*moves(events, "unload"), *(event for event in events if event.kind == "stop")])
-    return [event for event in requests(events) if ends.within(event)]
+    stops = [event for event in events if event.kind == "stop"]
+    began: defaultdict[str | None, list[float]] = defaultdict(list)
+    for end in sorted([*moves(events, "unload"), *stops], key=lambda event: event.began_s):
+        began[end.model].append(end.began_s)
 
+    def interrupted(request: Event, times: Sequence[float]) -> bool:
+        later = bisect.bisect_right(times, request.began_s)
+        return later < len(times) and times[later] < request.at_s
 
-class _Ends:
-    """When unloads of models, and stops of all models, began."""
-
-    def __init__(self, events: Iterable[Event]) -> None:
-        self._began: defaultdict[str | None, list[float]] = defaultdict(list)
-        for event in sorted(events, key=lambda event: event.began_s):
-            self._began[event.model].append(event.began_s)
-
-    def within(self, request: Event) -> bool:
-        """Whether one began while *request* was under way; a stop, which names no model, concerns all."""
-        return any(self._first_after(request.began_s, model) < request.at_s for model in (request.model, None))
-
-    def _first_after(self, at_s: float, model: str | None) -> float:
-        began = self._began.get(model, [])
-        later = bisect.bisect_right(began, at_s)
-        return began[later] if later < len(began) else math.inf
+    return [
+        event
+        for event in requests(events)
+        if any(interrupted(event, began[model]) for model in (event.model, None))  # a stop, which names none, ends all
+    ]

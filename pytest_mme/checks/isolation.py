@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_mme.answers import Answer
-from pytest_mme.checks.latency import compare, median
+from pytest_mme.checks.latency import compare
 from pytest_mme.checks.soft import softly
 from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
 from pytest_mme.timeline.observed import Loads, by_server, moves, requests
-from pytest_mme.timeline.residency import empties
+from pytest_mme.timeline.residency import DEATHS, empties
 from pytest_mme.timeline.wording import Named, counted, listed, names_of
 
 _SHOWN = 5
@@ -47,7 +47,11 @@ def check_isolated(
                 f"{listed(missing)} was not asked after {first.model} had failed at {first.at_s:.2f} s"
             )
         wrong = [f"{event.model} at {event.at_s:.2f} s: {why}" for event in meanwhile if (why := _wrong(event))]
-        died = [_death(event) for event in events if event.at_s >= first.began_s and _takes_along(event, well)]
+        died = [
+            f"{event.model or 'the whole server'} died at {event.at_s:.2f} s"
+            for event in events
+            if event.kind in DEATHS and event.at_s >= first.began_s and (event.model in well or empties(event))
+        ]
         if wrong or died:
             more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
             raise AssertionError(
@@ -58,26 +62,18 @@ def check_isolated(
             loads = Loads(events)
             before = [event for event in asked if event.at_s < first.began_s and not loads.waited_for(event)]
             since = [event for event in meanwhile if not loads.waited_for(event)]
-            compare(since, before, max_ratio, (listed(well), f"after {first.model} had failed"), median, "the median")
+            compare(since, before, max_ratio, (listed(well), f"after {first.model} had failed"), 0.5, "the median")
 
 
 def _failures(events: Sequence[Event]) -> Iterator[Event]:
     """The deaths, failed requests and failed loads of one server; not a load without room, for which room was then made."""
     loads = Loads(events)
-    for event in [*requests(events), *moves(events, "load"), *(one for one in events if one.kind in ("crash", "oom"))]:
-        if event.outcome in ("ok", "409") and event.kind not in ("crash", "oom"):
+    for event in [*requests(events), *moves(events, "load"), *(one for one in events if one.kind in DEATHS)]:
+        if event.outcome in ("ok", "409") and event.kind not in DEATHS:
             continue
         made_room = event.kind == "load" and event.outcome == "507"
         if not (made_room and loads.ended(event.server, event.model, event.at_s, math.inf)):
             yield event
-
-
-def _takes_along(event: Event, good: Sequence[str]) -> bool:
-    return event.kind in ("crash", "oom") and (event.model in good or empties(event))
-
-
-def _death(event: Event) -> str:
-    return f"{event.model or 'the whole server'} died at {event.at_s:.2f} s"
 
 
 def _wrong(event: Event) -> str:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from pytest_mme.checks.soft import softly
 from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event, Kind
-from pytest_mme.timeline.observed import LOADED, Loads, moves, requests
+from pytest_mme.timeline.observed import LOADED, Loads, Span, joined, moves, requests
+from pytest_mme.timeline.residency import DEATHS
 from pytest_mme.timeline.wording import Named, counted, listed, name_of, names_of, outcomes
 
 _FEW = 10
-Span = tuple[float, float]
-"""When something began and when it ended, in seconds of the timeline."""
 
 
 @fails_at_the_call
@@ -38,7 +37,7 @@ def check_no_stall(
         spans = list(_spans(events, kinds, without=names))
         if not spans:
             raise AssertionError(f"no {' or '.join(kinds)} of another model was recorded: nothing can be said")
-        _compare(events, names, spans, f"while others had a {' or '.join(kinds)}", factor, _p99, "p99")
+        _compare(events, names, spans, f"while others had a {' or '.join(kinds)}", factor, 0.99, "p99")
 
 
 @fails_at_the_call
@@ -70,7 +69,7 @@ def check_fair(
             raise AssertionError(
                 f"no request to another model than {hogging} was recorded: nothing can be said of others meanwhile"
             )
-        _compare(events, others, spans, f"while {hogging} had requests", max_ratio, median, "the median")
+        _compare(events, others, spans, f"while {hogging} had requests", max_ratio, 0.5, "the median")
 
 
 def _few_threads(events: Sequence[Event], most: int) -> None:
@@ -94,10 +93,10 @@ def _compare(
     spans: Sequence[Span],
     meanwhile: str,
     factor: float,
-    statistic: Callable[[Sequence[float]], float],
+    share: float,
     called: str,
 ) -> None:
-    loads, merged = Loads(events), _merged(spans)
+    loads, merged = Loads(events), joined(spans)
     judged = [event for event in requests(events, names) if not loads.waited_for(event)]
     inside = [event for event in judged if _overlaps(event, merged)]
     outside = [event for event in judged if event.outcome == "ok" and not _overlaps(event, merged)]
@@ -105,7 +104,7 @@ def _compare(
         raise AssertionError(
             f"{len(failed)} of {counted(len(inside), 'request')} failed {meanwhile}: {outcomes(failed)}"
         )
-    compare(inside, outside, factor, (listed(names), meanwhile), statistic, called)
+    compare(inside, outside, factor, (listed(names), meanwhile), share, called)
 
 
 def compare(
@@ -113,12 +112,13 @@ def compare(
     outside: Sequence[Event],
     factor: float,
     described: tuple[str, str],
-    statistic: Callable[[Sequence[float]], float],
+    share: float,
     called: str,
 ) -> None:
     """Fail if the latencies *inside* are more than *factor* times those *outside*, or if there are too few of either.
 
-    *described*: which models the requests were for, and what set *inside* apart, for the message.
+    Compared are the smallest latencies that a *share* of the requests do not exceed. *described*: which models the
+    requests were for, and what set *inside* apart, for the message; *called*: what it calls the share.
     """
     names, meanwhile = described
     if min(len(inside), len(outside)) < _FEW:
@@ -126,7 +126,8 @@ def compare(
             f"{len(inside)} requests to {names} lie {meanwhile}, and {len(outside)} do not: "
             f"it takes {_FEW} of each to compare"
         )
-    then, else_ = (statistic([event.seconds or 0.0 for event in some]) for some in (inside, outside))
+    latencies = (sorted(event.seconds or 0.0 for event in some) for some in (inside, outside))
+    then, else_ = (one[math.ceil(share * len(one)) - 1] for one in latencies)
     if then > factor * else_:
         times = f"{then / else_:.1f} times " if else_ else ""
         raise AssertionError(
@@ -139,34 +140,13 @@ def _spans(events: Sequence[Event], kinds: tuple[Kind, ...], *, without: Sequenc
     found = [event for event in events if event.kind in kinds and event.model and event.model not in without]
     loads = [event for event in moves(events, "load") if event.outcome in LOADED]
     for event in found:
-        if event.kind in ("crash", "oom"):
+        if event.kind in DEATHS:
             again = (load.at_s for load in loads if load.model == event.model and load.at_s > event.at_s)
             yield event.at_s, min(again, default=math.inf)
         else:
             yield event.began_s, event.at_s
 
 
-def _merged(spans: Iterable[Span]) -> list[Span]:
-    """The same times in order, joined where they overlap."""
-    merged: list[Span] = []
-    for began_s, ended_s in sorted(spans):
-        if merged and began_s <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(merged[-1][1], ended_s)
-        else:
-            merged.append((began_s, ended_s))
-    return merged
-
-
 def _overlaps(event: Event, merged: Sequence[Span]) -> bool:
     later = bisect.bisect_left(merged, (event.at_s,))  # the first span that begins when the event has ended
     return later > 0 and event.began_s < merged[later - 1][1]
-
-
-def _p99(values: Sequence[float]) -> float:
-    """The smallest value that 99 % of them do not exceed."""
-    return sorted(values)[math.ceil(0.99 * len(values)) - 1]
-
-
-def median(values: Sequence[float]) -> float:
-    """The smallest value that half of them do not exceed."""
-    return sorted(values)[math.ceil(0.5 * len(values)) - 1]

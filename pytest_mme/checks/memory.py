@@ -30,17 +30,12 @@ def check_memory_bounded(events: Iterable[Event], *, cycles: int, soft: bool = F
             most = len(rounds[-1]) if rounds else 0
             raise AssertionError(f"{most} rounds with a measurement and an unload were recorded, not {cycles}")
         for marks in judged:
-            _judge(marks)
-
-
-def _judge(marks: Sequence[int]) -> None:
-    half = len(marks) // 2
-    earlier, later = max(marks[:half]), max(marks[half:])
-    if later > earlier * (1 + _ROOM) + _ROOM_BYTES:
-        shown = ", ".join(f"{mark / _MIB:.1f}" for mark in marks)
-        raise AssertionError(
-            f"memory rises over {len(marks)} rounds, from {earlier / _MIB:.1f} to {later / _MIB:.1f} MiB: {shown}"
-        )
+            half = len(marks) // 2
+            earlier, later = max(marks[:half]), max(marks[half:])
+            if later > earlier * (1 + _ROOM) + _ROOM_BYTES:
+                rise = f"from {earlier / _MIB:.1f} to {later / _MIB:.1f} MiB"
+                shown = ", ".join(f"{mark / _MIB:.1f}" for mark in marks)
+                raise AssertionError(f"memory rises over {len(marks)} rounds, {rise}: {shown}")
 
 
 def _marks(events: Sequence[Event]) -> list[int]:

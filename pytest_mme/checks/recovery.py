@@ -10,7 +10,7 @@ from pytest_mme.checks.soft import softly
 from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
 from pytest_mme.timeline.observed import Loads, by_server, requests
-from pytest_mme.timeline.residency import departures, empties
+from pytest_mme.timeline.residency import DEATHS, departures, empties
 from pytest_mme.timeline.wording import Named, counted, listed, name_of, outcomes
 
 _ONE_DEATH_S = 1.0
@@ -99,7 +99,7 @@ def _came_after(death: Event, request: Event, loads: Loads) -> bool:
 def _of_each_model(events: Sequence[Event]) -> Iterator[Event]:
     """The reported deaths, one for each model; the end of a process that has all models is that of each of them."""
     for event in events:
-        if event.kind not in ("crash", "oom"):
+        if event.kind not in DEATHS:
             continue
         if empties(event):
             yield from (dataclasses.replace(event, model=model) for model in _in_use(events, event.at_s))

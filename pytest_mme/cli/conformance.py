@@ -10,7 +10,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 from urllib.parse import urlsplit
 
 import typer
@@ -93,7 +93,11 @@ def judge_server(
         raise typer.Exit(_INTERRUPTED) from interrupt
     _show(report, shown)
     if json_file is not None:
-        _write(document(report), json_file)
+        text = json.dumps(document(report), indent=2)
+        if json_file == _STDOUT:
+            typer.echo(text)
+        else:
+            json_file.write_text(text + "\n")
     raise typer.Exit(_STATUS[report.verdict])
 
 
@@ -110,7 +114,10 @@ def _conformance_target(target: str, models: Path | None, models_at: str | None)
     if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/"):
         raise typer.BadParameter(f"{target!r} is not a server's address: give one as in http://localhost:8080")
     with contextlib.ExitStack() as undo:
-        folder = (models or _temporary(undo)).absolute()
+        if models is None:
+            models = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="pytest-mme-conformance-")))
+            models.chmod(0o755)  # the server may be another user's
+        folder = models.absolute()
         known_as = PurePosixPath(models_at or folder)
         client = undo.enter_context(contextlib.closing(ContractClient(f"{url.scheme}://{url.netloc}")))
 
@@ -134,12 +141,6 @@ def _started(image: str, models: Path | None) -> Iterator[Subject]:
         yield Subject(client=running.client, models=running.models, place=running.place, used_bytes=running.used_bytes)
 
 
-def _temporary(undo: contextlib.ExitStack) -> Path:
-    folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="pytest-mme-conformance-")))
-    folder.chmod(0o755)  # the server may be another user's
-    return folder
-
-
 def _judged(subject: Subject, run: Run, pages: bool) -> Report:
     specimens = Specimens.build(run.models)
     progress = Console(stderr=True)
@@ -161,14 +162,6 @@ def _show(report: Report, shown: Console) -> None:
     shown.print(f"{report.url}: {summary(report)}", markup=False, soft_wrap=True)
     if "load.200" in (result.clause.id for result in deviating):
         shown.print("If the server cannot see the test models: --models and --models-at tell where they are.")
-
-
-def _write(found: dict[str, Any], file: Path) -> None:
-    text = json.dumps(found, indent=2)
-    if file == _STDOUT:
-        typer.echo(text)
-    else:
-        file.write_text(text + "\n")
 
 
 @contextlib.contextmanager

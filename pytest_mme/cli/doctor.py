@@ -78,16 +78,12 @@ def _serving(tf: list[str], images: list[str]) -> list[str]:
         with checked("--tf"):
             serving = [known.serving(one) for one in tf]
         with checked("--image"):
-            serving += [known.serving(version) for version in _in_images(images)]
+            if images:
+                pull = Settings.resolve(environment=os.environ).pull.value
+                with contextlib.closing(connect()) as engine:
+                    found = [find_image(engine, name, pull) for name in images]
+                    serving += [known.serving(tensorflow_in(engine, one)) for one in found]
     return list(dict.fromkeys(serving)) or [known.nearest_installed()]
-
-
-def _in_images(names: list[str]) -> list[str]:
-    if not names:
-        return []
-    pull = Settings.resolve(environment=os.environ).pull.value
-    with contextlib.closing(connect()) as engine:
-        return [tensorflow_in(engine, find_image(engine, name, pull)) for name in names]
 
 
 def _examine(path: Path, serving: list[str], *, show: bool) -> tuple[int, dict[str, Any]]:
@@ -97,7 +93,11 @@ def _examine(path: Path, serving: list[str], *, show: bool) -> tuple[int, dict[s
             findings = diagnose(archive, serving)
             if show:
                 _show(archive, findings)
-            document = {**_contents(archive), "findings": [_fields(finding) for finding in findings]}
+            fields = [
+                {**dataclasses.asdict(one.kind), "fact": one.fact, "where": one.where, "tensorflow": one.tensorflow}
+                for one in findings
+            ]
+            document = {**_contents(archive), "findings": fields}
     except (ArchiveError, OSError) as error:
         if show:
             show_error(error)
@@ -146,11 +146,6 @@ def _tensor(spec: Any) -> str:
     if spec.shape is None:
         return f"{name}, any shape"
     return f"{name}[{', '.join('?' if size is None else str(size) for size in spec.shape)}]"
-
-
-def _fields(finding: Finding) -> dict[str, str]:
-    kind = dataclasses.asdict(finding.kind)
-    return {**kind, "fact": finding.fact, "where": finding.where, "tensorflow": finding.tensorflow}
 
 
 def _show(archive: Inspection, findings: list[Finding]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -14,9 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pytest_mme import versions
-from pytest_mme.cli.output import checked, console, show_line
-from pytest_mme.cli.tensorflow import fetching
+from pytest_mme.cli.output import console, show_line
+from pytest_mme.cli.tensorflow import run_with
 from pytest_mme.errors import ArchiveError, MMEError
 from pytest_mme.kit import Run
 from pytest_mme.measuring.capacity import (
@@ -31,9 +29,8 @@ from pytest_mme.measuring.capacity import (
 )
 from pytest_mme.measuring.sample_request import request_of
 from pytest_mme.models.builder import Models
-from pytest_mme.settings import Settings
 
-_FIT, _TOO_MANY, _NOT_LOADED = 0, 1, 2
+_FIT, _TOO_MANY, _NOT_MEASURED = 0, 1, 2
 _MIB = 1 << 20
 
 
@@ -91,25 +88,20 @@ def fit_archives(
 
     Exit status: 0 when all fit, 1 when they do not, 2 when an archive could not be loaded.
     """
-    with checked("--tf"):
-        versions.check(versions.INSTALLED if tf is None else tf)
     body = None if request is None else request.read_bytes()
     try:
-        with (
-            Run(Settings.resolve(environment={**os.environ, "PYTEST_MME_RUNTIME": "local"})) as run,
-            _progress() as show,
-        ):
-            with fetching() as progress:
-                run.toolchain.directory(tf, progress)
+        with run_with(tf) as run, _progress() as show:
             found = _measure(run, archives, int(memory * _MIB), tf, body, concurrency, show)
     except (MMEError, OSError) as error:
         Console(stderr=True, highlight=False).print(f"Nothing could be measured: {error}", style="red", markup=False)
-        raise typer.Exit(_NOT_LOADED) from error
+        raise typer.Exit(_NOT_MEASURED) from error
     if as_json:
         typer.echo(json.dumps(_document(found), indent=2))
     else:
         _show(found)
-    raise typer.Exit(_status(found))
+    if found.broken or found.verdict is None:
+        raise typer.Exit(_NOT_MEASURED)
+    raise typer.Exit(_FIT if found.verdict.all_fit else _TOO_MANY)
 
 
 @contextlib.contextmanager
@@ -181,12 +173,6 @@ def _labels(archives: Sequence[Path]) -> list[str]:
         label if labels.count(label) == 1 else f"{label} ({labels[:place].count(label) + 1})"
         for place, label in enumerate(labels)
     ]
-
-
-def _status(found: _Found) -> int:
-    if found.broken or found.verdict is None:
-        return _NOT_LOADED
-    return _FIT if found.verdict.all_fit else _TOO_MANY
 
 
 def _document(found: _Found) -> dict[str, Any]:
@@ -262,23 +248,19 @@ def _sentences(verdict: WhatFits, which: str) -> Iterator[str]:
         yield f"All {n} fit into {memory}: {needed}, and {_mib(verdict.margin_bytes)} MiB ({share:.0%}) are left."
     else:
         yield f"Not all {n} fit into {memory}: {needed}, {_mib(-verdict.margin_bytes)} MiB more."
-        yield _any(verdict)
-        yield _some(verdict)
+        if verdict.any_of == 0:
+            yield f"  any 0: the largest does not fit even alone, it needs {_mib(verdict.dearest_bytes)} MiB"
+        else:
+            largest = f"the largest need {_mib(verdict.any_bytes)} MiB"
+            yield f"  any {verdict.any_of}: so many fit, whichever they are; {largest}"
+        if verdict.some_of == 0:
+            yield f"  some 0: not even the smallest fits alone, it needs {_mib(verdict.cheapest_bytes)} MiB"
+        else:
+            smallest = f"the smallest, which need {_mib(verdict.some_bytes)} MiB"
+            yield f"  some {verdict.some_of}: so many fit if they are {smallest}"
     if verdict.together_bytes is not None and verdict.error is not None:
         predicted, together = _mib(verdict.predicted_bytes), _mib(verdict.together_bytes)
         yield f"Predicted, as the sum of each alone: {predicted} MiB; measured together: {together} MiB ({verdict.error:+.1%})."
-
-
-def _any(verdict: WhatFits) -> str:
-    if verdict.any_of == 0:
-        return f"  any 0: the largest does not fit even alone, it needs {_mib(verdict.dearest_bytes)} MiB"
-    return f"  any {verdict.any_of}: so many fit, whichever they are; the largest need {_mib(verdict.any_bytes)} MiB"
-
-
-def _some(verdict: WhatFits) -> str:
-    if verdict.some_of == 0:
-        return f"  some 0: not even the smallest fits alone, it needs {_mib(verdict.cheapest_bytes)} MiB"
-    return f"  some {verdict.some_of}: so many fit if they are the smallest, which need {_mib(verdict.some_bytes)} MiB"
 
 
 def _mib(seen_bytes: int) -> str:

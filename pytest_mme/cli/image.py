@@ -24,11 +24,6 @@ image_app = typer.Typer(no_args_is_help=True, help="Build the images that `pytes
 _TEXT = 60
 
 
-@image_app.callback()
-def about_images() -> None:
-    """Build the images that `pytest --mme-runtime=docker` can run."""
-
-
 @image_app.command("build")
 def build_image(
     name: Annotated[

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -12,15 +11,13 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.table import Table
 
-from pytest_mme import versions
 from pytest_mme.cli.output import checked, console, explained, show_line
-from pytest_mme.cli.tensorflow import fetching
+from pytest_mme.cli.tensorflow import run_with
 from pytest_mme.kit import Run
 from pytest_mme.measuring.capacity import Candidate
 from pytest_mme.measuring.cost import ServingCost, serving_cost
 from pytest_mme.measuring.sample_request import request_of
 from pytest_mme.models.builder import Model
-from pytest_mme.settings import Settings
 
 _CONCURRENCY = 4
 _MIB = 1 << 20
@@ -66,12 +63,8 @@ def optimise_archive(
 
     Exit status: 0 when the model was optimised, 1 when that is not possible, 2 for inputs that make no sense.
     """
-    with checked("--tf"):
-        versions.check(versions.INSTALLED if tf is None else tf)
     given = None if inputs is None else _read(inputs)
-    with explained(), Run(Settings.resolve(environment={**os.environ, "PYTEST_MME_RUNTIME": "local"})) as run:
-        with fetching() as tell:
-            run.toolchain.directory(tf, tell)
+    with explained(), run_with(tf) as run:
         before = run.models.archive(archive, name="before")
         after = run.models.optimised(before, "after", inputs=given, tolerance=tolerance, saved_by=tf)
         effects = {model.name: _effect(run, model, tf, given) for model in (before, after)}
@@ -105,24 +98,20 @@ def _show(effects: dict[str, ServingCost], output: Path | None) -> None:
     table = Table("", *effects)
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, values in _rows(list(effects.values())).items():
-        table.add_row(name, *("-" if value is None else f"{value:.1f}" for value in values))
-    console.print(table)
-    for one in effects.values():
-        if one.refused:
-            show_line(f"not measured at every request: {one.refused}")
-            break
-    if output is not None:
-        show_line(f"the optimised archive is {output}")
-
-
-def _rows(effects: list[ServingCost]) -> dict[str, list[float | None]]:
-    needs = [one.need for one in effects]
-    return {
-        "archive, MiB": [one.archive_bytes / _MIB for one in effects],
+    costs = list(effects.values())
+    needs = [one.need for one in costs]
+    rows: dict[str, list[float | None]] = {
+        "archive, MiB": [one.archive_bytes / _MIB for one in costs],
         "memory when loaded, MiB": [need.loaded_bytes / _MIB for need in needs],
         "memory at the first request, MiB": [need.asked_bytes and need.asked_bytes / _MIB for need in needs],
         f"memory at {_CONCURRENCY} at once, MiB": [need.busy_bytes and need.busy_bytes / _MIB for need in needs],
-        "load, ms": [one.load_s * 1e3 for one in effects],
-        "request, ms": [one.latency_s and one.latency_s * 1e3 for one in effects],
+        "load, ms": [one.load_s * 1e3 for one in costs],
+        "request, ms": [one.latency_s and one.latency_s * 1e3 for one in costs],
     }
+    for name, values in rows.items():
+        table.add_row(name, *("-" if value is None else f"{value:.1f}" for value in values))
+    console.print(table)
+    if refused := next((one.refused for one in costs if one.refused), None):
+        show_line(f"not measured at every request: {refused}")
+    if output is not None:
+        show_line(f"the optimised archive is {output}")

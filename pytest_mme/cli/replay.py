@@ -105,7 +105,10 @@ def replay_bundle(
     with tempfile.TemporaryDirectory(prefix="pytest-mme-") as folder:
         with checked("FILE|NAME"):
             found = bundles.read(_file(name, _settings({})), Path(folder))
-        _show_test(found)
+        show_line(found.test)
+        show_line(f"  failed: {found.failure}")
+        if found.settings:
+            show_line(f"  settings: {', '.join(f'{name}={value}' for name, value in found.settings.items())}")
         timeline = _repeat(found, runtime, image, url) if run_again else found.timeline
     verdicts = list(compare(found, timeline) if run_again else judge(found))
     if verdicts:
@@ -138,13 +141,6 @@ def _file(name: str | None, settings: Settings) -> Path:
     return found[0]
 
 
-def _show_test(found: Bundle) -> None:
-    show_line(found.test)
-    show_line(f"  failed: {found.failure}")
-    if found.settings:
-        show_line(f"  settings: {', '.join(f'{name}={value}' for name, value in found.settings.items())}")
-
-
 def _repeat(found: Bundle, runtime: str | None, image: str | None, url: str | None) -> Timeline:
     asked = {"runtime": runtime, "image": image, "url": url}
     was = {
@@ -165,9 +161,7 @@ def _repeat(found: Bundle, runtime: str | None, image: str | None, url: str | No
 def _show(verdicts: Iterable[Verdict]) -> None:
     table = Table("check", "then", "now", box=None, padding=(0, 2, 0, 0))
     for verdict in verdicts:
-        table.add_row(Text(f"{verdict.server}.{verdict.check}"), *map(_result, (verdict.then, verdict.now)))
+        results = (verdict.then, verdict.now)
+        shown = (Text("passed", "green") if failed is None else Text(failed, "red") for failed in results)
+        table.add_row(Text(f"{verdict.server}.{verdict.check}"), *shown)
     console.print(table)
-
-
-def _result(failed: str | None) -> Text:
-    return Text("passed", "green") if failed is None else Text(failed, "red")

@@ -88,6 +88,9 @@ def serve_models(
     """
     if code is not None and not (code / INFERENCE).is_file():
         raise typer.BadParameter(f"{code} has no {INFERENCE}", param_hint="--code")
+    toolchain = Toolchain(Settings.resolve(environment=os.environ).cache.value / "tensorflow")
+    with explained(), checked("--tf"), fetching() as show:
+        libraries = toolchain.directory(tf, show)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     config = ServingConfig(
         host=host,
@@ -97,7 +100,7 @@ def serve_models(
         oom=oom,
         enforcement=enforcement,
         code=None if code is None else str(code.absolute()),
-        tensorflow=str(_tensorflow(tf)),
+        tensorflow=str(libraries),
         device=gpu.settle(device),
     )
     leases.sweep()
@@ -108,12 +111,6 @@ def serve_models(
     finally:
         owned.release()
     raise typer.Exit(status)
-
-
-def _tensorflow(tf: str | None) -> Path:
-    toolchain = Toolchain(Settings.resolve(environment=os.environ).cache.value / "tensorflow")
-    with explained(), checked("--tf"), fetching() as show:
-        return toolchain.directory(tf, show)
 
 
 def _serve(config: ServingConfig, directory: Path, folder: Path) -> int:

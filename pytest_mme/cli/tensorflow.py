@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.table import Table
 from pytest_mme import versions
 from pytest_mme.cli.output import checked, console, explained, show_line
 from pytest_mme.errors import MMEError
+from pytest_mme.kit import Run
 from pytest_mme.libtensorflow.toolchain import Progress as ShowProgress
 from pytest_mme.libtensorflow.toolchain import Toolchain
 from pytest_mme.settings import Settings
@@ -31,11 +33,6 @@ _Cache = Annotated[
 ]
 _CACHE = Settings.resolve(environment={}).cache.value
 _MIB = 1 << 20
-
-
-@tensorflow_app.callback()
-def about_versions() -> None:
-    """List, fetch and remove the TensorFlow versions of `pytest --mme-tf 2.15.1 --mme-tf latest`."""
 
 
 @tensorflow_app.command("list")
@@ -91,6 +88,17 @@ def remove_versions(
         with explained():
             _toolchain(cache).remove(version)
         show_line(f"removed TensorFlow {version}")
+
+
+@contextlib.contextmanager
+def run_with(tf: str | None) -> Iterator[Run]:
+    """Yield a run on this machine whose servers start with the version *tf*, which is fetched where it is missing."""
+    with checked("--tf"):
+        versions.check(versions.INSTALLED if tf is None else tf)
+    with Run(Settings.resolve(environment={**os.environ, "PYTEST_MME_RUNTIME": "local"})) as run:
+        with fetching() as show:
+            run.toolchain.directory(tf, show)
+        yield run
 
 
 def _folder(cache: Path) -> Path:

@@ -82,10 +82,6 @@ def _members(reply: Reply) -> dict[str, Any]:
     return json_object(reply) or {}
 
 
-def _hides_an_error(dialect: Dialect, reply: Reply) -> bool:
-    return any(sign.matches(reply) for sign in dialect.error_signs)
-
-
 _DESCRIPTION = {"modelName", "modelUrl"}
 _GHOST = Deviation("ghost", "a model that failed to load stays registered, though it cannot be invoked")
 _ALL_BUT_INVOKE: tuple[Call, ...] = ("ping", "list", "next page", "get", "load", "load again", "unload", "clean up")
@@ -149,12 +145,12 @@ _RULES = (
     ),
     _Rule(
         ("invoke",),
-        lambda dialect, reply: reply.ok and _hides_an_error(dialect, reply),
+        lambda dialect, reply: reply.ok and dialect.hides_an_error(reply),
         Deviation("invoke-error-200", "a request that the model refuses gets status 200, with the error as the body"),
     ),
     _Rule(
         ("invoke",),
-        lambda dialect, reply: not reply.ok and _hides_an_error(dialect, reply),
+        lambda dialect, reply: not reply.ok and dialect.hides_an_error(reply),
         Deviation("invoke-error-status", "a request that the model refuses gets another status than the model's"),
     ),
     _Rule(

@@ -77,7 +77,10 @@ class Dialect:
         if found is None:
             return None
         if isinstance(models := found.get("models"), list):
-            return _contract_page(models, found.get("nextPageToken"))
+            entries, token = [_read(described) for described in models], found.get("nextPageToken")
+            if None in entries:
+                return None
+            return Page(entries=tuple(filter(None, entries)), token=str(token) if token else None)
         if all(isinstance(described, dict) for described in found.values()):
             return Page(entries=tuple(_entry(identifier) for identifier in found), token=None)
         return None
@@ -113,7 +116,11 @@ class Dialect:
 
     def is_prediction(self, reply: Reply) -> bool:
         """Whether *reply* to an invoke is the model's prediction: a 2xx, and not an error in the guise of one."""
-        return reply.ok and not any(sign.matches(reply) for sign in self.error_signs)
+        return reply.ok and not self.hides_an_error(reply)
+
+    def hides_an_error(self, reply: Reply) -> bool:
+        """Whether *reply* to an invoke is the model's own error, whose status the container does not hand on."""
+        return any(sign.matches(reply) for sign in self.error_signs)
 
 
 _ERROR_ALONE = Sign(status=200, body=re.compile(rb'\s*\{\s*"error"\s*:\s*"(?:[^"\\]|\\.)*"\s*\}\s*\Z'))
@@ -198,13 +205,6 @@ def json_object(reply: Reply) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _contract_page(models: list[Any], token: object) -> Page | None:
-    entries = [_read(described) for described in models]
-    if None in entries:
-        return None
-    return Page(entries=tuple(entry for entry in entries if entry), token=str(token) if token else None)
 
 
 def _read(described: object) -> Entry | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,8 +32,10 @@ def asked_versions(config: pytest.Config) -> tuple[str, ...]:
         return ()
     if _VERSIONS not in config.stash:
         toolchain = run_of(config).toolchain
-        with _usage_errors():
+        try:
             config.stash[_VERSIONS] = tuple(dict.fromkeys(map(toolchain.resolve, config.stash[SETTINGS].tf.value)))
+        except UnavailableError as error:
+            raise pytest.UsageError(str(error)) from error
     return config.stash[_VERSIONS]
 
 
@@ -121,11 +122,3 @@ def _fetch(version: str | None, toolchain: Toolchain, terminal: Any) -> None:
     toolchain.directory(version, show)
     if terminal is not None and terminal.isatty and shown:
         terminal.rewrite("", erase=True)
-
-
-@contextlib.contextmanager
-def _usage_errors() -> Iterator[None]:
-    try:
-        yield
-    except UnavailableError as error:
-        raise pytest.UsageError(str(error)) from error

@@ -117,10 +117,7 @@ class Bundle:
 
     def to_json(self) -> str:
         """The bundle as a JSON document."""
-        fields = {
-            "test": self.test,
-            "failure": self.failure,
-            "settings": self.settings,
+        fields = vars(self) | {
             "made": list(map(dataclasses.asdict, self.made)),
             "models": {name: dataclasses.asdict(one) for name, one in self.models.items()},
             "timeline": self.timeline.to_jsonl(),
@@ -204,21 +201,18 @@ def read(file: Path, directory: Path) -> Bundle:
     if not zipfile.is_zipfile(file):
         return Bundle.from_json(file.read_text(errors="replace"))
     try:
-        return _read(file, directory)
+        with zipfile.ZipFile(file) as packed:
+            names = packed.namelist()
+            if _DOCUMENT not in names:
+                raise ValueError(f"not a bundle: {shown(names[:5])}")
+            bundle = Bundle.from_json(packed.read(_DOCUMENT).decode(errors="replace"))
+            models = {name: _unpacked(packed, name, one, directory) for name, one in bundle.models.items()}
+            made = [
+                dataclasses.replace(one, fields=carried_files.take(packed, one.fields, directory))
+                for one in bundle.made
+            ]
     except _DAMAGES as error:
         raise ValueError(f"not a whole bundle: {error}") from error
-
-
-def _read(file: Path, directory: Path) -> Bundle:
-    with zipfile.ZipFile(file) as packed:
-        names = packed.namelist()
-        if _DOCUMENT not in names:
-            raise ValueError(f"not a bundle: {shown(names[:5])}")
-        bundle = Bundle.from_json(packed.read(_DOCUMENT).decode(errors="replace"))
-        models = {name: _unpacked(packed, name, one, directory) for name, one in bundle.models.items()}
-        made = [
-            dataclasses.replace(one, fields=carried_files.take(packed, one.fields, directory)) for one in bundle.made
-        ]
     return dataclasses.replace(bundle, models=models, made=made)
 
 
@@ -231,7 +225,7 @@ def _unpacked(packed: zipfile.ZipFile, name: str, one: Ingredient, directory: Pa
 
 
 def age(file: Path) -> str:
-    """How long ago *file* was written, in words."""
+    """How long ago *file* was written, such as ``5 minutes ago``."""
     minutes = (time.time() - file.stat().st_mtime) / 60
     return f"{minutes:.0f} minutes ago" if minutes < 120 else f"{minutes / 60:.0f} hours ago"
 

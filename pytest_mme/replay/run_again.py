@@ -46,7 +46,12 @@ def rerun(bundle: Bundle, run: Run) -> tuple[Timeline, list[str]]:
         targets = {one.name: _start(one, models, run, timeline, stack) for one in bundle.made}
         others = sorted({event.server for event in bundle.timeline if event.server} - set(targets))
         left_out += [f"{name}, which is not a server or endpoint of the bundle" for name in others]
-        left_out += [f"a request of another boto3 client to {event.model}" for event in _of_other_clients(bundle)]
+        left_out += [
+            f"a request of another boto3 client to {event.model}"
+            for one in bundle.made
+            for event in requests(bundle.of(one.name))
+            if event.kind == "attempt"
+        ]
         actions = [
             action
             for event in bundle.timeline
@@ -57,11 +62,6 @@ def rerun(bundle: Bundle, run: Run) -> tuple[Timeline, list[str]]:
         for target in targets.values():
             _ = target.timeline  # collect the last events
     return timeline, left_out
-
-
-def _of_other_clients(bundle: Bundle) -> list[Event]:
-    """The requests that the platform saw and `endpoint.invoke` did not make."""
-    return [event for one in bundle.made for event in requests(bundle.of(one.name)) if event.kind == "attempt"]
 
 
 def _start(one: Made, models: Mapping[str, Model], run: Run, timeline: Timeline, stack: contextlib.ExitStack) -> Target:

@@ -15,7 +15,7 @@ from pytest_mme.report.summary import summarised
 from pytest_mme.timeline.calls import details_text
 from pytest_mme.timeline.events import Event
 from pytest_mme.timeline.observed import LOADED, by_server, moves, requests
-from pytest_mme.timeline.residency import stays
+from pytest_mme.timeline.residency import DEATHS, stays
 from pytest_mme.traffic.load import histogram
 
 _PAGE = Path(__file__).with_name("page")
@@ -23,6 +23,7 @@ _MIB = 1 << 20
 _PERCENTILES = (0, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)
 _MOST_ROWS, _MOST_CHARACTERS = 1000, 200
 _TROUBLE = ("failed", "error")
+_UNLISTED = ("sample", "attempt", "invoke")  # except requests that failed
 Row = list[Any]
 
 
@@ -61,7 +62,9 @@ def _test(record: Record) -> dict[str, Any]:
     events = list(record.timeline)
     lanes = list(dict.fromkeys(event.model for event in events if event.model is not None))
     number = {model: place for place, model in enumerate(lanes)}
-    listed = [event for event in events if _is_listed(event)]
+    listed = [
+        event for event in events if event.kind not in _UNLISTED or (event.kind == "invoke" and event.outcome != "ok")
+    ]
     return {
         "id": record.test,
         "outcome": record.outcome,
@@ -70,7 +73,7 @@ def _test(record: Record) -> dict[str, Any]:
         "spans": _spans(events, number),
         "marks": {
             "evict": _marks(events, number, "evict"),
-            "crash": _marks(events, number, "crash", "oom"),
+            "crash": _marks(events, number, *DEATHS),
         },
         "whole": [[*_span(event), _label(event)] for event in events if _is_whole(event)],
         "memory": {name: samples for name in record.servers if (samples := _memory(record.timeline.of(name)))},
@@ -117,7 +120,7 @@ def _marks(events: Iterable[Event], number: dict[str, int], *kinds: str) -> list
 
 def _is_whole(event: Event) -> bool:
     """Whether an event concerns all models, or is one that a test has marked."""
-    dead = event.kind in ("crash", "oom") and not event.model
+    dead = event.kind in DEATHS and not event.model
     return dead or event.kind in ("fault", "mark", "stop", "restart", "replace")
 
 
@@ -148,12 +151,8 @@ def _latencies(events: Iterable[Event]) -> Iterator[tuple[str, list[float]]]:
         yield model, [latencies.get_value_at_percentile(one) / 1e3 for one in _PERCENTILES]
 
 
-def _is_listed(event: Event) -> bool:
-    return event.kind not in ("sample", "attempt", "invoke") or (event.kind == "invoke" and event.outcome != "ok")
-
-
 def _row(event: Event) -> Row:
-    more = details_text(event)
     milliseconds = None if event.seconds is None else f"{event.seconds * 1e3:.1f}"
-    cells = (event.source, event.kind, event.model, event.outcome, milliseconds, event.server, more[:_MOST_CHARACTERS])
-    return [f"{event.at_s:.3f}", *cells]
+    details = details_text(event)[:_MOST_CHARACTERS]
+    at_s = f"{event.at_s:.3f}"
+    return [at_s, event.source, event.kind, event.model, event.outcome, milliseconds, event.server, details]

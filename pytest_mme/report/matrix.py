@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, get_args
 
 from packaging.version import Version
 
 from pytest_mme.answers import Answer
 from pytest_mme.timeline.events import Event
+from pytest_mme.timeline.observed import LOADED
 
 Verdict = Literal["differs", "answers", "request fails", "loads", "does not load"]
 """*differs*: a prediction was not the expected one; *answers*: all were; *request fails*: none succeeded after a load."""
 _WEIGHT = {verdict: -place for place, verdict in enumerate(get_args(Verdict))}
 _COLOURS: Mapping[Verdict, str] = {"differs": "yellow", "answers": "green", "loads": "green"}
 
-_ALREADY = "409"
 _NOISE = (
     (r"\b[0-9a-f]{32} cannot be loaded: ", ""),
     (r"Converting GraphDef to Graph has failed with an error: '", ""),
@@ -112,32 +112,23 @@ class _Story:
         """Return what an event shows of the archive; the server's own events of a load are the client's again."""
         if event.kind in ("download", "load") and event.source in ("client", "hosting"):
             self.archive = event.detail.get("archive", self.archive)
-            return self._downloaded(event) if event.kind == "download" else self._load(event)
+            self._loaded = event.kind == "load" and event.outcome in LOADED
+            if self._loaded:
+                return Cell(verdict="loads")
+            why = event.detail.get("refused" if event.kind == "download" else "error")
+            if event.kind == "download" and why is None:  # it is there, or missing, which shows nothing of it
+                return None
+            return Cell(verdict="does not load", why=first_line(str(why or "")) or event.outcome)
         if event.kind in ("invoke", "attempt") and self._loaded:
             return _request(event)
         return None
 
-    def _downloaded(self, event: Event) -> Cell | None:
-        """Return a cell for an archive that cannot be unpacked; a missing archive shows nothing."""
-        self._loaded = False
-        refused = event.detail.get("refused")
-        return None if refused is None else Cell(verdict="does not load", why=first_line(refused))
-
-    def _load(self, event: Event) -> Cell:
-        self._loaded = event.outcome in ("ok", _ALREADY)
-        if self._loaded:
-            return Cell(verdict="loads")
-        return Cell(verdict="does not load", why=first_line(str(event.detail.get("error", ""))) or event.outcome)
-
 
 def _request(event: Event) -> Cell | None:
-    if event.outcome == "ok":
-        return _prediction(event.detail)
-    error = event.detail.get("error")  # only hosting's event of a request has the error
-    return None if error is None else Cell(verdict="request fails", why=first_line(str(error)) or event.outcome)
-
-
-def _prediction(detail: Mapping[str, Any]) -> Cell:
+    detail = event.detail
+    if event.outcome != "ok":
+        error = detail.get("error")  # only hosting's event of a request has the error
+        return None if error is None else Cell(verdict="request fails", why=first_line(str(error)) or event.outcome)
     if not {"expected", "got"} <= detail.keys() or Answer(**detail["expected"]) == detail["got"]:
         return Cell(verdict="answers")
     why = f"answered {detail['got']!r}, not {Answer(**detail['expected'])!r}"
@@ -173,14 +164,17 @@ def merged(entries: Iterable[Entry], versions: Iterable[str] = ()) -> Matrix:
         cells = rows.setdefault((entry.model, entry.archive or alone), {})
         cells[entry.tensorflow] = better(cells.get(entry.tensorflow), entry.cell)
     columns = sorted({*versions, *(entry.tensorflow for entry in found)}, key=Version)
-    return Matrix(versions=tuple(columns), rows=tuple(_rows(rows)))
-
-
-def _rows(found: Mapping[tuple[str, str | None], Mapping[str, Cell]]) -> Iterator[Row]:
-    names = [model for model, _ in found]
-    for (model, archive), cells in found.items():
-        label = model if names.count(model) == 1 else f"{model} ({(archive or 'unknown')[:8]})"
-        yield Row(model=model, archive=archive, label=label, cells=cells)
+    names = [model for model, _ in rows]
+    labelled = [
+        Row(
+            model=model,
+            archive=archive,
+            label=model if names.count(model) == 1 else f"{model} ({(archive or 'unknown')[:8]})",
+            cells=cells,
+        )
+        for (model, archive), cells in rows.items()
+    ]
+    return Matrix(versions=tuple(columns), rows=tuple(labelled))
 
 
 def document(matrix: Matrix) -> dict[str, Any]:
@@ -209,33 +203,22 @@ class Terminal(Protocol):
 
 
 def show(matrix: Matrix, terminal: Terminal) -> None:
-    """Write the table, and below it the reasons."""
-    notes = _notes(matrix)
-    for columns in _blocks(matrix, terminal.fullwidth):
-        _show(matrix, columns, notes, terminal)
-    for (verdict, why), number in notes.items():
-        terminal.line(f"[{number}] {verdict}: {why}")
-
-
-def _notes(matrix: Matrix) -> dict[tuple[str, str], int]:
-    """Number the reasons in the order of the table."""
+    """Write the table, as many versions at once as fit side by side, and below it the reasons, by their numbers."""
     cells = (row.cells[version] for row in matrix.rows for version in matrix.versions if version in row.cells)
     reasons = dict.fromkeys((cell.verdict, cell.why) for cell in cells if cell.why is not None)
-    return {reason: number for number, reason in enumerate(reasons, start=1)}
-
-
-def _blocks(matrix: Matrix, width: int) -> Iterator[Sequence[str]]:
-    """Yield as many versions at once as fit side by side."""
-    fit = max(1, (width - _label_width(matrix)) // (_NARROWEST + _GAP))
+    notes = {reason: number for number, reason in enumerate(reasons, start=1)}
+    fit = max(1, (terminal.fullwidth - _label_width(matrix)) // (_NARROWEST + _GAP))
     for first in range(0, len(matrix.versions), fit):
-        yield matrix.versions[first : first + fit]
+        _show(matrix, matrix.versions[first : first + fit], notes, terminal)
+    for (verdict, why), number in notes.items():
+        terminal.line(f"[{number}] {verdict}: {why}")
 
 
 def _label_width(matrix: Matrix) -> int:
     return max(len(row.label) for row in matrix.rows)
 
 
-def _show(matrix: Matrix, columns: Sequence[str], notes: Mapping[tuple[str, str], int], terminal: Terminal) -> None:
+def _show(matrix: Matrix, columns: Sequence[str], notes: Mapping[tuple[Verdict, str], int], terminal: Terminal) -> None:
     labels = _label_width(matrix)
     most = max(_NARROWEST, min(_WIDEST, (terminal.fullwidth - labels) // len(columns) - _GAP))
     lines = {row.label: [_cut(_text(row.cells.get(on), notes), most) for on in columns] for row in matrix.rows}
@@ -245,7 +228,8 @@ def _show(matrix: Matrix, columns: Sequence[str], notes: Mapping[tuple[str, str]
     for row in matrix.rows:
         terminal.write(row.label.ljust(labels))
         for on, text, width in zip(columns, lines[row.label], widths, strict=True):
-            terminal.write(_behind(text, width), **_colour(row.cells.get(on)))
+            cell = row.cells.get(on)
+            terminal.write(_behind(text, width), **({_COLOURS.get(cell.verdict, "red"): True} if cell else {}))
         terminal.line()
 
 
@@ -254,7 +238,7 @@ def _behind(text: str, width: int) -> str:
     return " " * _GAP + text.ljust(width - _GAP)
 
 
-def _text(cell: Cell | None, notes: Mapping[tuple[str, str], int]) -> str:
+def _text(cell: Cell | None, notes: Mapping[tuple[Verdict, str], int]) -> str:
     """Return the text of a cell: the verdict, or the number and beginning of the reason."""
     if cell is None:
         return "-"
@@ -264,10 +248,6 @@ def _text(cell: Cell | None, notes: Mapping[tuple[str, str], int]) -> str:
     if cell.verdict == "differs":
         return f"[{number}] differs"
     return f"[{number}] {re.sub(r'^[A-Z_]+: ', '', cell.why)}"
-
-
-def _colour(cell: Cell | None) -> dict[str, bool]:
-    return {} if cell is None else {_COLOURS.get(cell.verdict, "red"): True}
 
 
 def _cut(text: str, most: int) -> str:

@@ -28,13 +28,7 @@ class Record:
 
     def write(self, directory: Path) -> None:
         """Write it into the run's *directory*."""
-        fields = {
-            "test": self.test,
-            "outcome": self.outcome,
-            "timeline": self.timeline.to_jsonl(),
-            "servers": self.servers,
-            "evidence": self.evidence,
-        }
+        fields = vars(self) | {"timeline": self.timeline.to_jsonl()}
         folder = directory / FOLDER
         folder.mkdir(exist_ok=True)
         (folder / f"{uuid.uuid4().hex}.json").write_text(json.dumps(fields))

@@ -68,10 +68,10 @@ def line(event: Event) -> str:
 
 
 def _line(event: Event, widths: Mapping[str, int]) -> str:
-    said = "  ".join(str(getattr(event, name) or "-").ljust(width) for name, width in widths.items())
+    columns = "  ".join(str(getattr(event, name) or "-").ljust(width) for name, width in widths.items())
     seconds = "" if event.seconds is None else f"{event.seconds * 1000:.1f} ms"
     facts = details_text(event, hidden=("expected", "x"))
-    return f"{event.at_s:9.3f} s  {said}  {seconds:>11}  {event.server or ''} {facts[:_FACTS]}".rstrip()
+    return f"{event.at_s:9.3f} s  {columns}  {seconds:>11}  {event.server or ''} {facts[:_FACTS]}".rstrip()
 
 
 def memory(samples: Sequence[Event]) -> str:

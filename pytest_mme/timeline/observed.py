@@ -6,14 +6,17 @@ Each server is read by itself: the kit's own calls may be known of one, and of a
 from __future__ import annotations
 
 import bisect
+import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from pytest_mme.timeline.events import Event, Kind, Source
 from pytest_mme.timeline.wording import Named, name_of
 
 LOADED = ("ok", "409")
 """The outcomes of a load after which the model is in memory."""
+Span = tuple[float, float]
+"""When something began and when it ended, in seconds of the timeline."""
 _View = Callable[[Sequence[Event]], list[Event]]
 _PLATFORM: tuple[Source, ...] = ("hosting", "client", "server")
 
@@ -63,29 +66,35 @@ class _Times:
     """When calls of the kit to each model went on: an attempt of boto3 in such a time is part of a call."""
 
     def __init__(self, calls: Iterable[Event]) -> None:
-        self._times: defaultdict[str | None, list[list[float]]] = defaultdict(list)
-        for call in sorted(calls, key=lambda event: event.began_s):
-            times = self._times[call.model]
-            if times and call.began_s <= times[-1][1]:
-                times[-1][1] = max(times[-1][1], call.at_s)
-            else:
-                times.append([call.began_s, call.at_s])
+        spans: defaultdict[str | None, list[Span]] = defaultdict(list)
+        for call in calls:
+            spans[call.model].append((call.began_s, call.at_s))
+        self._times = {model: joined(times) for model, times in spans.items()}
 
     def include(self, attempt: Event) -> bool:
         times = self._times.get(attempt.model, [])
-        last = bisect.bisect_right(times, [attempt.began_s, float("inf")]) - 1
+        last = bisect.bisect_right(times, (attempt.began_s, math.inf)) - 1
         return last >= 0 and attempt.at_s <= times[last][1]
+
+
+def joined(spans: Iterable[Span]) -> list[Span]:
+    """The same times in order, those that overlap or touch as one."""
+    found: list[Span] = []
+    for began_s, ended_s in sorted(spans):
+        if found and began_s <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], ended_s)
+        else:
+            found.append((began_s, ended_s))
+    return found
 
 
 def moves(events: Iterable[Event], *kinds: Kind) -> list[Event]:
     """Downloads, loads, unloads or evictions as the platform saw them, or else the client that asked, or else the server."""
-    return sorted(_moves(events, kinds), key=lambda event: event.at_s)
-
-
-def _moves(events: Iterable[Event], kinds: Collection[Kind]) -> Iterator[Event]:
+    found: list[Event] = []
     for one in by_server(event for event in events if event.kind in kinds):
         seen_by = next((source for source in _PLATFORM if any(event.source == source for event in one)), None)
-        yield from (event for event in one if event.source == seen_by)
+        found += [event for event in one if event.source == seen_by]
+    return sorted(found, key=lambda event: event.at_s)
 
 
 class Loads:

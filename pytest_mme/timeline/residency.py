@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator
 from pytest_mme.timeline.events import Event, Kind
 from pytest_mme.timeline.observed import LOADED, moves
 
+DEATHS: tuple[Kind, ...] = ("crash", "oom")
+"""The kinds of events that report that a process with models has ended."""
 _REMOVALS: tuple[Kind, ...] = ("unload", "evict")
-_DEATHS: tuple[Kind, ...] = ("crash", "oom")
-_CONCERNING = frozenset(("load", *_REMOVALS, *_DEATHS, "stop", "restart", "replace"))
+_CONCERNING = frozenset(("load", *_REMOVALS, *DEATHS, "stop", "restart", "replace"))
 _UNLOADED = ("ok", "cut off")
 """The outcomes of an unload or an eviction after which the model is not in memory."""
 
@@ -78,7 +79,7 @@ def departures(events: Iterable[Event]) -> list[Event]:
     """The events of one server that reported a model, or all at once, to have left memory; one move may have several."""
     events = [event for event in events if event.kind in _CONCERNING]
     removals = [event for kind in _REMOVALS for event in moves(events, kind) if event.outcome in _UNLOADED]
-    deaths = [event for event in events if event.kind in _DEATHS]
+    deaths = [event for event in events if event.kind in DEATHS]
     found = [event for event in events if empties(event)] + [
         one for one in (*removals, *deaths) if one.model is not None
     ]

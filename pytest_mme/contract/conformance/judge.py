@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal
 
 from pytest_mme.contract.conformance.clauses import CLAUSES, Clause
@@ -14,10 +14,6 @@ from pytest_mme.contract.conformance.trial import Trial
 __all__ = ["CLAUSES", "Clause", "Exchange", "Limits", "Report", "Result", "Specimens", "Subject", "judge_conformance"]
 
 ClauseVerdict = Literal["pass", "deviation", "not judged"]
-_UNASKED = {
-    "pages": "it was not asked for: it loads more than 100 models",
-    "memory": "the memory of this server is not measured",
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,27 +69,18 @@ def judge_conformance(
     deviation. Raises `OSError` where the models cannot be put, and whatever `Subject.place` raises.
     """
     trial = Trial(subject, specimens, limits)
+    results: dict[str, Result] = {}
     try:
-        results = tuple(_results(trial, pages, begin))
+        silence = _why_silent(trial)
+        for clause in CLAUSES:
+            if reason := silence or _obstacle(clause, pages, subject, results):
+                results[clause.id] = Result(clause=clause, verdict="not judged", reason=reason)
+            else:
+                begin(clause)
+                results[clause.id] = _result(clause, trial)
     finally:
         trial.clear()
-    return Report(url=subject.client.url, results=results, left=tuple(trial.left))
-
-
-def _results(trial: Trial, pages: bool, begin: Callable[[Clause], None]) -> Iterator[Result]:
-    verdicts: dict[str, ClauseVerdict] = {}
-    silence = _why_silent(trial)
-    unasked = {"pages"} if not pages else set()
-    if trial.subject.used_bytes is None:
-        unasked.add("memory")
-    for clause in CLAUSES:
-        if reason := silence or _obstacle(clause, unasked, verdicts):
-            result = Result(clause=clause, verdict="not judged", reason=reason)
-        else:
-            begin(clause)
-            result = _result(clause, trial)
-        verdicts[clause.id] = result.verdict
-        yield result
+    return Report(url=subject.client.url, results=tuple(results.values()), left=tuple(trial.left))
 
 
 def _why_silent(trial: Trial) -> str:
@@ -108,10 +95,12 @@ def _why_silent(trial: Trial) -> str:
     return ""
 
 
-def _obstacle(clause: Clause, unasked: set[str], verdicts: dict[str, ClauseVerdict]) -> str:
-    if clause.optional in unasked:
-        return _UNASKED[str(clause.optional)]
-    missing = [f"{name} ({verdicts[name]})" for name in clause.needs if verdicts[name] != "pass"]
+def _obstacle(clause: Clause, pages: bool, subject: Subject, results: dict[str, Result]) -> str:
+    if clause.optional == "pages" and not pages:
+        return "it was not asked for: it loads more than 100 models"
+    if clause.optional == "memory" and subject.used_bytes is None:
+        return "the memory of this server is not measured"
+    missing = [f"{name} ({results[name].verdict})" for name in clause.needs if results[name].verdict != "pass"]
     return f"it builds on {', '.join(missing)}" if missing else ""
 
 

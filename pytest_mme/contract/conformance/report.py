@@ -23,7 +23,7 @@ def table(report: Report) -> Table:
 
 
 def explanation(result: Result) -> str:
-    """A deviation in words: what it is, the clause, and the last call."""
+    """Explain a deviation: what it is, the clause, and the last call."""
     last_call = [f"  sent: {last.sent}\n  seen: {last.seen}" for last in result.exchanges[-1:]]
     return "\n".join([result.reason, f"  clause: {result.clause.says} ({result.clause.source})", *last_call])
 
@@ -44,20 +44,19 @@ def document(report: Report) -> dict[str, Any]:
         "verdict": report.verdict,
         "summary": {verdict.replace(" ", "_"): report.count(verdict) for verdict in _STYLES},
         "left": list(report.left),
-        "clauses": [_clause(result) for result in report.results],
-    }
-
-
-def _clause(result: Result) -> dict[str, Any]:
-    return {
-        "id": result.clause.id,
-        "says": result.clause.says,
-        "source": result.clause.source,
-        "optional": result.clause.optional is not None,
-        "verdict": result.verdict,
-        "reason": result.reason,
-        "exchanges": [
-            {"sent": exchange.sent, "seen": exchange.seen, "seconds": round(exchange.seconds, 6)}
-            for exchange in result.exchanges
+        "clauses": [
+            {
+                "id": result.clause.id,
+                "says": result.clause.says,
+                "source": result.clause.source,
+                "optional": result.clause.optional is not None,
+                "verdict": result.verdict,
+                "reason": result.reason,
+                "exchanges": [
+                    {"sent": exchange.sent, "seen": exchange.seen, "seconds": round(exchange.seconds, 6)}
+                    for exchange in result.exchanges
+                ],
+            }
+            for result in report.results
         ],
     }

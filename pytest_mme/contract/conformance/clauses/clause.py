@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pytest_mme.contract.client import Reply
 from pytest_mme.contract.conformance.exchange import DeviationError
@@ -36,10 +36,15 @@ class Clause:
 
 
 def clause(
-    identifier: str, says: str, *, source: Source, needs: tuple[str, ...] = (), optional: OnDemand | None = None
+    identifier: str, *, source: Source, needs: tuple[str, ...] = (), optional: OnDemand | None = None
 ) -> Callable[[Callable[[Trial], None]], Clause]:
-    """Make a clause of the function that judges it."""
-    return lambda judge: Clause(id=identifier, says=says, source=source, judge=judge, needs=needs, optional=optional)
+    """Make a clause of the function that judges it; the function's docstring is what the clause says."""
+
+    def made(judge: Callable[[Trial], None]) -> Clause:
+        says = " ".join(str(judge.__doc__).split())
+        return Clause(id=identifier, says=says, source=source, judge=judge, needs=needs, optional=optional)
+
+    return made
 
 
 def expect(kept: bool, otherwise: str) -> None:
@@ -62,16 +67,13 @@ def expect_prediction(
     assert model.spec is not None
     reply = trial.invoke(placed.identifier, body or request(model), headers)
     expect(reply.status == 200, f"the reply to a good request is {reply.status}, not 200")
-    expected, seen = model.answer(model.spec.example), _prediction(reply)
+    try:
+        seen = json.loads(reply.body)["predictions"][0]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        raise DeviationError('the reply holds no prediction: expected {"predictions": […]}') from None
+    expected = model.answer(model.spec.example)
     identity = seen.get("identity") if isinstance(seen, dict) else None
     if identity is not None and identity != expected.identity:
         raise DeviationError(f"the prediction is of {shown(identity)}, not of {expected.identity!r}")
     expect(expected == seen, f"the prediction is {shown(seen)}, not {expected!r}")
     return reply
-
-
-def _prediction(reply: Reply) -> Any:
-    try:
-        return json.loads(reply.body)["predictions"][0]
-    except (ValueError, TypeError, LookupError, RecursionError):
-        raise DeviationError('the reply holds no prediction: expected {"predictions": […]}') from None

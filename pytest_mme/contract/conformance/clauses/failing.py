@@ -17,24 +17,17 @@ from pytest_mme.contract.conformance.trial import Placed, Trial
 _GARBAGE = b"\xff not what it was \x00" * 64
 
 
-@clause(
-    "load.corrupt",
-    "A load of a damaged archive is an error; neither 409, which says that it is loaded, nor 507, which says that "
-    "memory is short.",
-    source="P",
-    needs=("load.200",),
-)
-def _load_corrupt(trial: Trial) -> None:
+@clause("load.corrupt", source="P", needs=("load.200",))
+def load_corrupt(trial: Trial) -> None:
+    """A load of a damaged archive is an error; neither 409, which says that it is loaded, nor 507, which says that
+    memory is short.
+    """
     _expect_error(trial.load(_corrupt(trial)))
 
 
-@clause(
-    "load.absent",
-    "A load from a folder that is not there is an error; neither 409 nor 507.",
-    source="P",
-    needs=("load.200",),
-)
-def _load_absent(trial: Trial) -> None:
+@clause("load.absent", source="P", needs=("load.200",))
+def load_absent(trial: Trial) -> None:
+    """A load from a folder that is not there is an error; neither 409 nor 507."""
     _expect_error(trial.load(_absent(trial)))
 
 
@@ -43,25 +36,17 @@ def _expect_error(reply: Reply) -> None:
     expect(not wrong, f"the reply to a load that cannot succeed is {reply.status}")
 
 
-@clause(
-    "load.failed-not-listed",
-    "A model whose load has failed is not in the list.",
-    source="P",
-    needs=("list.models",),
-)
-def _failed_not_listed(trial: Trial) -> None:
+@clause("load.failed-not-listed", source="P", needs=("list.models",))
+def failed_not_listed(trial: Trial) -> None:
+    """A model whose load has failed is not in the list."""
     for spoil in (_corrupt, _absent):
         identifier = _failed(trial, spoil).identifier
         expect(identifier not in trial.identifiers(), f"the load of {identifier} has failed, but it is listed")
 
 
-@clause(
-    "load.after-failed",
-    "After a load that failed, the same id can be loaded with a good archive, and predicts.",
-    source="P",
-    needs=("invoke.answer",),
-)
-def _load_after_failed(trial: Trial) -> None:
+@clause("load.after-failed", source="P", needs=("invoke.answer",))
+def load_after_failed(trial: Trial) -> None:
+    """After a load that failed, the same id can be loaded with a good archive, and predicts."""
     for spoil in (_corrupt, _absent):
         placed = trial.put(identifier=_failed(trial, spoil).identifier)
         reply = trial.load(placed)
@@ -69,13 +54,9 @@ def _load_after_failed(trial: Trial) -> None:
         expect_prediction(trial, placed)
 
 
-@clause(
-    "ping.after-failed-load",
-    "A failed load leaves the server healthy: a ping is 200.",
-    source="P",
-    needs=("ping.200", "load.200"),
-)
-def _ping_after_failed_load(trial: Trial) -> None:
+@clause("ping.after-failed-load", source="P", needs=("ping.200", "load.200"))
+def ping_after_failed_load(trial: Trial) -> None:
+    """A failed load leaves the server healthy: a ping is 200."""
     for spoil in (_corrupt, _absent):
         _failed(trial, spoil)
         expect_status(trial.ping(), 200)
@@ -106,6 +87,3 @@ def _absent(trial: Trial) -> Placed:
     """Put a model, and give the path of a folder that does not exist."""
     placed = trial.put()
     return Placed(identifier=placed.identifier, url=f"{placed.url}-absent", model=placed.model)
-
-
-FAILING = (_load_corrupt, _load_absent, _failed_not_listed, _load_after_failed, _ping_after_failed_load)

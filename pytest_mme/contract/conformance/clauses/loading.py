@@ -16,38 +16,32 @@ _MIB = 1 << 20
 _FREED = 0.8  # of what the model took: the rest is the measure's noise, as other models may be at work
 
 
-@clause("load.200", "The load of a model that can be loaded is 200.", source="D")
-def _load_200(trial: Trial) -> None:
+@clause("load.200", source="D")
+def load_200(trial: Trial) -> None:
+    """The load of a model that can be loaded is 200."""
     reply = trial.load(trial.put())
     if reply.status == routes.OUT_OF_MEMORY:
         raise NotJudgedError("the server has no memory for a tiny model, it replies: unload others, or give it more")
     expect_status(reply, 200)
 
 
-@clause(
-    "load.opaque-id",
-    "An id is 32 hexadecimal digits, whichever comes first, and is not the name of a model.",
-    source="O",
-    needs=("invoke.answer",),
-)
-def _opaque_id(trial: Trial) -> None:
+@clause("load.opaque-id", source="O", needs=("invoke.answer",))
+def opaque_id(trial: Trial) -> None:
+    """An id is 32 hexadecimal digits, whichever comes first, and is not the name of a model."""
     placed = trial.put(identifier=f"{uuid.uuid4().int % 10**32:032d}")
     expect(trial.load(placed).status == 200, f"the id {placed.identifier}, all digits, is refused")
     expect_prediction(trial, placed)
 
 
-@clause("load.twice-409", "A second load of a loaded model is 409.", source="D", needs=("load.200",))
-def _twice_409(trial: Trial) -> None:
+@clause("load.twice-409", source="D", needs=("load.200",))
+def twice_409(trial: Trial) -> None:
+    """A second load of a loaded model is 409."""
     expect_status(_load_again(trial, trial.loaded()), routes.ALREADY_LOADED)
 
 
-@clause(
-    "load.twice-changes-nothing",
-    "After a second load the model that was loaded first still predicts.",
-    source="D",
-    needs=("invoke.answer",),
-)
-def _twice_changes_nothing(trial: Trial) -> None:
+@clause("load.twice-changes-nothing", source="D", needs=("invoke.answer",))
+def twice_changes_nothing(trial: Trial) -> None:
+    """After a second load the model that was loaded first still predicts."""
     placed = trial.loaded()
     _load_again(trial, placed)
     expect_prediction(trial, placed)
@@ -59,19 +53,22 @@ def _load_again(trial: Trial, placed: Placed) -> Reply:
     return trial.load(Placed(identifier=placed.identifier, url=other.url, model=other.model))
 
 
-@clause("unload.200", "The unload of a loaded model is 200.", source="D", needs=("load.200",))
-def _unload_200(trial: Trial) -> None:
+@clause("unload.200", source="D", needs=("load.200",))
+def unload_200(trial: Trial) -> None:
+    """The unload of a loaded model is 200."""
     _unloaded(trial)
 
 
-@clause("unload.not-listed", "An unloaded model is not in the list.", source="D", needs=("unload.200", "list.models"))
-def _unload_not_listed(trial: Trial) -> None:
+@clause("unload.not-listed", source="D", needs=("unload.200", "list.models"))
+def unload_not_listed(trial: Trial) -> None:
+    """An unloaded model is not in the list."""
     identifier = _unloaded(trial).identifier
     expect(identifier not in trial.identifiers(), f"{identifier} is unloaded, but still listed")
 
 
-@clause("unload.then-404", "Get, invoke and unload of an unloaded model are 404.", source="D", needs=("unload.200",))
-def _unload_then_404(trial: Trial) -> None:
+@clause("unload.then-404", source="D", needs=("unload.200",))
+def unload_then_404(trial: Trial) -> None:
+    """Get, invoke and unload of an unloaded model are 404."""
     placed = _unloaded(trial)
     for call, reply in (
         ("get", trial.get(placed.identifier)),
@@ -81,19 +78,15 @@ def _unload_then_404(trial: Trial) -> None:
         expect(reply.status == routes.NOT_LOADED, f"{call} of an unloaded model is {reply.status}, not 404")
 
 
-@clause("unload.404", "An unload of a model that was never loaded is 404.", source="D")
-def _unload_404(trial: Trial) -> None:
+@clause("unload.404", source="D")
+def unload_404(trial: Trial) -> None:
+    """An unload of a model that was never loaded is 404."""
     expect_status(trial.unload(opaque()), routes.NOT_LOADED)
 
 
-@clause(
-    "unload.frees-memory",
-    "When an unload returns, the memory of the model is free.",
-    source="D",
-    needs=("unload.200", "invoke.answer"),
-    optional="memory",
-)
-def _unload_frees_memory(trial: Trial) -> None:
+@clause("unload.frees-memory", source="D", needs=("unload.200", "invoke.answer"), optional="memory")
+def unload_frees_memory(trial: Trial) -> None:
+    """When an unload returns, the memory of the model is free."""
     before = _used_bytes(trial)
     placed = trial.loaded(trial.specimens.heavy)
     expect_prediction(trial, placed)
@@ -122,10 +115,3 @@ def _unloaded(trial: Trial) -> Placed:
     placed = trial.loaded()
     expect_status(trial.unload(placed.identifier), 200)
     return placed
-
-
-NOTHING_LOADED = (_unload_404,)
-LOADING = (_load_200,)
-LOADING_AGAIN = (_twice_409, _twice_changes_nothing, _opaque_id)
-UNLOADING = (_unload_200, _unload_not_listed, _unload_then_404)
-MEMORY = (_unload_frees_memory,)

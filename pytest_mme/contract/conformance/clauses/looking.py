@@ -8,57 +8,50 @@ from pytest_mme.contract import routes
 from pytest_mme.contract.conformance.clauses.clause import clause, expect, expect_status
 from pytest_mme.contract.conformance.exchange import object_of, page_of
 from pytest_mme.contract.conformance.subject import opaque
-from pytest_mme.contract.conformance.trial import Placed, Trial
+from pytest_mme.contract.conformance.trial import Trial
 from pytest_mme.errors import shown
 
 _PAGE = 100  # the size of multi-model-server's pages, and the embedded server's; AWS documents none
 _LOADERS = 4
 
 
-@clause("ping.in-time", "The reply to a ping comes within 2 s.", source="D")
-def _ping_in_time(trial: Trial) -> None:
+@clause("ping.in-time", source="D")
+def ping_in_time(trial: Trial) -> None:
+    """The reply to a ping comes within 2 s."""
     trial.ping()
 
 
-@clause("ping.200", "The reply to a ping is 200.", source="D", needs=("ping.in-time",))
-def _ping_200(trial: Trial) -> None:
+@clause("ping.200", source="D", needs=("ping.in-time",))
+def ping_200(trial: Trial) -> None:
+    """The reply to a ping is 200."""
     expect_status(trial.ping(), 200)
 
 
-@clause("ping.empty", "The reply to a ping has no body.", source="D", needs=("ping.in-time",))
-def _ping_empty(trial: Trial) -> None:
+@clause("ping.empty", source="D", needs=("ping.in-time",))
+def ping_empty(trial: Trial) -> None:
+    """The reply to a ping has no body."""
     body = trial.ping().body
     expect(not body, f"the body has {len(body)} bytes")
 
 
-@clause(
-    "list.200",
-    "The reply to a list is 200, also with nothing loaded: the platform calls it from the start, and a 404 fails the "
-    "endpoint.",
-    source="O",
-)
-def _list_200(trial: Trial) -> None:
+@clause("list.200", source="O")
+def list_200(trial: Trial) -> None:
+    """The reply to a list is 200, also with nothing loaded: the platform calls it from the start, and a 404 fails the
+    endpoint.
+    """
     expect_status(trial.page(), 200)
 
 
-@clause(
-    "list.empty",
-    'The list is {"models": […]}, and `models` is empty while nothing is loaded.',
-    source="D",
-    needs=("list.200",),
-)
-def _list_empty(trial: Trial) -> None:
+@clause("list.empty", source="D", needs=("list.200",))
+def list_empty(trial: Trial) -> None:
+    """The list is {"models": […]}, and `models` is empty while nothing is loaded."""
     entries = page_of(trial.page()).entries
     trial.remark = f"{len(entries)} other models are listed" if entries else ""
 
 
-@clause(
-    "list.fields",
-    "The list describes each loaded model by two strings, `modelName` and `modelUrl`.",
-    source="D",
-    needs=("list.empty", "load.200"),
-)
-def _list_fields(trial: Trial) -> None:
+@clause("list.fields", source="D", needs=("list.empty", "load.200"))
+def list_fields(trial: Trial) -> None:
+    """The list describes each loaded model by two strings, `modelName` and `modelUrl`."""
     trial.loaded()
     entries = trial.listed()
     expect(bool(entries), "a model is loaded, but the list is empty")
@@ -68,44 +61,27 @@ def _list_fields(trial: Trial) -> None:
         expect(strings, f"an entry of the list is {shown(entry)}")
 
 
-@clause(
-    "list.models",
-    "The list names each loaded model once: its id as `modelName`, its folder as `modelUrl`.",
-    source="D",
-    needs=("list.fields",),
-)
-def _list_models(trial: Trial) -> None:
+@clause("list.models", source="D", needs=("list.fields",))
+def list_models(trial: Trial) -> None:
+    """The list names each loaded model once: its id as `modelName`, its folder as `modelUrl`."""
     for placed in (trial.loaded(), trial.loaded(trial.specimens.second)):
-        _expect_listed(trial, placed)
+        entries = [entry for entry in trial.listed() if isinstance(entry, dict)]
+        described = [entry for entry in entries if entry.get("modelName") == placed.identifier]
+        expect(len(described) == 1, f"{placed.identifier} is loaded, but listed {len(described)} times")
+        url = described[0].get("modelUrl")
+        expect(url == placed.url, f"`modelUrl` is {shown(url)}, not {placed.url!r}, which it was loaded from")
 
 
-def _expect_listed(trial: Trial, placed: Placed) -> None:
-    entries = [entry for entry in trial.listed() if isinstance(entry, dict)]
-    described = [entry for entry in entries if entry.get("modelName") == placed.identifier]
-    expect(len(described) == 1, f"{placed.identifier} is loaded, but listed {len(described)} times")
-    url = described[0].get("modelUrl")
-    expect(url == placed.url, f"`modelUrl` is {shown(url)}, not {placed.url!r}, which it was loaded from")
-
-
-@clause(
-    "list.last-page",
-    "The last page of the list has no `nextPageToken`: it means that more models follow.",
-    source="D",
-    needs=("list.empty", "load.200"),
-)
-def _list_last_page(trial: Trial) -> None:
+@clause("list.last-page", source="D", needs=("list.empty", "load.200"))
+def list_last_page(trial: Trial) -> None:
+    """The last page of the list has no `nextPageToken`: it means that more models follow."""
     trial.loaded()
     _expect_full_pages(trial)
 
 
-@clause(
-    "list.pages",
-    "A list of more models than fit a page comes page by page: each model once, and no page is empty.",
-    source="D",
-    needs=("list.models", "list.last-page"),
-    optional="pages",
-)
-def _list_pages(trial: Trial) -> None:
+@clause("list.pages", source="D", needs=("list.models", "list.last-page"), optional="pages")
+def list_pages(trial: Trial) -> None:
+    """A list of more models than fit a page comes page by page: each model once, and no page is empty."""
     missing = -len(trial.listed()) % _PAGE
     with concurrent.futures.ThreadPoolExecutor(_LOADERS) as pool:
         ours = list(pool.map(lambda _: trial.loaded(), range(missing or _PAGE)))
@@ -125,24 +101,16 @@ def _expect_full_pages(trial: Trial) -> int:
     return number
 
 
-@clause(
-    "get.fields",
-    "A loaded model is described with its id as `modelName` and its folder as `modelUrl`.",
-    source="D",
-    needs=("load.200",),
-)
-def _get_fields(trial: Trial) -> None:
+@clause("get.fields", source="D", needs=("load.200",))
+def get_fields(trial: Trial) -> None:
+    """A loaded model is described with its id as `modelName` and its folder as `modelUrl`."""
     placed = trial.loaded()
     described = object_of(expect_status(trial.get(placed.identifier), 200))
     for name, known in (("modelName", placed.identifier), ("modelUrl", placed.url)):
         expect(described.get(name) == known, f"`{name}` is {shown(described.get(name))}, not {known!r}")
 
 
-@clause("get.404", "Get of a model that is not loaded is 404.", source="D")
-def _get_404(trial: Trial) -> None:
+@clause("get.404", source="D")
+def get_404(trial: Trial) -> None:
+    """Get of a model that is not loaded is 404."""
     expect_status(trial.get(opaque()), routes.NOT_LOADED)
-
-
-LOOKING = (_ping_in_time, _ping_200, _ping_empty, _list_200, _list_empty, _get_404)
-LOOKING_AT_MODELS = (_list_fields, _list_models, _list_last_page, _get_fields)
-EXTENSIVE = (_list_pages,)
