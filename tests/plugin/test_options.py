@@ -224,7 +224,7 @@ def test_the_header_shows_the_image_without_asking_the_engine(
 
 def test_no_mme_switches_the_plugin_off(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-p", "no:mme", "--fixtures")
-    assert "mme_" not in result.stdout.str()
+    assert [line for line in result.outlines if line.startswith("mme_")] == []
 
 
 def test_fixtures_lists_the_fixtures(pytester: pytest.Pytester) -> None:
