@@ -54,7 +54,7 @@ class Evidence:
         return self.outcome in ("failed", "error")
 
     def record(self, report: pytest.TestReport) -> None:
-        """Note what a phase of the test came to."""
+        """Record the outcome of a phase of the test."""
         if report.failed:
             title = "failure" if report.when == "call" else f"error at {report.when}"
             self.outcome = "failed" if report.when == "call" or self.outcome == "failed" else "error"
