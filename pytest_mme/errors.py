@@ -1,4 +1,4 @@
-"""The kit's errors and its warning: each tells what happened, what was seen and what to try, with facts as attributes."""
+"""The kit's errors and its warning: each shows what happened, what was seen and what to try, with facts as attributes."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import itertools
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,7 @@ class Run:
 
     @cached_property
     def directory(self) -> Path:
-        """Where the run keeps its files."""
+        """The directory in which the run keeps its files."""
         if self._given_directory is not None:
             return self._given_directory
         leases.sweep()
@@ -121,10 +121,6 @@ class Run:
             raise UnavailableError(f"TensorFlow {tf}", seen, "choose one: the image, or the version")
         return tag("server", self.toolchain.resolve(tf))
 
-    @cached_property
-    def _measurements(self) -> Measurements:
-        return Measurements(self.settings.cache.value / "costs", self.runtime)
-
     @contextlib.contextmanager
     def server(
         self, *, name: str | None = None, timeline: Timeline | None = None, **fields: Unpack[ServerFields]
@@ -165,7 +161,14 @@ class Run:
             raise ValueError(
                 f"{module} is not a Python file: give one that defines inference_handler(data, model_name)"
             )
-        place = partial(_place, check_archives(models))
+        check_archives(models)
+
+        def place(folder: Path) -> list[str]:
+            """Unpack each model into a folder of its name, and return the names."""
+            for model in models:
+                extract(model.archive, folder / model.name)
+            return [model.name for model in models]
+
         name = name or f"handler-{next(self._numbers)}"
         with host.host(file.absolute(), place, spec, name=name, timeline=timeline) as running:
             yield Server(running, timeline, loaded={model.name: model for model in models})
@@ -206,7 +209,8 @@ class Run:
         if fits is not None:
             if server_spec.memory_mib is not None:
                 raise ValueError("give fits= or memory_mib=, not both: fits= measures the memory that memory_mib= sets")
-            fit = self._measurements.fit(fits, models, server_spec)
+            measurements = Measurements(self.settings.cache.value / "costs", self.runtime)
+            fit = measurements.fit(fits, models, server_spec)
             server_spec, known = dataclasses.replace(server_spec, memory_mib=fit.memory_mib), fit.known_bytes
         name = endpoint_spec.name or f"endpoint-{uuid.uuid4().hex[:8]}"
         with (
@@ -214,13 +218,6 @@ class Run:
             hosted(models, running, aws, endpoint_spec, timeline) as endpoint,
         ):
             yield endpoint
-
-
-def _place(models: Sequence[Model], folder: Path) -> list[str]:
-    """Unpack each model into a folder of its name, and return the names."""
-    for model in models:
-        extract(model.archive, folder / model.name)
-    return [model.name for model in models]
 
 
 def split(fields: Mapping[str, object], *kinds: type[Any]) -> list[Any]:

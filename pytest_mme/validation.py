@@ -20,7 +20,7 @@ class Rule:
     """Which values a field takes besides None, which it takes where None is the default."""
 
     takes: str
-    """The values in words: ``seconds, 0 to 360``."""
+    """Describes the values, as in ``seconds, 0 to 360``."""
     allows: Callable[[Any], bool]
     verb: str = "give"
     """What comes before *takes* in the error."""

@@ -23,12 +23,12 @@ def check_answers(events: Iterable[Event], *, at_least: int = 1, soft: bool = Fa
         judged = [event for event in events if event.kind == "invoke" and "expected" in event.detail]
         if len(judged) < at_least:
             raise AssertionError(
-                f"{len(judged)} answers with a known right one were recorded; at least {at_least} must be"
+                f"{len(judged)} predictions with a known expected value were recorded; at least {at_least} must be"
             )
         wrong = [event for event in judged if Answer(**event.detail["expected"]) != event.detail["got"]]
         if wrong:
             shown = "\n".join(f"  {_difference(event)}" for event in wrong[:_SHOWN])
-            raise AssertionError(f"{len(wrong)} of {len(judged)} answers are wrong:\n{shown}")
+            raise AssertionError(f"{len(wrong)} of {len(judged)} predictions are wrong:\n{shown}")
 
 
 def _difference(event: Event) -> str:

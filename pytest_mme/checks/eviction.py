@@ -10,7 +10,7 @@ from typing import Any
 from pytest_mme.checks.soft import softly
 from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
-from pytest_mme.timeline.observed import Loads, by_server, hosted, requests
+from pytest_mme.timeline.observed import Loads, by_server, evictions, hosted, requests
 from pytest_mme.timeline.residency import changes
 from pytest_mme.timeline.wording import Named, counted, listed
 
@@ -28,7 +28,7 @@ def check_evictions(
         events = list(events)
         if not requests(events):
             raise AssertionError("no request was recorded, so nothing can be said about evictions")
-        evicted = _evictions(events)
+        evicted = evictions(events)
         if at_most is not None and len(evicted) > at_most:
             raise AssertionError(
                 f"{counted(len(evicted), 'eviction')}, and at most {at_most} may be: {_shown(evicted)}"
@@ -92,10 +92,6 @@ def check_no_thrash(events: Iterable[Event], *models: Named | str, hit_ratio: fl
                 f"{ratio:.0%} of {len(judged)} requests found their model in memory, and {hit_ratio:.0%} must; "
                 f"requests that waited for a load, or failed: {most}"
             )
-
-
-def _evictions(events: Iterable[Event]) -> list[Event]:
-    return [event for event in events if event.kind == "evict" and event.outcome == "ok"]
 
 
 def _shown(evicted: Sequence[Event]) -> str:
@@ -177,7 +173,7 @@ def _moments(events: Sequence[Event]) -> Iterator[tuple[float, str, str, Event]]
     for event in hosted(events):  # by whose clock the platform chooses
         yield event.began_s, "began", event.model or "", event
         yield event.at_s, "ended", event.model or "", event
-    for event in _evictions(events):
+    for event in evictions(events):
         yield event.began_s, "decided", event.model or "", event
     for change in changes(events):
         yield change.event.at_s, "came" if change.resident else "left", change.model, change.event

@@ -44,7 +44,7 @@ def check_isolated(
         after = {event.model for event in asked if event.at_s >= first.at_s}
         if missing := [name for name in well if name not in after]:
             raise AssertionError(
-                f"{listed(missing)} was not asked after {first.model} had failed at {first.at_s:.2f} s"
+                f"{listed(missing)} got no request after {first.model} had failed at {first.at_s:.2f} s"
             )
         wrong = [f"{event.model} at {event.at_s:.2f} s: {why}" for event in meanwhile if (why := _wrong(event))]
         died = [

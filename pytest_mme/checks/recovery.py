@@ -86,14 +86,14 @@ def _outages(events: Sequence[Event]) -> Iterator[_Outage]:
     seen, loads = requests(events), Loads(events)
     for death in _deaths(events, loads):
         later = [event for event in seen if event.at_s >= death.at_s - _BEFORE_S]
-        good = (event for event in later if event.model == death.model and event.outcome == "ok")
-        recovery = next((event for event in good if _came_after(death, event, loads)), None)
-        yield _Outage(death.model or "", death, later, recovery)
-
-
-def _came_after(death: Event, request: Event, loads: Loads) -> bool:
-    """Whether a later process served *request*; one that began before needs a load of the model in between."""
-    return request.began_s >= death.at_s or loads.ended(death.server, death.model, death.at_s, request.at_s)
+        served = [  # by a later process: a request that began before needs a load of the model in between
+            event
+            for event in later
+            if event.model == death.model
+            and event.outcome == "ok"
+            and (event.began_s >= death.at_s or loads.ended(death.server, death.model, death.at_s, event.at_s))
+        ]
+        yield _Outage(death.model or "", death, later, next(iter(served), None))
 
 
 def _of_each_model(events: Sequence[Event]) -> Iterator[Event]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from pytest_mme.checks.soft import softly
 from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
-from pytest_mme.timeline.observed import by_server
-from pytest_mme.timeline.residency import Change, changes
+from pytest_mme.timeline.observed import by_server, evictions
+from pytest_mme.timeline.residency import changes
 from pytest_mme.timeline.wording import Named, listed, name_of
 
 
@@ -18,11 +18,11 @@ def check_evicted(events: Iterable[Event], *models: Named | str, soft: bool = Fa
     with softly(soft):
         if not models:
             raise AssertionError("check_evicted was asked about no model, so it says nothing")
-        evictions = [event for event in events if event.kind == "evict" and event.outcome == "ok"]
-        evicted = {event.model for event in evictions}
+        found = evictions(events)
+        evicted = {event.model for event in found}
         if missing := [name for name in map(name_of, models) if name not in evicted]:
             seen = "; ".join(
-                f"{event.model} at {event.at_s:.2f} s for {event.detail.get('room_for', '?')}" for event in evictions
+                f"{event.model} at {event.at_s:.2f} s for {event.detail.get('room_for', '?')}" for event in found
             )
             raise AssertionError(f"{listed(missing)} was not evicted; evictions: {seen or 'none was recorded'}")
 
@@ -38,10 +38,9 @@ def check_resident(events: Iterable[Event], *models: Named | str, soft: bool = F
             raise AssertionError("no load was recorded, so nothing can be said about what is resident")
         resident = sorted({name for server in latest for name, change in server.items() if change.resident})
         if missing := [name for name in map(name_of, models) if name not in resident]:
-            why = "; ".join(f"{name}: {_left(name, latest)}" for name in missing)
-            raise AssertionError(f"{listed(missing)} is not resident ({why}); resident: {listed(resident)}")
-
-
-def _left(name: str, latest: Iterable[Mapping[str, Change]]) -> str:
-    left = [server[name].event for server in latest if name in server]
-    return ", ".join(f"{event.kind} at {event.at_s:.2f} s" for event in left) or "never loaded"
+            why: list[str] = []
+            for name in missing:
+                left = [server[name].event for server in latest if name in server]
+                seen = ", ".join(f"{event.kind} at {event.at_s:.2f} s" for event in left)
+                why.append(f"{name}: {seen or 'never loaded'}")
+            raise AssertionError(f"{listed(missing)} is not resident ({'; '.join(why)}); resident: {listed(resident)}")

@@ -13,11 +13,9 @@ from rich.table import Table
 
 from pytest_mme.cli.output import checked, console, explained, show_line
 from pytest_mme.cli.tensorflow import run_with
-from pytest_mme.kit import Run
 from pytest_mme.measuring.capacity import Candidate
 from pytest_mme.measuring.cost import ServingCost, serving_cost
 from pytest_mme.measuring.sample_request import request_of
-from pytest_mme.models.builder import Model
 
 _CONCURRENCY = 4
 _MIB = 1 << 20
@@ -67,7 +65,12 @@ def optimise_archive(
     with explained(), run_with(tf) as run:
         before = run.models.archive(archive, name="before")
         after = run.models.optimised(before, "after", inputs=given, tolerance=tolerance, saved_by=tf)
-        effects = {model.name: _effect(run, model, tf, given) for model in (before, after)}
+        effects: dict[str, ServingCost] = {}
+        for model in (before, after):
+            request, unasked = request_of(model.archive, given)
+            candidate = Candidate(label=model.name, model=model, request=request, unasked=unasked)
+            with run.server(name=model.name, tf=tf) as server:
+                effects[model.name] = serving_cost(server, candidate, concurrency=_CONCURRENCY)
         if output is not None:
             shutil.copyfile(after.archive, output)
     if as_json:
@@ -85,13 +88,6 @@ def _read(path: Path) -> dict[str, Any]:
         if not isinstance(given, dict):
             raise ValueError("it is not an object of values by the inputs' names")  # noqa: TRY004  what `checked` explains
         return given
-
-
-def _effect(run: Run, model: Model, tf: str | None, given: dict[str, Any] | None) -> ServingCost:
-    request, unasked = request_of(model.archive, given)
-    candidate = Candidate(label=model.name, model=model, request=request, unasked=unasked)
-    with run.server(name=model.name, tf=tf) as server:
-        return serving_cost(server, candidate, concurrency=_CONCURRENCY)
 
 
 def _show(effects: dict[str, ServingCost], output: Path | None) -> None:

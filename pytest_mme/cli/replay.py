@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -16,7 +15,7 @@ from pytest_mme.cli.output import checked, console, explained, show_line
 from pytest_mme.kit import Run
 from pytest_mme.replay import bundle as bundles
 from pytest_mme.replay.bundle import Bundle
-from pytest_mme.replay.judge_again import Verdict, compare, judge
+from pytest_mme.replay.judge_again import compare, judge
 from pytest_mme.replay.run_again import rerun
 from pytest_mme.report.sections import lines
 from pytest_mme.settings import Settings
@@ -112,7 +111,12 @@ def replay_bundle(
         timeline = _repeat(found, runtime, image, url) if run_again else found.timeline
     verdicts = list(compare(found, timeline) if run_again else judge(found))
     if verdicts:
-        _show(verdicts)
+        table = Table("check", "then", "now", box=None, padding=(0, 2, 0, 0))
+        for verdict in verdicts:
+            results = (verdict.then, verdict.now)
+            shown = (Text("passed", "green") if failed is None else Text(failed, "red") for failed in results)
+            table.add_row(Text(f"{verdict.server}.{verdict.check}"), *shown)
+        console.print(table)
     else:
         show_line("the test made no check of a server or an endpoint, so there is nothing to judge; what happened:")
         for line in lines(list(timeline)):
@@ -156,12 +160,3 @@ def _repeat(found: Bundle, runtime: str | None, image: str | None, url: str | No
     for what in dict.fromkeys(left_out):
         show_line(f"  left out: {what}")
     return timeline
-
-
-def _show(verdicts: Iterable[Verdict]) -> None:
-    table = Table("check", "then", "now", box=None, padding=(0, 2, 0, 0))
-    for verdict in verdicts:
-        results = (verdict.then, verdict.now)
-        shown = (Text("passed", "green") if failed is None else Text(failed, "red") for failed in results)
-        table.add_row(Text(f"{verdict.server}.{verdict.check}"), *shown)
-    console.print(table)

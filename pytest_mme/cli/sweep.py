@@ -27,7 +27,7 @@ def sweep_left() -> None:
             removed += [f"container {name}" for name in container_leases.sweep(engine, leases.owner_lives)]
     except UnavailableError as error:
         show_line(f"containers were not searched: {error.seen}")
-    removed += leases.sweep()  # last: a run's directory tells which containers are its own
+    removed += leases.sweep()  # last: a run's directory shows which containers are its own
     for what in removed:
         show_line(f"removed {what}")
     if not removed:

@@ -25,7 +25,7 @@ class Deviation:
     """One way in which a server differs from the contract."""
 
     kind: str
-    """A word for it, which stays the same."""
+    """Its name, which does not change between versions."""
     sentence: str
     """What the server does, and what the contract says."""
 
@@ -54,28 +54,21 @@ class DeviationRecorder:
     def record(self, call: Call, reply: Reply) -> Reply:
         """Record each new deviation in *reply* to *call* as a `deviation` event, its kind as the outcome; return *reply*."""
         for deviation in deviations(self._dialect, call, reply):
-            if self._is_new(deviation.kind):
+            with self._lock:
+                if deviation.kind in self._recorded:
+                    continue
+                self._recorded.add(deviation.kind)
+            earlier = (event.outcome for event in self._timeline.of(self._server) if event.kind == "deviation")
+            if deviation.kind not in earlier:  # another recorder of the same server may have been first
+                detail = {"what": deviation.sentence, "call": call, "status": reply.status}
                 self._timeline.record(
                     "deviation",
                     source=self._source,
                     server=self._server,
                     outcome=deviation.kind,
-                    detail={
-                        "what": deviation.sentence,
-                        "call": call,
-                        "status": reply.status,
-                        "dialect": self._dialect.name,
-                    },
+                    detail={**detail, "dialect": self._dialect.name},
                 )
         return reply
-
-    def _is_new(self, kind: str) -> bool:
-        """Whether neither this recorder nor another one of the same server has recorded the kind."""
-        with self._lock:
-            if kind in self._recorded:
-                return False
-            self._recorded.add(kind)
-        return all(event.kind != "deviation" or event.outcome != kind for event in self._timeline.of(self._server))
 
 
 def _members(reply: Reply) -> dict[str, Any]:

@@ -146,7 +146,7 @@ TENSORFLOW_A = Dialect(
 TENSORFLOW_B = dataclasses.replace(
     TENSORFLOW_A, name="AWS TensorFlow, 2.12 to 2.19", no_memory=frozenset({routes.OUT_OF_MEMORY, 408})
 )
-"""Read in the handler's source only, not recorded; its words for a dead process are those of 2.1."""
+"""Read in the handler's source only, not recorded; its message about a dead process is that of 2.1."""
 
 TENSORFLOW_C = Dialect(name="AWS TensorFlow, 2.20", no_memory=frozenset({routes.OUT_OF_MEMORY, 408}))
 """A request to a model whose process is gone gets 404 once, then it may be loaded; `GET /models` is 500 in between."""
@@ -163,7 +163,7 @@ While it takes the failed worker down, a `DELETE` of that model may get 404, and
 """
 
 DIALECTS = (CONTRACT, TENSORFLOW_A, TENSORFLOW_B, TENSORFLOW_C, MULTI_MODEL_SERVER)
-"""All dialects."""
+"""All dialects that are known."""
 
 
 def dialect_of(client: ContractClient) -> Dialect:
@@ -177,7 +177,7 @@ def recognise(ping: Reply, models: Reply, unknown: Reply) -> Dialect:
 
     *ping*: to `GET /ping`. *models*: to `GET /models`. *unknown*: to `GET /models/ID`, an id that was never loaded.
 
-    TensorFlow's containers are recognised by the words of the third. Those of A and B are the same, without "not" (read
+    TensorFlow's containers are recognised by the message of the third. Those of A and B are the same, without "not" (read
     in their source), so A is taken for B, which understands all replies of A; the one difference is that a load with
     status 408 has other models evicted. A caller that knows the image's name may use `TENSORFLOW_A`.
     """
@@ -187,10 +187,10 @@ def recognise(ping: Reply, models: Reply, unknown: Reply) -> Dialect:
     if is_contract_list(models):
         is_mms = "status" in (json_object(ping) or {}) and error.get("type") == "ModelNotFoundException"
         return MULTI_MODEL_SERVER if is_mms else CONTRACT
-    words = re.fullmatch(r"Model \S+ is (not )?loaded yet\.?", str(error.get("error")))
-    if words is None:
+    message = re.fullmatch(r"Model \S+ is (not )?loaded yet\.?", str(error.get("error")))
+    if message is None:
         return CONTRACT
-    return TENSORFLOW_C if words[1] else TENSORFLOW_B
+    return TENSORFLOW_C if message[1] else TENSORFLOW_B
 
 
 def is_contract_list(reply: Reply) -> bool:

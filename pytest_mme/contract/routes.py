@@ -10,7 +10,7 @@ PING = "/ping"
 MODELS = "/models"
 
 MEMORY = "/pytest-mme/memory"
-"""Not in the contract: the embedded server says here how much memory its models use."""
+"""Not in the contract: the embedded server reports here how much memory its models use."""
 MARK = "/pytest-mme/mark"
 """Not in the contract: the embedded server writes a mark to its events, so that a reader knows how far it has read."""
 OPENAPI = "/openapi.json"

@@ -72,8 +72,8 @@ class EndpointSpec:
         return prefix
 
 
-def check_archives(models: Sequence[Model]) -> Sequence[Model]:
-    """Return *models*; raise TypeError when they are not a list of models, ValueError for none or for equal keys in S3."""
+def check_archives(models: Sequence[Model]) -> None:
+    """Raise TypeError when they are not a list of models, ValueError for none or for equal keys in S3."""
     from pytest_mme.models.builder import Model  # the plugin reads the specification above, and nothing else, at once
 
     if isinstance(models, Model) or not all(isinstance(model, Model) for model in models):
@@ -86,4 +86,3 @@ def check_archives(models: Sequence[Model]) -> Sequence[Model]:
         raise ValueError("an endpoint needs at least one archive")
     if twice := sorted({key for key in keys if keys.count(key) > 1}):
         raise ValueError(f"two archives are called {', '.join(twice)}: give them names of their own, linear(name=…)")
-    return models

@@ -44,7 +44,7 @@ class ArchiveFile(pytest.File):
     def collect(self) -> Iterable[ArchiveItem]:
         """Yield its one test, for the TensorFlow versions of --mme-tf or else the installed one.
 
-        Raises `CollectError` for a version that the doctor knows nothing of.
+        Raises `CollectError` for a version that the doctor does not know.
         """
         from pytest_mme.archives.op_registry import registry
 

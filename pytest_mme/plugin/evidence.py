@@ -54,7 +54,7 @@ class Evidence:
         return self.outcome in ("failed", "error")
 
     def record(self, report: pytest.TestReport) -> None:
-        """Note what a phase of the test came to."""
+        """Record the outcome of a phase of the test."""
         if report.failed:
             title = "failure" if report.when == "call" else f"error at {report.when}"
             self.outcome = "failed" if report.when == "call" or self.outcome == "failed" else "error"
@@ -108,21 +108,17 @@ def pytest_runtest_makereport(
     if evidence is not None:
         with beside_the_failure(report):
             if report.failed and not evidence.failed:
-                _add(evidence, item, call, report)
+                from pytest_mme.report.sections import sections
+
+                report.sections.extend(sections(evidence.timeline, evidence.servers))
+                if evidence.made:
+                    failure = call.excinfo.exconly(tryshort=True).splitlines() if call.excinfo else []
+                    report.sections.append(("mme replay", _keep_failure(evidence, item, next(iter(failure), ""))))
+                as_property = ("mme_timeline", evidence.timeline.to_jsonl())
+                report.user_properties.append(as_property)
+                item.user_properties.append(as_property)  # JUnit reads those of the report of the tear-down
             evidence.record(report)
     return report
-
-
-def _add(evidence: Evidence, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    from pytest_mme.report.sections import sections
-
-    report.sections.extend(sections(evidence.timeline, evidence.servers))
-    if evidence.made:
-        failure = call.excinfo.exconly(tryshort=True).splitlines() if call.excinfo else []
-        report.sections.append(("mme replay", _keep_failure(evidence, item, next(iter(failure), ""))))
-    as_property = ("mme_timeline", evidence.timeline.to_jsonl())
-    report.user_properties.append(as_property)
-    item.user_properties.append(as_property)  # JUnit reads those of the report of the tear-down
 
 
 def _keep_failure(evidence: Evidence, item: pytest.Item, failure: str) -> str:

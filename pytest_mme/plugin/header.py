@@ -16,37 +16,29 @@ from pytest_mme.settings import OPTIONS, Settings
 def pytest_report_header(config: pytest.Config) -> str:
     """Show which runtime, which TensorFlow, which memory enforcement; then what was set, and where."""
     settings = config.stash[SETTINGS]
-    line = _RUNTIMES[settings.runtime.value](settings)
     chosen = [
         f"{option.name}={setting.value} ({setting.source})"
         for option in OPTIONS
         if (setting := getattr(settings, option.name)).source != "default"
     ]
-    return "; ".join([line, *chosen])
+    return "; ".join([f"mme: runtime {settings.runtime.value}, {_described(settings)}", *chosen])
 
 
-def _local(settings: Settings) -> str:
+def _described(settings: Settings) -> str:
+    """Describe the runtime; an image without the engine, which a session that starts no server does not need."""
+    if settings.runtime.value == "attach":
+        return f"the server at {settings.url.value}, memory limits by whoever started it"
+    if settings.runtime.value == "docker":
+        from pytest_mme.images.build import default_image
+
+        image = settings.image.value or default_image()
+        return f"image {image}, {_device(settings)}, memory limits by the container's memory cgroup"
     try:
         tensorflow = versions.installed()
     except UnavailableError:
         tensorflow = f"{versions.DEFAULT} (fetched: none is installed)"
     limits = enforcement(settings.enforcement.value)
-    return f"mme: runtime local, tensorflow {tensorflow}, {_device(settings)}, memory limits by {limits}"
-
-
-def _docker(settings: Settings) -> str:
-    """Describe it without the engine: a session that starts no server needs none."""
-    from pytest_mme.images.build import default_image
-
-    image = settings.image.value or default_image()
-    return f"mme: runtime docker, image {image}, {_device(settings)}, memory limits by the container's memory cgroup"
-
-
-def _attach(settings: Settings) -> str:
-    return f"mme: runtime attach, the server at {settings.url.value}, memory limits by whoever started it"
-
-
-_RUNTIMES = {"local": _local, "docker": _docker, "attach": _attach}
+    return f"tensorflow {tensorflow}, {_device(settings)}, memory limits by {limits}"
 
 
 def _device(settings: Settings) -> str:

@@ -10,7 +10,7 @@ from pytest_mme import versions
 from pytest_mme.factories import EndpointFields, ServerFields
 
 VERSIONS = "tf"
-"""A list: the test runs once on each of these TensorFlow versions, whatever `--mme-tf` says."""
+"""A list: the test runs once on each of these TensorFlow versions, whatever `--mme-tf` is."""
 SERVER_FIELDS = frozenset(ServerFields.__annotations__) - {VERSIONS}
 ENDPOINT_FIELDS = (frozenset(EndpointFields.__annotations__) - set(ServerFields.__annotations__) - {"name"}) | {"fits"}
 """Without the name, which two endpoints of one test cannot share."""
@@ -20,7 +20,7 @@ DESCRIPTION = f"mme(**fields): defaults for the mme_… factories of this test; 
 
 
 def complaint(item: pytest.Item) -> str | None:
-    """What is wrong with the marks of a test, in words; None when nothing is."""
+    """Describe what is wrong with the marks of a test; None when nothing is."""
     odd = sorted({name for mark in item.iter_markers("mme") for name in mark.kwargs} - KNOWN)
     if odd:
         return f"@pytest.mark.mme does not know {', '.join(odd)}; it takes {', '.join(sorted(KNOWN))}"

@@ -42,22 +42,19 @@ class Recording:
         if report.when == "teardown" and evidence is not None:
             with beside_the_failure(report):
                 report.user_properties.extend([*_matrix_entries(item, evidence), *_summaries(item, evidence)])
-                self._record(item, evidence)
+                # the page shows tests that started a server, or failed before they could
+                shown = evidence.servers or evidence.failed or evidence.outcome == "xfailed"
+                if self._directory is not None and shown:
+                    from pytest_mme.report.records import Record
+
+                    Record(
+                        test=item.nodeid,
+                        outcome=evidence.outcome,
+                        timeline=evidence.timeline,
+                        servers=[server.name for server in evidence.servers],
+                        evidence=evidence.sections,
+                    ).write(self._directory)
         return report
-
-    def _record(self, item: pytest.Item, evidence: Evidence) -> None:
-        """Write what the page shows of a test that started a server, or failed before it could."""
-        shows_something = evidence.servers or evidence.failed or evidence.outcome == "xfailed"
-        if self._directory is not None and shows_something:
-            from pytest_mme.report.records import Record
-
-            Record(
-                test=item.nodeid,
-                outcome=evidence.outcome,
-                timeline=evidence.timeline,
-                servers=[server.name for server in evidence.servers],
-                evidence=evidence.sections,
-            ).write(self._directory)
 
 
 def _is_page(file: Path | None) -> bool:

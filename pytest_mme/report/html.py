@@ -23,6 +23,8 @@ _MIB = 1 << 20
 _PERCENTILES = (0, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)
 _MOST_ROWS, _MOST_CHARACTERS = 1000, 200
 _TROUBLE = ("failed", "error")
+_WHOLE = ("fault", "mark", "stop", "restart", "replace")
+"""The kinds of events that concern all models, or that a test has marked."""
 _UNLISTED = ("sample", "attempt", "invoke")  # except requests that failed
 Row = list[Any]
 
@@ -75,7 +77,11 @@ def _test(record: Record) -> dict[str, Any]:
             "evict": _marks(events, number, "evict"),
             "crash": _marks(events, number, *DEATHS),
         },
-        "whole": [[*_span(event), _label(event)] for event in events if _is_whole(event)],
+        "whole": [
+            [*_span(event), _label(event)]
+            for event in events
+            if event.kind in _WHOLE or (event.kind in DEATHS and event.model is None)
+        ],
         "memory": {name: samples for name in record.servers if (samples := _memory(record.timeline.of(name)))},
         "latencies": dict(_latencies(events)),
         "events": list(map(_row, listed[-_MOST_ROWS:])),
@@ -116,12 +122,6 @@ def _span(event: Event) -> tuple[float, float]:
 def _marks(events: Iterable[Event], number: dict[str, int], *kinds: str) -> list[Row]:
     found = (event for event in events if event.kind in kinds and event.model is not None)
     return [[round(event.at_s, 4), number[str(event.model)], _label(event)] for event in found]
-
-
-def _is_whole(event: Event) -> bool:
-    """Whether an event concerns all models, or is one that a test has marked."""
-    dead = event.kind in DEATHS and not event.model
-    return dead or event.kind in ("fault", "mark", "stop", "restart", "replace")
 
 
 def _label(event: Event) -> str:

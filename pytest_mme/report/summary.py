@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_mme.timeline.events import Event
-from pytest_mme.timeline.observed import LOADED, Loads, moves, requests
+from pytest_mme.timeline.observed import LOADED, Loads, evictions, moves, requests
 from pytest_mme.traffic.load import histogram
 
 _ROWS = 10
@@ -70,7 +70,7 @@ def summarised(events: Sequence[Event], *, server: str, test: str) -> Summary:
         requests=len(asked),
         failed=len(asked) - len(good),
         hits=sum(not loads.waited_for(event) for event in good),
-        evictions=sum(event.kind == "evict" and event.outcome == "ok" for event in events),
+        evictions=len(evictions(events)),
         ooms=sum(event.kind == "oom" for event in events),
         crashes=sum(event.kind == "crash" for event in events),
         p50_ms=p50,

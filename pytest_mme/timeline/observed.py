@@ -88,6 +88,11 @@ def joined(spans: Iterable[Span]) -> list[Span]:
     return found
 
 
+def evictions(events: Iterable[Event]) -> list[Event]:
+    """The evictions that were carried out."""
+    return [event for event in events if event.kind == "evict" and event.outcome == "ok"]
+
+
 def moves(events: Iterable[Event], *kinds: Kind) -> list[Event]:
     """Downloads, loads, unloads or evictions as the platform saw them, or else the client that asked, or else the server."""
     found: list[Event] = []

@@ -1,4 +1,4 @@
-"""The words of checks: models, which may be given by name, counts, and outcomes."""
+"""How the messages of checks name models, counts and outcomes."""
 
 from __future__ import annotations
 
@@ -45,4 +45,4 @@ def listed(names: Iterable[str]) -> str:
 def outcomes(events: Sequence[Event]) -> str:
     """The outcomes of requests, for a message."""
     shown = ", ".join(f"{event.model} {event.outcome} at {event.at_s:.2f} s" for event in events[:_SHOWN])
-    return (shown or "it was not asked") + (f" and {len(events) - _SHOWN} more" if len(events) > _SHOWN else "")
+    return (shown or "it got no request") + (f" and {len(events) - _SHOWN} more" if len(events) > _SHOWN else "")

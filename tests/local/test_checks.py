@@ -308,7 +308,7 @@ def test_a_handler_that_answers_for_the_wrong_model_fails_check_answers(
     server = mme_handler(tmp_path / "handler.py", models)
     for model in models:
         server.invoke(model, [1.0])
-    with pytest.raises(AssertionError, match=r"1 of 2 answers are wrong:\n.* model-1 answered .*that is model-0/1"):
+    with pytest.raises(AssertionError, match=r"1 of 2 predictions are wrong:\n.* model-1 answered .*that is model-0/1"):
         server.check_answers()
 
 

@@ -171,7 +171,7 @@ def test_models_with_swapped_workers_are_detected(
     swapped = {a.name: server.identifier(b), b.name: server.identifier(a)}
     monkeypatch.setattr(server, "_identifiers", swapped)
     server.invoke(a, [1.0])
-    with pytest.raises(AssertionError, match=r"1 of 2 answers are wrong:\n.*that is model-1/1#.*'s"):
+    with pytest.raises(AssertionError, match=r"1 of 2 predictions are wrong:\n.*that is model-1/1#.*'s"):
         server.check_answers()
 
 

@@ -32,7 +32,7 @@ class Limits:
 
 
 CONTRACT_LIMITS = Limits()
-"""The contract's own."""
+"""The limits that the contract names."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

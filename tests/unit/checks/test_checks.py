@@ -90,7 +90,9 @@ RIGHT: dict[str, Any] = {
 
 def test_check_answers_passes_right_predictions_and_fails_without_any() -> None:
     check_answers([event(1.0, "invoke", "a", **RIGHT)])
-    with pytest.raises(AssertionError, match=r"^0 answers with a known right one were recorded; at least 1 must be$"):
+    with pytest.raises(
+        AssertionError, match=r"^0 predictions with a known expected value were recorded; at least 1 must be$"
+    ):
         check_answers([event(1.0, "invoke", "a")])
     with pytest.raises(AssertionError, match="at least 2 must be"):
         check_answers([event(1.0, "invoke", "a", **RIGHT)], at_least=2)
@@ -101,7 +103,7 @@ def test_check_answers_passes_right_predictions_and_fails_without_any() -> None:
     [
         (
             {"identity": "b/1#0", "y": [2.0]},
-            r"1 of 2 answers are wrong:\n  at 2.00 s a answered .* \(that is b/1#0's\)",
+            r"1 of 2 predictions are wrong:\n  at 2.00 s a answered .* \(that is b/1#0's\)",
         ),
         ({"identity": "a/1#0", "y": [3.0]}, r"a answered .*3.0.*, not Answer"),
         ([2.0], r"a answered \[2.0\], not Answer"),
