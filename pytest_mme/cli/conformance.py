@@ -161,7 +161,7 @@ def _show(report: Report, shown: Console) -> None:
         shown.print(f"{result.clause.id}: {explanation(result)}", markup=False, soft_wrap=True)
     shown.print(f"{report.url}: {summary(report)}", markup=False, soft_wrap=True)
     if "load.200" in (result.clause.id for result in deviating):
-        shown.print("If the server cannot see the test models: name their folder with --models and --models-at.")
+        shown.print("If the server cannot see the test models: --models and --models-at name their folder.")
 
 
 @contextlib.contextmanager
