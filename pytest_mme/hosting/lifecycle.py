@@ -163,8 +163,10 @@ class Lifecycle:
         match event:
             case Wanted(ticket):
                 return tuple(self._want(self._model(ticket.model), ticket))
-            case Downloaded(model, failure):
-                return tuple(self._downloaded(self._model(model), failure))
+            case Downloaded(model, Failure() as failure):
+                return tuple(self._give_up(self._model(model), failure, Phase.ABSENT))
+            case Downloaded(model):
+                return (self._load(self._model(model)),)
             case Loaded(model, failure, no_room):
                 return tuple(self._loaded(self._model(model), failure, no_room))
             case Unloaded(model):
@@ -196,12 +198,6 @@ class Lifecycle:
     def _load(self, model: _Model) -> Load:
         model.phase = Phase.LOADING
         return Load(model.name)
-
-    def _downloaded(self, model: _Model, failure: Failure | None) -> Iterator[Action]:
-        if failure:
-            yield from self._give_up(model, failure, Phase.ABSENT)
-        else:
-            yield self._load(model)
 
     def _loaded(self, model: _Model, failure: Failure | None, no_room: bool) -> Iterator[Action]:
         if failure is None:

@@ -66,18 +66,15 @@ class ObservedContainer:
             )
             self._undo.callback(client.close)
             self.dialect: Dialect = CONTRACT if self._recording.events else dialect_of(client)
-            self._observe()
+            about = self._recording
+            self.probe: Probe = probe_of(self._container)
+            sampler = None
+            if not about.events:
+                sampler = Sampler(self.probe, about.timeline, about.server, shared=about.shared)
+                self._undo.callback(sampler.close)
+            self.watch = Watch(self._engine, self._container, about.timeline, about.server, sampler=sampler)
+            self._undo.callback(self.watch.close)
         return client
-
-    def _observe(self) -> None:
-        about = self._recording
-        self.probe: Probe = probe_of(self._container)
-        sampler = None
-        if not about.events:
-            sampler = Sampler(self.probe, about.timeline, about.server, shared=about.shared)
-            self._undo.callback(sampler.close)
-        self.watch = Watch(self._engine, self._container, about.timeline, about.server, sampler=sampler)
-        self._undo.callback(self.watch.close)
 
     def await_facts(self) -> None:
         """Wait for what an embedded server reports about itself; raises `ServerStartError`."""

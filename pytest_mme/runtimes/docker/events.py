@@ -87,15 +87,12 @@ class Sampler:
 
     def _sample(self) -> None:
         before, self._processes = self._processes, self._probe.processes()
-        self._record_memory()
-        self._record_kills([line for pid, line in before.items() if line and not self._processes.get(pid)])
-
-    def _record_memory(self) -> None:
         used = self._probe.used_bytes()
         if abs(used - self._sampled_bytes) >= _LEAST_CHANGE:
             self._sampled_bytes = used
             detail = {"used_bytes": used, "limit_bytes": self._probe.limit_bytes()}
             self._timeline.record("sample", source="probe", server=self._server, detail=detail)
+        self._record_kills([line for pid, line in before.items() if line and not self._processes.get(pid)])
 
     def _record_kills(self, gone: list[str]) -> None:
         """Record each kill, with the model whose process has gone."""

@@ -256,12 +256,10 @@ class DockerServer(Interceptable):
         self._undo.close()
 
     def _end(self) -> None:
-        if self._shared:
-            self._unload_all()
-        elif self.gone() is None:
-            self.stop(_TEAR_DOWN_S)
-
-    def _unload_all(self) -> None:
+        if not self._shared:
+            if self.gone() is None:
+                self.stop(_TEAR_DOWN_S)
+            return
         with contextlib.suppress(NoAnswerError):  # it has ended
             for placed in self._placed:
                 self.direct.unload(placed)

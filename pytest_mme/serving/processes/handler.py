@@ -210,12 +210,13 @@ class HandlerProcess:
     def _take(self, number: int, head: Head, body: bytes) -> None:
         if head["operation"] == "invoke":
             self._pool.submit(self._invoke, number, head, body)
-        else:
-            self._prepare(number, head)
-
-    def _prepare(self, number: int, head: Head) -> None:
+            return
+        reply: Head = {}
         try:
-            reply = self._open(head) if head["operation"] == "open" else self._load(head)
+            if head["operation"] == "open":
+                reply = self._open(head)
+            else:
+                self._code.load(head["directory"])
         except BaseException as error:  # noqa: BLE001  SystemExit comes from user code, too
             code = "RESOURCE_EXHAUSTED" if isinstance(error, MemoryError) else "USER_CODE"
             reply = {"code": code, "error": self._described(error)}
@@ -227,10 +228,6 @@ class HandlerProcess:
         self._code = import_code(code)
         self._pool = ThreadPoolExecutor(head["at_once"] or self._code.at_once, "request")
         return {"style": self._code.style}
-
-    def _load(self, head: Head) -> Head:
-        self._code.load(head["directory"])
-        return {}
 
     def _invoke(self, number: int, head: Head, body: bytes) -> None:
         try:

@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +117,12 @@ class Zygote:
 
     def _reap(self) -> bool:
         self._wake.recv(4096)
-        ended = [(pid, self._children.pop(pid), status) for pid, status in _ended() if pid in self._children]
+        ended = []
+        with contextlib.suppress(ChildProcessError):  # there are no children
+            while (reaped := os.waitpid(-1, os.WNOHANG))[0]:
+                pid, status = reaped
+                if pid in self._children:  # and not an orphan
+                    ended.append((pid, self._children.pop(pid), status))
         if any(config.kind == "handler" for _, config, _ in ended):
             self._end_orphans()
         for pid, _, status in ended:
@@ -152,13 +157,6 @@ class Zygote:
             os.waitpid(pid, 0)
         self._children.clear()
         self._end_orphans()
-
-
-def _ended() -> Iterator[tuple[int, int]]:
-    """Reap what has ended, children and orphans: the pid and status of each."""
-    with contextlib.suppress(ChildProcessError):  # there are no children
-        while (reaped := os.waitpid(-1, os.WNOHANG))[0]:
-            yield reaped
 
 
 def _handler_of(process: psutil.Process) -> str | None:
