@@ -42,8 +42,8 @@ class EventReader:
             fields = json.loads(line)
             if "ready" in fields:
                 self._start(fields["ready"])
-                return True
-            self._add(Event(**fields))
+            else:
+                self._add(Event(**fields))
         except (TypeError, ValueError, KeyError, RecursionError):
             return False
         return True
