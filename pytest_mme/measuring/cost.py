@@ -34,7 +34,12 @@ def serving_cost(server: Server, candidate: Candidate, *, concurrency: int) -> S
     alone = Capacity(server, concurrency=concurrency).alone(candidate)
     if alone.need is None:
         raise ArchiveError(f"{candidate.label} cannot be measured", f"it does not load: {alone.failure}", _TRY)
-    loads = [_load_s(server, candidate) for _ in range(_LOADS)]
+    loads_s = []
+    for _ in range(_LOADS):
+        server.load(candidate.model)
+        *_, last = (event for event in server.timeline if event.kind == "load" and event.source == "client")
+        server.unload(candidate.model)
+        loads_s.append(last.seconds or 0.0)
     server.load(candidate.model)
     latency_s = None
     if alone.need.asked_bytes is not None:
@@ -45,14 +50,7 @@ def serving_cost(server: Server, candidate: Candidate, *, concurrency: int) -> S
     return ServingCost(
         archive_bytes=candidate.model.archive.stat().st_size,
         need=alone.need,
-        load_s=statistics.median(loads),
+        load_s=statistics.median(loads_s),
         latency_s=latency_s,
         refused=alone.refused,
     )
-
-
-def _load_s(server: Server, candidate: Candidate) -> float:
-    server.load(candidate.model)
-    *_, last = (event for event in server.timeline if event.kind == "load" and event.source == "client")
-    server.unload(candidate.model)
-    return last.seconds or 0.0

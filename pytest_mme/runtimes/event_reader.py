@@ -69,17 +69,14 @@ class EventReader:
             if mark := self._marks.pop(event.detail["token"], None):
                 mark.set()
         elif event.model is None or self._is_mine(event.model):
-            self._follow_process(event)
+            with self._loaded:
+                if event.kind == "load" and event.model and "pid" in event.detail:
+                    self._pids[event.model] = event.detail["pid"]
+                    self._loaded.notify_all()
+                elif event.kind in _ENDS:
+                    self._pids.pop(event.model or "", None)
             at_s = event.at_s + self.ahead_s - self._timeline.began_monotonic_s
             self._timeline.add(dataclasses.replace(event, server=self._server, at_s=at_s))
-
-    def _follow_process(self, event: Event) -> None:
-        with self._loaded:
-            if event.kind == "load" and event.model and "pid" in event.detail:
-                self._pids[event.model] = event.detail["pid"]
-                self._loaded.notify_all()
-            elif event.kind in _ENDS:
-                self._pids.pop(event.model or "", None)
 
     def pid(self, identifier: str, client: ContractClient) -> int | None:
         """The process of a loaded model, in the server's own pid namespace; None when it has none."""

@@ -39,7 +39,13 @@ def main(pid: str, most_mib: str, procs: str = "") -> None:
         _choose(chosen)
         sys.exit(os.WIFEXITED(status) and os.WEXITSTATUS(status))
     _choose({Path("/proc/self"): _SECOND})
-    _exhaust(victim, int(most_mib))
+    # This memory is charged to the cgroup, but not to this process when the kernel chooses one to kill.
+    held = os.memfd_create("exhaust")
+    for _ in range(int(most_mib)):
+        if not lives(victim):
+            return
+        os.write(held, bytes(_STEP_BYTES))
+    sys.exit(f"{most_mib} MiB more were used, and nothing was killed")
 
 
 def _score(process: Path) -> int:
@@ -53,17 +59,6 @@ def _choose(scores: dict[Path, int]) -> None:
     for process, score in scores.items():
         with contextlib.suppress(OSError):  # it has ended
             (process / "oom_score_adj").write_text(str(score))
-
-
-def _exhaust(victim: Path, most_mib: int) -> None:
-    held = os.memfd_create(
-        "exhaust"
-    )  # charged to the cgroup, but not to this process when the kernel chooses one to kill
-    for _ in range(most_mib):
-        if not lives(victim):
-            return
-        os.write(held, bytes(_STEP_BYTES))
-    sys.exit(f"{most_mib} MiB more were used, and nothing was killed")
 
 
 def lives(process: Path) -> bool:

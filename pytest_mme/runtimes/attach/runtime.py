@@ -54,9 +54,7 @@ class AttachRuntime:
         asked = [key for key in defaults if key not in _IGNORED and getattr(spec, key) != defaults[key]]
         if asked:
             raise UnavailableError(
-                f"{', '.join(asked)} of a server that runs already",
-                "whoever started it has decided that",
-                _ELSEWHERE,
+                f"{', '.join(asked)} of a server that runs already", "whoever started it has decided that", _ELSEWHERE
             )
         with contextlib.ExitStack() as undo:
             client = undo.enter_context(contextlib.closing(ContractClient(self._url)))

@@ -71,19 +71,16 @@ class Sampler:
         with contextlib.suppress(OSError):  # the container is gone
             while not self._stopping:
                 self._sample()
-                self._pause()
+                with self._changed:
+                    self._rounds += 1
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._hurry or self._stopping, timeout=self._probe.every_s)
+                    self._hurry = False
         while self._unexplained:  # it cannot be found out any more which models they have hit
             self._record_kill(self._unexplained.pop(0), None)
         with self._changed:
             self._over = True
             self._changed.notify_all()
-
-    def _pause(self) -> None:
-        with self._changed:
-            self._rounds += 1
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._hurry or self._stopping, timeout=self._probe.every_s)
-            self._hurry = False
 
     def _sample(self) -> None:
         before, self._processes = self._processes, self._probe.processes()

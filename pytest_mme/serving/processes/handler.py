@@ -214,20 +214,17 @@ class HandlerProcess:
         reply: Head = {}
         try:
             if head["operation"] == "open":
-                reply = self._open(head)
+                code = Path(head["code"])
+                self._folder = code if code.is_dir() else code.parent
+                self._code = import_code(code)
+                self._pool = ThreadPoolExecutor(head["at_once"] or self._code.at_once, "request")
+                reply = {"style": self._code.style}
             else:
                 self._code.load(head["directory"])
         except BaseException as error:  # noqa: BLE001  SystemExit comes from user code, too
-            code = "RESOURCE_EXHAUSTED" if isinstance(error, MemoryError) else "USER_CODE"
-            reply = {"code": code, "error": self._described(error)}
+            kind = "RESOURCE_EXHAUSTED" if isinstance(error, MemoryError) else "USER_CODE"
+            reply = {"code": kind, "error": self._described(error)}
         self._reply(number, reply)
-
-    def _open(self, head: Head) -> Head:
-        code = Path(head["code"])
-        self._folder = code if code.is_dir() else code.parent
-        self._code = import_code(code)
-        self._pool = ThreadPoolExecutor(head["at_once"] or self._code.at_once, "request")
-        return {"style": self._code.style}
 
     def _invoke(self, number: int, head: Head, body: bytes) -> None:
         try:

@@ -63,12 +63,11 @@ class Zygote:
         message, descriptors, _, _ = socket.recv_fds(self._control, _MESSAGE_BYTES, 1)
         if not message:
             return False
-        order = json.loads(message)
-        if "kill" in order:
-            if order["kill"] in self._children:  # not reaped yet, so the number is still its own
-                os.kill(order["kill"], signal.SIGKILL)
-        else:
-            self._fork(ChildConfig(**order["fork"]), descriptors[0])
+        match json.loads(message):
+            case {"kill": pid} if pid in self._children:  # not reaped yet, so the number is still its own
+                os.kill(pid, signal.SIGKILL)
+            case {"fork": settings}:
+                self._fork(ChildConfig(**settings), descriptors[0])
         return True
 
     def _fork(self, config: ChildConfig, descriptor: int) -> None:

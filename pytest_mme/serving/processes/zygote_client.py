@@ -184,24 +184,18 @@ class ZygoteClient:
         if not message:
             self._stop_reading()
             return
-        report = json.loads(message)
-        if "ready" in report:
-            self._ready.set_result(report["ready"])
-        elif "forked" in report:
-            self._on_forked(report)
-        else:
-            child = self.children.pop(report["exited"])
-            child.exited.set_result(report["code"])
-
-    def _on_forked(self, report: Mapping[str, Any]) -> None:
-        forked = self._forking.pop(report["forked"])
-        if "error" in report:
-            forked.set_exception(OSError(report["error"]))
-            return
-        pid = report["pid"]
-        exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        child = self.children[pid] = ChildProcess(pid, None, exited)  # type: ignore[arg-type]  # `fork` sets the channel
-        forked.set_result(child)
+        match json.loads(message):
+            case {"ready": version}:
+                self._ready.set_result(version)
+            case {"forked": token, "error": error}:
+                self._forking.pop(token).set_exception(OSError(error))
+            case {"forked": token, "pid": pid}:
+                exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+                child = ChildProcess(pid, None, exited)  # type: ignore[arg-type]  # `fork` sets the channel
+                self.children[pid] = child
+                self._forking.pop(token).set_result(child)
+            case {"exited": pid, "code": code}:
+                self.children.pop(pid).exited.set_result(code)
 
     async def _await_end(self) -> None:
         code = await self._zygote.wait()

@@ -25,7 +25,13 @@ def dump(reply: Any) -> bytes:
 
 def by_rows(outputs: Mapping[str, Array]) -> Any:
     """The content of ``predictions``: for each instance a value, or an object when there are several outputs."""
-    _check_batch(outputs)
+    expected = None
+    for name, array in outputs.items():
+        if array.ndim == 0:
+            raise refuse(f"Tensor name: {name} has no shape information ")
+        if expected is not None and len(array) != expected:
+            raise refuse(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {expected}")
+        expected = len(array)
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
         return value(name, array)
@@ -37,16 +43,6 @@ def by_columns(outputs: Mapping[str, Array]) -> Any:
     """The content of ``outputs``: the one output, or an object when there are several."""
     columns = {name: value(name, array) for name, array in outputs.items()}
     return next(iter(columns.values())) if len(columns) == 1 else columns
-
-
-def _check_batch(outputs: Mapping[str, Array]) -> None:
-    expected = None
-    for name, array in outputs.items():
-        if array.ndim == 0:
-            raise refuse(f"Tensor name: {name} has no shape information ")
-        if expected is not None and len(array) != expected:
-            raise refuse(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {expected}")
-        expected = len(array)
 
 
 def value(name: str, array: Array) -> Any:

@@ -200,19 +200,15 @@ class ModelTable:
             self._ends[model.identifier] = end
             if len(self._ends) > _MAX_ENDS:
                 del self._ends[next(iter(self._ends))]
-            self._remove_when_gone(model)
+            if all(child.reaped.is_set() for child in model.children):
+                self._remove(model)
+            elif model.state is not State.UNLOADING:  # a load of the same id waits until its other process is gone, too
+                model.state = State.UNLOADING
+                self._in_background(self._end(model))
         kind: Kind = "oom" if end.out_of_memory else "crash"
         detail = {"pid": child.pid, "code": end.code, "while": model.state.value, "end": str(end)}
         self._emit(kind, model=model.identifier, outcome=end.name, detail=detail)
         self._sample()
-
-    def _remove_when_gone(self, model: LoadedModel) -> None:
-        """A load of the same id waits until the model's other process is gone, too."""
-        if all(child.reaped.is_set() for child in model.children):
-            self._remove(model)
-        elif model.state is not State.UNLOADING:
-            model.state = State.UNLOADING
-            self._in_background(self._end(model))
 
     def mark(self, token: str) -> None:
         """Write a mark with *token* among the events."""
