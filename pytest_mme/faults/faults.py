@@ -71,7 +71,7 @@ def _with_its_call(fault: Callable[Concatenate[Faults, P], T]) -> Callable[Conca
 
 
 class Faults:
-    """The faults of a server or an endpoint; `UnavailableError` says why one cannot be had on a runtime.
+    """The faults of a server or an endpoint; each raises `UnavailableError` where a runtime cannot make it.
 
     Each leaves a `fault` event with the time that it lasted.
     """
@@ -126,9 +126,9 @@ class Faults:
     @_with_its_call
     @contextlib.contextmanager
     def out_of_memory(self, model: Model, *, at: Literal["load", "predict"]) -> Iterator[None]:
-        """Let memory run out whenever *model* is loaded, or whenever it answers a request, inside the block.
+        """Let memory run out whenever *model* is loaded, or whenever it replies to a request, inside the block.
 
-        At a load 1 MiB is left: a server that checks first answers 507, in another the kernel kills the model's
+        At a load 1 MiB is left: a server that checks first replies 507, in another the kernel kills the model's
         process. At a request the kernel kills the model's process, while it has the request.
         """
         if at not in ("load", "predict"):
@@ -184,7 +184,7 @@ class Faults:
     @_with_its_call
     @contextlib.contextmanager
     def ping_failing(self, *, status: int = 500) -> Iterator[None]:
-        """Let `/ping` answer *status*, however the server is."""
+        """Let `/ping` reply with *status*, whatever state the server is in."""
         interception = Interception(self._running)
         interceptor = PingFailing(interception.next_client, status)
         with self._recorded("ping failing", status=status), interception.by(interceptor):
@@ -203,15 +203,15 @@ class Faults:
         errors = list[Exception]()
 
         def ask() -> int:
-            answered = 0
+            succeeded = 0
             while not over.is_set():
                 try:
                     self._victim.invoke(model, instance)
-                    answered += 1
+                    succeeded += 1
                 except Exception as error:  # noqa: BLE001  whatever it is, it is raised where no request succeeded
                     errors.append(error)
                     over.wait(_PAUSE_S)
-            return answered
+            return succeeded
 
         with ThreadPoolExecutor(clients, "hog") as pool:
             hogs = list[Future[int]]()
@@ -220,9 +220,9 @@ class Faults:
                 yield
             finally:
                 over.set()
-                answered = sum(hog.result() for hog in hogs)
-                self._record("hogged", model, seconds=time.monotonic() - began, clients=clients, requests=answered)
-        if errors and not answered:
+                succeeded = sum(hog.result() for hog in hogs)
+                self._record("hogged", model, seconds=time.monotonic() - began, clients=clients, requests=succeeded)
+        if errors and not succeeded:
             raise errors[0]
 
     @contextlib.contextmanager

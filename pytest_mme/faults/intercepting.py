@@ -119,7 +119,7 @@ class Diverting(Forwarding):
 
 
 class PingFailing(Forwarding):
-    """Lets `/ping` fail, however the server is."""
+    """Lets `/ping` fail, whatever state the server is in."""
 
     def __init__(self, next_client: NextClient, status: int) -> None:
         super().__init__(next_client)

@@ -57,7 +57,7 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True)
 class Downloaded:
-    """The archive is on disk, or `failure` says why not."""
+    """The archive is on disk, or `failure` holds why not."""
 
     model: str
     failure: Failure | None = None
@@ -65,7 +65,7 @@ class Downloaded:
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """The container has loaded the model, or `failure` says why not; `no_room` when that was for lack of memory."""
+    """The container has loaded the model, or `failure` holds why not; `no_room` when that was for lack of memory."""
 
     model: str
     failure: Failure | None = None

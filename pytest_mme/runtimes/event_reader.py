@@ -18,7 +18,7 @@ _CATCH_UP_S = 10.0
 _ARRIVES_S = 2.0  # the event of a load may come so long after its reply
 _FACTS_S = 10.0
 _ENDS = ("unload", "crash", "oom")  # of a model's process
-FACTS = "waiting for the server's first line, which says what it is"
+FACTS = "waiting for the server's first line, which describes it"
 
 
 class EventReader:
@@ -61,7 +61,7 @@ class EventReader:
         return self._started.is_set()
 
     def await_facts(self, *, gone: Callable[[], str | None]) -> Mapping[str, Any]:
-        """What the server reports about itself; raises `NotReadyError` when that does not come, or *gone* says why."""
+        """What the server reports about itself; raises `NotReadyError` when that does not come, with the reason of *gone* if there is one."""
         return wait_for(lambda: self.facts if self.has_started else None, what=FACTS, timeout_s=_FACTS_S, gone=gone)
 
     def _add(self, event: Event) -> None:

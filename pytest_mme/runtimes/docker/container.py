@@ -46,7 +46,7 @@ class ObservedContainer:
     """Observes a container until it is closed; neither creates nor removes it."""
 
     def __init__(self, engine: docker.DockerClient, container: Container, recording: Recording) -> None:
-        """Read the container's output from now on; raises `ServerStartError`."""
+        """Begin to read the container's output; raises `ServerStartError`."""
         self._engine, self._container, self._recording = engine, container, recording
         self._undo = contextlib.ExitStack()
         with self._explained():
@@ -59,7 +59,7 @@ class ObservedContainer:
             self._container.start()
 
     def await_ready(self, *, within_s: float) -> ContractClient:
-        """Wait until it answers, and record what the kernel and the engine see from then on; raises `ServerStartError`."""
+        """Wait until it is ready, and record what the kernel and the engine see after that; raises `ServerStartError`."""
         with self._explained():
             client = ready_client(
                 lambda: addresses.of(self._container, self._engine), within_s=within_s, gone=self.gone

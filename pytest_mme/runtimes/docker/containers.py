@@ -125,7 +125,7 @@ class Ended:
     out_of_memory: bool
     """Whether the kernel killed one of its processes for lack of memory, whichever and whenever."""
     error: str
-    """The engine's own message, empty for none."""
+    """The engine's own message; empty when there is none."""
 
     @property
     def killed_for_memory(self) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
-_LEAST_CHANGE = 2**20  # bytes: less says nothing about a model
+_LEAST_CHANGE = 2**20  # bytes: a smaller change need not be a model's
 _GOES_WITHIN_S = 2.0  # a kill is counted first, and the process leaves the table a moment later
 _CATCH_UP_S = 10.0
 _EVENT_WITHIN_S = 2.0
@@ -137,7 +137,7 @@ class Watch:
         self._thread.start()
 
     def expect_end(self) -> None:
-        """Do not record the container's end as a crash from now on."""
+        """Do not record the container's end as a crash when it comes."""
         self._expected = True
 
     def catch_up(self) -> None:

@@ -68,7 +68,7 @@ class DockerServer(Interceptable):
         return self
 
     def start(self, known_bytes: Mapping[str, int], *, device: str, run: Path) -> None:
-        """Create the container, start it and wait until it answers; raises `ServerStartError`, `UnavailableError`."""
+        """Create the container, start it and wait until it is ready; raises `ServerStartError`, `UnavailableError`."""
         began = time.monotonic()
         self.models.mkdir()
         self.models.chmod(0o755)  # the container's user is another
@@ -101,7 +101,7 @@ class DockerServer(Interceptable):
         """Create a container, start it and wait until it is ready."""
         from docker.errors import APIError
 
-        self._undo.callback(remove, self._engine, self.container_name)  # also a container that never answers
+        self._undo.callback(remove, self._engine, self.container_name)  # also a container that never becomes ready
         try:
             self._container, self._mounted = self._create()
         except APIError as error:

@@ -1,4 +1,4 @@
-"""Why a container does not start, as an error that says what to try."""
+"""Why a container does not start, as an error with advice on what to try."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HANGS = "a server that is ready answers GET /models and GET /models/ID at once;
 _MISSING = {
     readiness.PINGED: f"the server has to listen on port {PORT}, on all addresses; if it needs longer, give start_s=",
     readiness.LISTED: "a multi-model server answers GET /models, too",
-    event_reader.FACTS: f"an image whose server is not the embedded one says so: LABEL {EVENTS_LABEL}=none",
+    event_reader.FACTS: f"label an image whose server is not the embedded one: LABEL {EVENTS_LABEL}=none",
 }
 
 
@@ -30,7 +30,7 @@ def refused(server: str, error: APIError, log: str) -> MMEError:
         advice = "install NVIDIA's container toolkit for the engine, or use device='cpu'"
         return UnavailableError("a GPU in a container", seen, advice)
     return ServerStartError(
-        server, f"the engine says: {seen}\n  next:    change what it names, or read the engine's own log", log
+        server, f"the engine reports: {seen}\n  next:    change what it names, or read the engine's own log", log
     )
 
 

@@ -21,11 +21,11 @@ class Claim:
     processes: dict[int, Mapping[str, Any]]
     """The place of each under the limit (`Enforcement.reserve`), by pid."""
     handled: bool = False
-    """Whether one of them runs user code: its needs tell nothing about the next model's."""
+    """Whether one of them runs user code: its needs do not help to estimate the next model's."""
 
 
 class DoesNotFitError(Exception):
-    """A load would exceed the limit; the message says by how much."""
+    """A load would exceed the limit; the message has what it needs, what is taken and the limit."""
 
 
 class Budget:

@@ -44,7 +44,7 @@ class Context(NamedTuple):
     rest_uri: str
     """The URL of the model itself in TensorFlow Serving's REST API."""
     grpc_port: int | None
-    """None: the embedded server speaks no gRPC."""
+    """None: the embedded server does not serve gRPC."""
     channel: object
     """None, as in AWS's containers in multi-model mode."""
     custom_attributes: str | None

@@ -24,7 +24,7 @@ _REQUESTS_AT_ONCE = 64
 _GPU_IS_FULL = "CUDA_ERROR_OUT_OF_MEMORY"  # TensorFlow reports it as INTERNAL where it is not an allocator's
 _NO_GPU = (
     "TensorFlow sees no GPU: its own CUDA libraries are missing or too new for the driver; "
-    "pip install 'tensorflow[and-cuda]' brings them, and the server's log says what TensorFlow looked for"
+    "pip install 'tensorflow[and-cuda]' brings them, and the server's log shows what TensorFlow looked for"
 )
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _MESSAGE_BYTES = 65536
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _HANDLER = "PYTEST_MME_HANDLER"
-"""The variable that tells the processes started by a handler which handler that was."""
+"""The variable that names, in the environment of every process that a handler starts, that handler."""
 
 
 class Zygote:

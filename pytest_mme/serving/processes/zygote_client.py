@@ -63,7 +63,7 @@ class ChildProcess:
     asked_to_end: bool = False
     end: End | None = None
     reaped: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
-    """Set when the process is gone and `end` says how."""
+    """Set when the process is gone and `end` describes how it ended."""
 
 
 class ZygoteClient:
