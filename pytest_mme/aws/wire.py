@@ -97,11 +97,9 @@ def internal_failure(error: Exception) -> WireError:
 def model_error(name: str, original_status: int, original_body: bytes) -> WireError:
     """The container's reply was a 4xx or 5xx."""
     text = original_body.decode(errors="replace")
-    side, code = (
-        ("client", "CLIENT_ERROR_FROM_MODEL") if original_status < 500 else ("server", "INTERNAL_FAILURE_FROM_MODEL")
-    )
-    message = f'Received {side} error ({original_status}) from primary with message "{text}". {_see_logs(name)}'
-    return _model_error(name, message, code, text, original_status)
+    if original_status < 500:
+        return _model_error(name, text, original_status, side="client", code="CLIENT_ERROR_FROM_MODEL")
+    return _model_error(name, text, original_status)
 
 
 def model_timed_out(name: str) -> WireError:
@@ -110,7 +108,7 @@ def model_timed_out(name: str) -> WireError:
         "Your invocation timed out while waiting for a response from container primary. Review the latency metrics "
         "for each container in Amazon CloudWatch, resolve the issue, and try again."
     )
-    return _no_reply(name, text)
+    return _model_error(name, text, NO_REPLY)
 
 
 def container_gone(name: str) -> WireError:
@@ -120,28 +118,21 @@ def container_gone(name: str) -> WireError:
         "utilization is high. To check your utilization, see Amazon CloudWatch. To fix this problem, use an instance "
         "type with more CPU capacity or memory."
     )
-    return _no_reply(name, text)
+    return _model_error(name, text, NO_REPLY)
 
 
-def _no_reply(name: str, text: str) -> WireError:
-    message = f'Received server error ({NO_REPLY}) from primary with message "{text}". {_see_logs(name)}'
-    return _model_error(name, message, "INTERNAL_FAILURE_FROM_MODEL", text, NO_REPLY)
-
-
-def _model_error(name: str, message: str, code: str, text: str, original_status: int) -> WireError:
+def _model_error(
+    name: str, text: str, original_status: int, *, side: str = "server", code: str = "INTERNAL_FAILURE_FROM_MODEL"
+) -> WireError:
+    group = f"/aws/sagemaker/Endpoints/{name}"
     return WireError(
         424,
         "ModelError",
-        message,
+        f'Received {side} error ({original_status}) from primary with message "{text}". '
+        f"See https://{REGION}.console.aws.amazon.com/cloudwatch/home?region={REGION}"
+        f"#logEventViewer:group={group} in account {ACCOUNT} for more information.",
         ErrorCode=code,
-        LogStreamArn=f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/sagemaker/Endpoints/{name}",
+        LogStreamArn=f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}",
         OriginalMessage=text,
         OriginalStatusCode=original_status,
-    )
-
-
-def _see_logs(name: str) -> str:
-    return (
-        f"See https://{REGION}.console.aws.amazon.com/cloudwatch/home?region={REGION}"
-        f"#logEventViewer:group=/aws/sagemaker/Endpoints/{name} in account {ACCOUNT} for more information."
     )

@@ -52,7 +52,7 @@ def schedule(seed: int, models: Sequence[str], *, seconds: float, rate: float, k
     Raises ValueError for a rate or a time that is not above 0, for an unknown kind, for no kinds and for no models.
     """
     if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise ValueError(f"chaos knows no {', '.join(unknown)}: choose among {', '.join(KINDS)}")
+        raise ValueError(f"chaos has no fault {', '.join(unknown)}: choose among {', '.join(KINDS)}")
     if not kinds or not models or not 0 < rate < math.inf or not 0 < seconds < math.inf:
         raise ValueError("chaos needs a model, a kind of fault, and rate= and seconds= above 0 and finite")
     drawn = random.Random(seed)

@@ -71,7 +71,7 @@ def _with_its_call(fault: Callable[Concatenate[Faults, P], T]) -> Callable[Conca
 
 
 class Faults:
-    """The faults of a server or an endpoint; `UnavailableError` says why one cannot be had on a runtime.
+    """The faults of a server or an endpoint; each raises `UnavailableError` where a runtime cannot make it.
 
     Each leaves a `fault` event with the time that it lasted.
     """
@@ -101,13 +101,12 @@ class Faults:
         """Stop the process of a loaded model (SIGSTOP) and let it continue afterwards: a model that hangs."""
         identifier, controls = self._victim.identifier(model), self._controls(f"the process of {model.name}")
         controls.signal(identifier, "STOP")
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            with contextlib.suppress(UnavailableError):  # it has died meanwhile
-                controls.signal(identifier, "CONT")
-            self._record("paused", model, seconds=time.monotonic() - began)
+        with self._recorded("paused", model):
+            try:
+                yield
+            finally:
+                with contextlib.suppress(UnavailableError):  # it has died meanwhile
+                    controls.signal(identifier, "CONT")
 
     @_with_its_call
     @contextlib.contextmanager
@@ -118,24 +117,23 @@ class Faults:
         may be the server itself: 30 MiB killed it in two of some eight runs, 500 MiB in none of 12. A cgroup of
         version 1 refuses a limit below present use (Linux, cgroup-v1/memory.rst).
         """
-        controls, began = self._controls("the memory limit"), time.monotonic()
-        with memory.limited(self._running, controls, leave_mib) as limit:
-            try:
-                yield limit / _MIB
-            finally:
-                self._record("squeezed", seconds=time.monotonic() - began, limit_bytes=limit, leave_mib=leave_mib)
+        with (
+            memory.limited(self._running, self._controls("the memory limit"), leave_mib) as limit,
+            self._recorded("squeezed", limit_bytes=limit, leave_mib=leave_mib),
+        ):
+            yield limit / _MIB
 
     @_with_its_call
     @contextlib.contextmanager
     def out_of_memory(self, model: Model, *, at: Literal["load", "predict"]) -> Iterator[None]:
-        """Let memory run out whenever *model* is loaded, or whenever it answers a request, inside the block.
+        """Let memory run out whenever *model* is loaded, or whenever it replies to a request, inside the block.
 
-        At a load 1 MiB is left: a server that checks first answers 507, in another the kernel kills the model's
+        At a load 1 MiB is left: a server that checks first replies 507, in another the kernel kills the model's
         process. At a request the kernel kills the model's process, while it has the request.
         """
         if at not in ("load", "predict"):
             raise ValueError(f"at={at!r}: memory runs out at 'load' or at 'predict'")
-        controls, began = self._controls("the memory limit"), time.monotonic()
+        controls = self._controls("the memory limit")
         alone = memory.OneAtATime(self._running, controls, memory.short if at == "load" else memory.exhausted)
 
         def around(identifier: str) -> Around | None:
@@ -143,13 +141,11 @@ class Faults:
 
         with memory.short(self._running, controls, model.name):  # raise now where that is not possible
             pass
-        try:
-            interception = Interception(self._running)
-            call: Literal["load", "invoke"] = "load" if at == "load" else "invoke"
-            with interception.by(Surrounding(interception.next_client, call, around)):
-                yield
-        finally:
-            self._record(f"out of memory at {at}", model, seconds=time.monotonic() - began)
+        interception = Interception(self._running)
+        call: Literal["load", "invoke"] = "load" if at == "load" else "invoke"
+        interceptor = Surrounding(interception.next_client, call, around)
+        with self._recorded(f"out of memory at {at}", model), interception.by(interceptor):
+            yield
 
     @_with_its_call
     @contextlib.contextmanager
@@ -188,14 +184,11 @@ class Faults:
     @_with_its_call
     @contextlib.contextmanager
     def ping_failing(self, *, status: int = 500) -> Iterator[None]:
-        """Let `/ping` answer *status*, however the server is."""
-        began = time.monotonic()
-        try:
-            interception = Interception(self._running)
-            with interception.by(PingFailing(interception.next_client, status)):
-                yield
-        finally:
-            self._record("ping failing", seconds=time.monotonic() - began, status=status)
+        """Let `/ping` reply with *status*, whatever state the server is in."""
+        interception = Interception(self._running)
+        interceptor = PingFailing(interception.next_client, status)
+        with self._recorded("ping failing", status=status), interception.by(interceptor):
+            yield
 
     @contextlib.contextmanager
     def hogged(self, model: Model, *, clients: int = 4, x: Any = None) -> Iterator[None]:
@@ -210,15 +203,15 @@ class Faults:
         errors = list[Exception]()
 
         def ask() -> int:
-            answered = 0
+            succeeded = 0
             while not over.is_set():
                 try:
                     self._victim.invoke(model, instance)
-                    answered += 1
+                    succeeded += 1
                 except Exception as error:  # noqa: BLE001  whatever it is, it is raised where no request succeeded
                     errors.append(error)
                     over.wait(_PAUSE_S)
-            return answered
+            return succeeded
 
         with ThreadPoolExecutor(clients, "hog") as pool:
             hogs = list[Future[int]]()
@@ -227,9 +220,9 @@ class Faults:
                 yield
             finally:
                 over.set()
-                answered = sum(hog.result() for hog in hogs)
-                self._record("hogged", model, seconds=time.monotonic() - began, clients=clients, requests=answered)
-        if errors and not answered:
+                succeeded = sum(hog.result() for hog in hogs)
+                self._record("hogged", model, seconds=time.monotonic() - began, clients=clients, requests=succeeded)
+        if errors and not succeeded:
             raise errors[0]
 
     @contextlib.contextmanager
@@ -316,18 +309,15 @@ class Faults:
         platform = self._victim.platform
         if platform is None:
             raise UnavailableError(f"{what} for a server", "it is handed its archives", "break an endpoint")
-        began = time.monotonic()
-        try:
+        with self._recorded(what, **detail):
             yield platform
-        finally:
-            self._record(what, seconds=time.monotonic() - began, **detail)
 
     @contextlib.contextmanager
     def _relayed(
         self, what: str, model: Model | None = None, *, cutting: bool = False, **network: Any
     ) -> Iterator[None]:
         """Send all calls, or the requests to one *model*, through a `Relay`."""
-        began, interception = time.monotonic(), Interception(self._running)
+        interception = Interception(self._running)
 
         def connect() -> Awaitable[Connection]:
             address = urlsplit(interception.next_client().url)
@@ -340,14 +330,20 @@ class Faults:
             client = relayed
             if model is not None:
                 client = Diverting(interception.next_client, relayed, lambda one: self._is(model, one))
-            try:
-                with interception.by(client):
-                    yield
-            finally:
-                self._record(what, model, seconds=time.monotonic() - began, **network)
+            with self._recorded(what, model, **network), interception.by(client):
+                yield
 
     def _is(self, model: Model, identifier: str) -> bool:
         return self._victim.recording.named_in(identifier) == model.name
+
+    @contextlib.contextmanager
+    def _recorded(self, outcome: str, model: Model | None = None, **detail: Any) -> Iterator[None]:
+        """Record the fault that is in effect for the time of the block."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._record(outcome, model, seconds=time.monotonic() - began, **detail)
 
     def _record(self, outcome: str, model: Model | None = None, *, seconds: float | None = None, **detail: Any) -> None:
         self._victim.recording.record(

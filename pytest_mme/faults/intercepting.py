@@ -112,21 +112,14 @@ class Diverting(Forwarding):
         super().__init__(next_client)
         self._other, self._is_chosen = other, is_chosen
 
-    def invoke(
-        self,
-        identifier: str,
-        body: bytes,
-        headers: Mapping[str, str] | None = None,
-        *,
-        timeout_s: float = routes.INVOKE_TIMEOUT_S,
-    ) -> Reply:
+    def invoke(self, identifier: str, *arguments: Any, **options: Any) -> Reply:
         """`POST /models/ID/invoke`."""
         invoke = self._other.invoke if self._is_chosen(identifier) else super().invoke
-        return invoke(identifier, body, headers, timeout_s=timeout_s)
+        return invoke(identifier, *arguments, **options)
 
 
 class PingFailing(Forwarding):
-    """Lets `/ping` fail, however the server is."""
+    """Lets `/ping` fail, whatever state the server is in."""
 
     def __init__(self, next_client: NextClient, status: int) -> None:
         super().__init__(next_client)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _BEFORE, _AFTER = "before-send.s3.GetObject", "after-call.s3.GetObject"
 _REFUSAL = """<?xml version="1.0" encoding="UTF-8"?>
-<Error><Code>{code}</Code><Message>The fault mme_faults says so.</Message><RequestId>pytest-mme</RequestId></Error>"""
+<Error><Code>{code}</Code><Message>Refused by the fault s3_failing of mme_faults.</Message><RequestId>pytest-mme</RequestId></Error>"""
 
 
 class _Raw(io.BytesIO):

@@ -52,7 +52,11 @@ class Disk:
             folder.parent.mkdir()
             undo.callback(shutil.rmtree, folder.parent)
             try:
-                fetched = self._fetch(target, folder)
+                archive = folder.with_name(f"{folder.name}.tar.gz")
+                self._archives.download(target, self.device or archive)
+                fetched = Fetched(bytes=archive.stat().st_size, checksum=checksum(archive))
+                extract(archive, folder)
+                archive.unlink()
             except (BotoCoreError, ClientError) as error:
                 raise wire.download_failed(bucket, key) from error
             except ArchiveError as error:
@@ -62,12 +66,4 @@ class Disk:
                     raise
                 raise wire.disk_full(bucket, key) from error
             undo.pop_all()
-        return fetched
-
-    def _fetch(self, target: str, folder: Path) -> Fetched:
-        archive = folder.with_name(f"{folder.name}.tar.gz")
-        self._archives.download(target, self.device or archive)
-        fetched = Fetched(bytes=archive.stat().st_size, checksum=checksum(archive))
-        extract(archive, folder)
-        archive.unlink()
         return fetched

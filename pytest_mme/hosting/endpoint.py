@@ -58,7 +58,7 @@ class Endpoint(Checked):
     def invoke(self, model: Model, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float | None = None) -> Any:
         """Ask *model* for the one instance *x* through boto3's own client, and return its prediction.
 
-        Sends ``{"instances": [x]}``; raises boto3's own errors, and `ContractError` when a reply that says 200 holds no
+        Sends ``{"instances": [x]}``; raises boto3's own errors, and `ContractError` when a reply with the status 200 holds no
         prediction. *before* is what a counter is known to have counted, for the expected value that is recorded.
         """
         from botocore.exceptions import ClientError

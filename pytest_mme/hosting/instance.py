@@ -104,19 +104,17 @@ class Instance:
                 except InvalidStateError:  # its thread has given up: the request is over before it began
                     self._step(lifecycle.Finished(ticket))
             case lifecycle.Refuse(_Request() as ticket, failure):
+                error = failure.cause or wire.model_error(self._endpoint, failure.status, failure.body)
+                if not isinstance(error, wire.WireError):
+                    error = wire.internal_failure(error)
                 with contextlib.suppress(InvalidStateError):  # its thread has given up
-                    ticket.admitted.set_exception(self._error(failure))
+                    ticket.admitted.set_exception(error)
             case lifecycle.Download(model):
                 self._start(self._download, model, lambda failure: lifecycle.Downloaded(model, failure))
             case lifecycle.Load(model):
                 self._start(self._load, model, lambda failure: lifecycle.Loaded(model, failure))
             case lifecycle.Evict(model, room_for):
                 self._start(partial(self._evict, room_for), model, lambda _: lifecycle.Unloaded(model))
-
-    def _error(self, failure: lifecycle.Failure) -> Exception:
-        if failure.cause is None:
-            return wire.model_error(self._endpoint, failure.status, failure.body)
-        return failure.cause if isinstance(failure.cause, wire.WireError) else wire.internal_failure(failure.cause)
 
     def _start(
         self,
@@ -153,7 +151,10 @@ class Instance:
         identifier = self.identifier(model)
         try:
             with self._recorded("load", model) as call:
-                self._delete_if_dead(model)
+                if identifier in self._dead:  # some containers keep its id, and refuse to load it until it is deleted
+                    with self._recorded("unload", model, reason="its process is gone") as unload:
+                        unload.outcome = self._unload(identifier)
+                    self._dead.discard(identifier)
                 reply, meaning = self._send_load(identifier, self._server.place(self._disk.folder(identifier)))
                 call.outcome = "ok" if reply.ok else str(reply.status)
                 if meaning in (Loading.LOADED, Loading.ALREADY):
@@ -176,14 +177,6 @@ class Instance:
             self._delete_ghost(identifier)
             return self._send_load(identifier, url, again=False)
         return reply, meaning
-
-    def _delete_if_dead(self, model: str) -> None:
-        """Delete a model whose process is gone: some containers keep its id, and refuse to load it until then."""
-        identifier = self.identifier(model)
-        if identifier in self._dead:
-            with self._recorded("unload", model, reason="its process is gone") as call:
-                call.outcome = self._unload(identifier)
-            self._dead.discard(identifier)
 
     def _delete_ghost(self, identifier: str) -> None:
         """Delete a model whose load has failed: some containers keep it until then, as a ghost."""

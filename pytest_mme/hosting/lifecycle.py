@@ -57,7 +57,7 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True)
 class Downloaded:
-    """The archive is on disk, or `failure` says why not."""
+    """The archive is on disk, or `failure` holds why not."""
 
     model: str
     failure: Failure | None = None
@@ -65,7 +65,7 @@ class Downloaded:
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """The container has loaded the model, or `failure` says why not; `no_room` when that was for lack of memory."""
+    """The container has loaded the model, or `failure` holds why not; `no_room` when that was for lack of memory."""
 
     model: str
     failure: Failure | None = None
@@ -163,8 +163,10 @@ class Lifecycle:
         match event:
             case Wanted(ticket):
                 return tuple(self._want(self._model(ticket.model), ticket))
-            case Downloaded(model, failure):
-                return tuple(self._downloaded(self._model(model), failure))
+            case Downloaded(model, Failure() as failure):
+                return tuple(self._give_up(self._model(model), failure, Phase.ABSENT))
+            case Downloaded(model):
+                return (self._load(self._model(model)),)
             case Loaded(model, failure, no_room):
                 return tuple(self._loaded(self._model(model), failure, no_room))
             case Unloaded(model):
@@ -196,12 +198,6 @@ class Lifecycle:
     def _load(self, model: _Model) -> Load:
         model.phase = Phase.LOADING
         return Load(model.name)
-
-    def _downloaded(self, model: _Model, failure: Failure | None) -> Iterator[Action]:
-        if failure:
-            yield from self._give_up(model, failure, Phase.ABSENT)
-        else:
-            yield self._load(model)
 
     def _loaded(self, model: _Model, failure: Failure | None, no_room: bool) -> Iterator[Action]:
         if failure is None:

@@ -1,4 +1,4 @@
-"""What an endpoint is asked to be: `EndpointSpec`, and the archives that it may have."""
+"""The specification of an endpoint, `EndpointSpec`, and the check of its archives."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class EndpointSpec:
 
 
 def check_archives(models: Sequence[Model]) -> None:
-    """Raise TypeError when they are not a list of models, ValueError for none or for equal keys in S3."""
+    """Raise TypeError when *models* is not a list of models, ValueError when it is empty or two have one key in S3."""
     from pytest_mme.models.builder import Model  # the plugin reads the specification above, and nothing else, at once
 
     if isinstance(models, Model) or not all(isinstance(model, Model) for model in models):

@@ -63,8 +63,8 @@ class Measured:
     @property
     def again(self) -> Candidate:
         """The candidate for another measurement, without its request if that failed."""
-        answered = self.need is not None and self.need.asked_bytes is not None
-        return self.candidate if answered else dataclasses.replace(self.candidate, request=None)
+        succeeded = self.need is not None and self.need.asked_bytes is not None
+        return self.candidate if succeeded else dataclasses.replace(self.candidate, request=None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -190,7 +190,7 @@ class Capacity:
         return need
 
     def _load(self, candidate: Candidate) -> str:
-        """Load it, and return why that failed; empty when it did not."""
+        """Load it, and return why that failed; an empty string when it did not."""
         try:
             self._server.load(candidate.model)
         except ArchiveError as error:
@@ -220,15 +220,15 @@ class Capacity:
     def _peak(self, asked: Sequence[Candidate], threads: int = 1) -> tuple[int, list[str]]:
         """Send a request to each of these, so many at once; the most memory in use meanwhile, and why each failed."""
         with ThreadPoolExecutor(threads) as pool:
-            answers = [pool.submit(self._why_failed, candidate) for candidate in asked]
-            pending, peak = set(answers), 0
+            replies = [pool.submit(self._why_failed, candidate) for candidate in asked]
+            pending, peak = set(replies), 0
             while pending:
                 _, pending = wait(pending, timeout=_SAMPLE_EVERY_S, return_when=FIRST_COMPLETED)
                 peak = max(peak, self._used())
-            return peak, [answer.result() for answer in answers]
+            return peak, [reply.result() for reply in replies]
 
     def _why_failed(self, candidate: Candidate) -> str:
-        """Send it a request, and return why that failed; empty when it did not."""
+        """Send it a request, and return why that failed; an empty string when it did not."""
         try:
             identifier = self._server.identifier(candidate.model)
             reply = self._server.client.invoke(identifier, candidate.request or b"")

@@ -34,27 +34,23 @@ def serving_cost(server: Server, candidate: Candidate, *, concurrency: int) -> S
     alone = Capacity(server, concurrency=concurrency).alone(candidate)
     if alone.need is None:
         raise ArchiveError(f"{candidate.label} cannot be measured", f"it does not load: {alone.failure}", _TRY)
-    loads = [_load_s(server, candidate) for _ in range(_LOADS)]
+    loads_s = []
+    for _ in range(_LOADS):
+        server.load(candidate.model)
+        *_, last = (event for event in server.timeline if event.kind == "load" and event.source == "client")
+        server.unload(candidate.model)
+        loads_s.append(last.seconds or 0.0)
     server.load(candidate.model)
-    latency_s = None if alone.need.asked_bytes is None else _latency_s(server, candidate)
+    latency_s = None
+    if alone.need.asked_bytes is not None:
+        identifier, body = server.identifier(candidate.model), candidate.request or b""
+        replies = [server.client.invoke(identifier, body).expect("invoke") for _ in range(_WARM_UP + _REQUESTS)]
+        latency_s = statistics.median(reply.seconds for reply in replies[_WARM_UP:])
     server.unload(candidate.model)
     return ServingCost(
         archive_bytes=candidate.model.archive.stat().st_size,
         need=alone.need,
-        load_s=statistics.median(loads),
+        load_s=statistics.median(loads_s),
         latency_s=latency_s,
         refused=alone.refused,
     )
-
-
-def _load_s(server: Server, candidate: Candidate) -> float:
-    server.load(candidate.model)
-    *_, last = (event for event in server.timeline if event.kind == "load" and event.source == "client")
-    server.unload(candidate.model)
-    return last.seconds or 0.0
-
-
-def _latency_s(server: Server, candidate: Candidate) -> float:
-    identifier, body = server.identifier(candidate.model), candidate.request or b""
-    replies = [server.client.invoke(identifier, body).expect("invoke") for _ in range(_WARM_UP + _REQUESTS)]
-    return statistics.median(reply.seconds for reply in replies[_WARM_UP:])

@@ -27,7 +27,7 @@ _REST_S, _SAMPLED_EVERY_S = 30.0, 0.5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one archive needs once it is loaded and has answered one request, where the kit knows what to send.
+    """What one archive needs once it is loaded and has replied to one request, where the kit knows what to send.
 
     An archive that the kit did not build is only loaded: what its first prediction allocates is not included.
     """

@@ -20,7 +20,7 @@ _LEAST_BYTES = 2  # of a number in JSON: a digit and a comma
 
 
 class NoRequestError(Exception):
-    """There is no such request for a model; the message says why."""
+    """There is no such request for a model; the message gives the reason."""
 
 
 def request_of(path: Path, inputs: Mapping[str, Any] | None = None) -> tuple[bytes | None, str]:

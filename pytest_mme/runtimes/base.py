@@ -118,7 +118,7 @@ class Runtime(Protocol):
     def run(
         self, spec: ServerSpec, *, name: str, timeline: Timeline, known_bytes: Mapping[str, int] | None = None
     ) -> AbstractContextManager[Running]:
-        """Start a server, hand it over once it answers, and end it; raises `ServerStartError`.
+        """Start a server, hand it over once it is ready, and end it; raises `ServerStartError`.
 
         *known_bytes*: the measured memory of archives, by their fingerprint, for a server that can use that.
         """

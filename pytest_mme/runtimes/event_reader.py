@@ -18,7 +18,7 @@ _CATCH_UP_S = 10.0
 _ARRIVES_S = 2.0  # the event of a load may come so long after its reply
 _FACTS_S = 10.0
 _ENDS = ("unload", "crash", "oom")  # of a model's process
-FACTS = "waiting for the server's first line, which says what it is"
+FACTS = "waiting for the server's first line, which describes it"
 
 
 class EventReader:
@@ -42,8 +42,8 @@ class EventReader:
             fields = json.loads(line)
             if "ready" in fields:
                 self._start(fields["ready"])
-                return True
-            self._add(Event(**fields))
+            else:
+                self._add(Event(**fields))
         except (TypeError, ValueError, KeyError, RecursionError):
             return False
         return True
@@ -61,7 +61,7 @@ class EventReader:
         return self._started.is_set()
 
     def await_facts(self, *, gone: Callable[[], str | None]) -> Mapping[str, Any]:
-        """What the server reports about itself; raises `NotReadyError` when that does not come, or *gone* says why."""
+        """What the server reports about itself; raises `NotReadyError` when that does not come, with the reason of *gone* if there is one."""
         return wait_for(lambda: self.facts if self.has_started else None, what=FACTS, timeout_s=_FACTS_S, gone=gone)
 
     def _add(self, event: Event) -> None:
@@ -69,17 +69,14 @@ class EventReader:
             if mark := self._marks.pop(event.detail["token"], None):
                 mark.set()
         elif event.model is None or self._is_mine(event.model):
-            self._follow_process(event)
+            with self._loaded:
+                if event.kind == "load" and event.model and "pid" in event.detail:
+                    self._pids[event.model] = event.detail["pid"]
+                    self._loaded.notify_all()
+                elif event.kind in _ENDS:
+                    self._pids.pop(event.model or "", None)
             at_s = event.at_s + self.ahead_s - self._timeline.began_monotonic_s
             self._timeline.add(dataclasses.replace(event, server=self._server, at_s=at_s))
-
-    def _follow_process(self, event: Event) -> None:
-        with self._loaded:
-            if event.kind == "load" and event.model and "pid" in event.detail:
-                self._pids[event.model] = event.detail["pid"]
-                self._loaded.notify_all()
-            elif event.kind in _ENDS:
-                self._pids.pop(event.model or "", None)
 
     def pid(self, identifier: str, client: ContractClient) -> int | None:
         """The process of a loaded model, in the server's own pid namespace; None when it has none."""

@@ -27,7 +27,9 @@ _ENDING = 0x4 | 0x400
 def main(pid: str, most_mib: str, procs: str = "") -> None:
     """Prefer *pid*, enter the cgroup whose `cgroup.procs` is *procs*, and take memory while *pid* lives."""
     victim = Path("/proc", pid)
-    others = [process for process in _processes(procs) if process != victim]
+    # The processes that share the limit; in a container all that are visible.
+    pids = Path(procs).read_text().split() if procs else [one.name for one in Path("/proc").glob("[0-9]*")]
+    others = [process for process in (Path("/proc", other) for other in pids) if process != victim]
     if procs:
         Path(procs).write_text(str(os.getpid()))
     chosen = {process: score for process in others if (score := _score(process)) > _THIRD}
@@ -37,13 +39,13 @@ def main(pid: str, most_mib: str, procs: str = "") -> None:
         _choose(chosen)
         sys.exit(os.WIFEXITED(status) and os.WEXITSTATUS(status))
     _choose({Path("/proc/self"): _SECOND})
-    _exhaust(victim, int(most_mib))
-
-
-def _processes(procs: str) -> list[Path]:
-    """The processes that share the limit; in a container all that are visible."""
-    named = Path(procs).read_text().split() if procs else [one.name for one in Path("/proc").glob("[0-9]*")]
-    return [Path("/proc", name) for name in named]
+    # This memory is charged to the cgroup, but not to this process when the kernel chooses one to kill.
+    held = os.memfd_create("exhaust")
+    for _ in range(int(most_mib)):
+        if not lives(victim):
+            return
+        os.write(held, bytes(_STEP_BYTES))
+    sys.exit(f"{most_mib} MiB more were used, and nothing was killed")
 
 
 def _score(process: Path) -> int:
@@ -57,17 +59,6 @@ def _choose(scores: dict[Path, int]) -> None:
     for process, score in scores.items():
         with contextlib.suppress(OSError):  # it has ended
             (process / "oom_score_adj").write_text(str(score))
-
-
-def _exhaust(victim: Path, most_mib: int) -> None:
-    held = os.memfd_create(
-        "exhaust"
-    )  # charged to the cgroup, but not to this process when the kernel chooses one to kill
-    for _ in range(most_mib):
-        if not lives(victim):
-            return
-        os.write(held, bytes(_STEP_BYTES))
-    sys.exit(f"{most_mib} MiB more were used, and nothing was killed")
 
 
 def lives(process: Path) -> bool:

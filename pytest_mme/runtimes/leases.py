@@ -61,7 +61,7 @@ class RunDirectory:
 
 
 def sweep(parent: Path | None = None) -> list[str]:
-    """Remove what runs left behind whose owners are dead, and return what was removed, in words."""
+    """Remove what runs left behind whose owners are dead; return a description of each thing that was removed."""
     swept = []
     for lock_path in sorted((parent or base()).glob("*.lock")):
         directory = lock_path.with_suffix("")

@@ -21,7 +21,7 @@ _MAX_RECORDED_BYTES = 2000
 
 @dataclasses.dataclass(kw_only=True)
 class RecordedCall:
-    """A call under way, and what its event will say of it."""
+    """A call under way, and what its event will hold."""
 
     kind: Kind
     model: str | None
@@ -60,7 +60,7 @@ class RecordedInvoke(RecordedCall):
         )
 
     def prediction(self, reply: Reply) -> Any:
-        """Record and return the one prediction of *reply*; `ContractError` when a reply that says 200 holds none."""
+        """Record and return the one prediction of *reply*; `ContractError` when a reply with the status 200 holds none."""
         try:
             predicted = reply.json()["predictions"][0]
         except (KeyError, IndexError, TypeError, ValueError) as error:

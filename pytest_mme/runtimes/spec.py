@@ -47,7 +47,7 @@ class ServerSpec:
     )
     """What all loaded models together may use, in MiB; None: no limit. In a container: all of its processes."""
     admission: Admission = field(default="estimate", metadata=one_of(*get_args(Admission)))
-    """``estimate``: a load that would not fit is answered 507, nothing is killed; ``none``: the load is tried."""
+    """``estimate``: the reply to a load that would not fit is 507, and nothing is killed; ``none``: the load is tried."""
     oom: MemoryWatch = field(default="kernel", metadata=one_of(*get_args(MemoryWatch)))
     """Who notices that memory ran out: the kernel, which kills, or TensorFlow, which reports RESOURCE_EXHAUSTED."""
     cpus: int | None = field(default=None, metadata=whole("at least 1, or None for one thread per core", 1, 1024))
@@ -57,7 +57,7 @@ class ServerSpec:
     grace_s: float = field(default=25.0, metadata=number("seconds, 0 to 30: the platform waits no longer", 0, 30))
     """How long the server waits for requests in flight after SIGTERM; SageMaker sends SIGKILL after 30 s."""
     code: Path | str | None = field(default=None, metadata=rule("a folder that holds an inference.py", _holds_code))
-    """A folder whose `inference.py` answers for all models that bring no code of their own; None: the models do."""
+    """A folder whose `inference.py` replies for all models that bring no code of their own; None: the models do."""
     handler_requests: int | None = field(default=None, metadata=whole("1 to 1024, or None", 1, 1024))
     """How many requests the process of an `inference.py` takes at once.
 
@@ -80,15 +80,15 @@ class ServerSpec:
     image: str | None = field(
         default=None, metadata=text("an image's name, such as 'pytest-mme-server:2.21.0'", r"(?s).+")
     )
-    """What the container runtime runs; None: what `--mme-image` says."""
+    """What the container runtime runs; None: the image of `--mme-image`."""
     env: Mapping[str, str] = field(
         default_factory=dict, metadata=rule("names and values, both text, such as {'A': '1'}", _is_environment)
     )
     """More environment variables for the server."""
     start_s: float = field(default=60.0, metadata=number("seconds, 0.1 to 600", 0.1, 600))
-    """How long the server may take until it answers."""
+    """How long the server may take until it is ready."""
     device: Device | None = field(default=None, metadata=one_of(*get_args(Device), None))
-    """Where models run; None: what `--mme-device` says. AWS supports GPU endpoints with Triton's container only."""
+    """Where models run; None: the device of `--mme-device`. AWS supports GPU endpoints with Triton's container only."""
     gpu: int = field(default=0, metadata=whole("0 for the first GPU", 0, 1024))
     """Which of the visible GPUs, for ``device="gpu"``."""
     gpu_memory_fraction: float | None = field(

@@ -21,7 +21,10 @@ def main(config: ServingConfig, events_fd: int) -> int:
     lines.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[lines])
     with os.fdopen(events_fd, "wb", buffering=0) as pipe:
-        events = EventStream(config.name, pipe.write, log=_write_line)
+        # A whole line at once: other writers of the same log can only write between lines.
+        events = EventStream(
+            config.name, pipe.write, log=lambda line: os.write(sys.stderr.fileno(), f"{line}\n".encode())
+        )
         try:
             return asyncio.run(serve(config, events))
         except (UnavailableError, OSError) as error:
@@ -29,11 +32,6 @@ def main(config: ServingConfig, events_fd: int) -> int:
             return _UNAVAILABLE
         finally:
             events.close()
-
-
-def _write_line(line: str) -> None:
-    """Write a whole line at once: other writers of the same log can only write between lines."""
-    os.write(sys.stderr.fileno(), f"{line}\n".encode())
 
 
 if __name__ == "__main__":

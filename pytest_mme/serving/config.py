@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 Admission = Literal["estimate", "none"]
 OutOfMemory = Literal["kernel", "tensorflow"]
@@ -81,5 +81,4 @@ class ServingConfig:
     @classmethod
     def from_json(cls, text: str) -> ServingConfig:
         """Read what `to_json` wrote."""
-        fields: dict[str, Any] = json.loads(text)
-        return cls(**fields)
+        return cls(**json.loads(text))

@@ -21,16 +21,19 @@ SETTINGS = "PYTEST_MME_SERVING"
 EVENTS = "PYTEST_MME_EVENTS"
 """`stdout`: write the server's events there, a JSON line each; unset: only the log has them."""
 
-_PORT = 8080
+_PORT = "8080"
 _SHARED_CODE = Path("/opt/ml/code")
 _MISUSED = 64  # EX_USAGE of sysexits.h
 
 
 def config(environment: Mapping[str, str], *, shared_code: Path = _SHARED_CODE) -> ServingConfig:
     """The settings that the environment holds; raises ValueError with a message when they are invalid."""
+    port = environment.get(routes.BIND_TO_PORT) or _PORT
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"{routes.BIND_TO_PORT} is {port!r}: give a port, 1 to 65535")
     fields = {
         "host": "0.0.0.0",  # noqa: S104, RUF100  the container's own network: the engine decides who reaches it
-        "port": _port(environment.get(routes.BIND_TO_PORT, "")),
+        "port": int(port),
         "enforcement": "container",
         "tensorflow": environment.get("PYTEST_MME_TENSORFLOW"),
         "code": str(shared_code) if (shared_code / "inference.py").exists() else None,
@@ -39,22 +42,6 @@ def config(environment: Mapping[str, str], *, shared_code: Path = _SHARED_CODE) 
         return ServingConfig(**fields | json.loads(environment.get(SETTINGS) or "{}"))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{SETTINGS} does not hold a server's settings: {error}") from error
-
-
-def _port(text: str) -> int:
-    if not text:
-        return _PORT
-    if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise ValueError(f"{routes.BIND_TO_PORT} is {text!r}: give a port, 1 to 65535")
-    return int(text)
-
-
-def _events_descriptor(environment: Mapping[str, str]) -> int:
-    """The descriptor for events. From then on everything else that is printed, also by user code, goes to stderr."""
-    to_stdout = environment.get(EVENTS) == "stdout"
-    descriptor = os.dup(1) if to_stdout else os.open(os.devnull, os.O_WRONLY)
-    os.dup2(2, 1)
-    return descriptor
 
 
 def _complain(text: str) -> int:
@@ -72,7 +59,10 @@ def serve(arguments: list[str], environment: Mapping[str, str]) -> int:
         settings = config(environment)
     except ValueError as error:
         return _complain(str(error))
-    return main(settings, _events_descriptor(environment))
+    to_stdout = environment.get(EVENTS) == "stdout"
+    descriptor = os.dup(1) if to_stdout else os.open(os.devnull, os.O_WRONLY)
+    os.dup2(2, 1)  # from here on everything else that is printed, also by user code, goes to stderr
+    return main(settings, descriptor)
 
 
 if __name__ == "__main__":

@@ -63,18 +63,14 @@ class EventStream:
 
     def _write_all(self) -> None:
         while (item := self._queue.get()) is not None:
-            line = item.to_json().encode() if isinstance(item, Event) else item
-            if isinstance(item, Event) and self._log is not None:
-                self._log_event(self._log, item)
+            written = item.to_json().encode() if isinstance(item, Event) else item
+            if self._log is not None and isinstance(item, Event):
+                ago_s = time.monotonic() - item.at_s
+                if line := event_line(item, time.time() - ago_s):
+                    with contextlib.suppress(OSError):  # a full disk must not keep events from their reader
+                        self._log(line)
             with contextlib.suppress(BrokenPipeError):  # the reader is gone; the lifeline ends the server
-                self._write(line + b"\n")
-
-    @staticmethod
-    def _log_event(log: Callable[[str], object], event: Event) -> None:
-        ago_s = time.monotonic() - event.at_s
-        if line := event_line(event, time.time() - ago_s):
-            with contextlib.suppress(OSError):  # a full disk must not keep events from their reader
-                log(line)
+                self._write(written + b"\n")
 
 
 async def serve(config: ServingConfig, events: EventStream) -> int:

@@ -1,4 +1,4 @@
-"""When the requests of an open load are due: they are sent whether or not earlier ones have been answered."""
+"""When the requests of an open load are due: they are sent whether or not earlier ones have had their replies."""
 
 from __future__ import annotations
 

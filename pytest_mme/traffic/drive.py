@@ -69,7 +69,12 @@ class Drive:
         self._barrier.wait()
         try:
             while ticket := self._next():
-                self._sent.append(self._send(*ticket))
+                model, due_s = ticket
+                sent_s = time.monotonic() - self.began_s
+                outcome = outcome_of(self._invoke, model)
+                answered_s = time.monotonic() - self.began_s
+                sent = Sent(model=model.name, due_s=due_s, sent_s=sent_s, answered_s=answered_s, outcome=outcome)
+                self._sent.append(sent)
                 self._log_progress()
         except BaseException:
             self._over.set()  # the others need not go on
@@ -84,12 +89,6 @@ class Drive:
             return None
         due_s = now_s if ticket.due_s is None else ticket.due_s
         return None if self._over.wait(max(0.0, due_s - now_s)) else (ticket.model, due_s)
-
-    def _send(self, model: Model, due_s: float) -> Sent:
-        sent_s = time.monotonic() - self.began_s
-        outcome = outcome_of(self._invoke, model)
-        answered_s = time.monotonic() - self.began_s
-        return Sent(model=model.name, due_s=due_s, sent_s=sent_s, answered_s=answered_s, outcome=outcome)
 
     def _log_progress(self) -> None:
         """Log the progress of a long load."""

@@ -106,7 +106,7 @@ class Traffic:
             name=name,
         )
         load = drive.run()
-        self._mark(name, load.seconds, said=str(load))
+        self._mark(name, load.seconds, summary=str(load))
         return self._with_hits(load, drive.began_s - self._target.recording.began_monotonic_s)
 
     def _mark(self, name: str, seconds: float, **detail: Any) -> None:

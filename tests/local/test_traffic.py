@@ -28,7 +28,7 @@ def test_a_closed_load_on_an_endpoint(mme_endpoint: Endpoints, mme_models: Model
     endpoint.check_concurrent(at_least=2)
     mark = next(event for event in endpoint.timeline if event.kind == "mark")
     assert mark.outcome == "closed load, zipf of 3, s 1, seed 0"
-    assert "60 requests in" in mark.detail["said"]
+    assert "60 requests in" in mark.detail["summary"]
 
 
 def test_an_open_load_does_not_wait_for_the_server(

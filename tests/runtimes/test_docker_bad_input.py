@@ -248,12 +248,12 @@ def test_less_memory_than_the_server_needs(docker_run: Run, engine: docker.Docke
 
 def test_less_memory_than_the_engine_allows(docker_run: Run, engine: docker.DockerClient) -> None:
     said = refused(ServerStartError, docker_run, engine, memory_mib=4)
-    assert "the engine says: Minimum memory limit allowed is" in said
+    assert "the engine reports: Minimum memory limit allowed is" in said
 
 
 def test_more_processors_than_the_machine_has(docker_run: Run, engine: docker.DockerClient) -> None:
     said = refused(ServerStartError, docker_run, engine, cpus=1024)
-    assert "the engine says: " in said
+    assert "the engine reports: " in said
 
 
 def test_a_gpu_that_the_engine_cannot_give(docker_run: Run, engine: docker.DockerClient) -> None:

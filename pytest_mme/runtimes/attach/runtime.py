@@ -34,7 +34,10 @@ class AttachRuntime:
     def __init__(self, url: str, folder: SharedFolder | None, directory: Path) -> None:
         """*folder*: visible to this process and to the server; None: below *directory*, for a server on this machine."""
         self._url = url
-        self._folder = folder or _let_through(directory)
+        if folder is None:  # a server of another user can reach what is below the run's directory, but not list it
+            for path in (directory.parent, directory):
+                path.chmod(0o711)
+        self._folder = folder or SharedFolder(directory, PurePosixPath(directory))
 
     def identity(self, spec: ServerSpec) -> str:
         """The URL: measurements of this server say nothing about another one."""
@@ -47,7 +50,12 @@ class AttachRuntime:
     ) -> Iterator[AttachedServer]:
         """Check that it is a multi-model server, and hand it over; `Runtime.run`."""
         del timeline, known_bytes
-        _refuse(spec)
+        defaults = dataclasses.asdict(ServerSpec())
+        asked = [key for key in defaults if key not in _IGNORED and getattr(spec, key) != defaults[key]]
+        if asked:
+            raise UnavailableError(
+                f"{', '.join(asked)} of a server that runs already", "whoever started it has decided that", _ELSEWHERE
+            )
         with contextlib.ExitStack() as undo:
             client = undo.enter_context(contextlib.closing(ContractClient(self._url)))
             dialect = _dialect(name, client)
@@ -57,24 +65,6 @@ class AttachRuntime:
             server = AttachedServer(name, client, dialect, SharedFolder(here, self._folder.there / here.name))
             undo.callback(server.unload_all)
             yield server
-
-
-def _let_through(directory: Path) -> SharedFolder:
-    """The run's directory, opened so that a server of another user can reach what is below it, but not list it."""
-    for path in (directory.parent, directory):
-        path.chmod(0o711)
-    return SharedFolder(directory, PurePosixPath(directory))
-
-
-def _refuse(spec: ServerSpec) -> None:
-    asked = [name for name, default in dataclasses.asdict(ServerSpec()).items() if getattr(spec, name) != default]
-    asked = [name for name in asked if name not in _IGNORED]
-    if asked:
-        raise UnavailableError(
-            f"{', '.join(asked)} of a server that runs already",
-            "whoever started it has decided that",
-            _ELSEWHERE,
-        )
 
 
 def _dialect(name: str, client: ContractClient) -> Dialect:

@@ -16,7 +16,7 @@ from pytest_mme.settings import SharedFolder
 
 
 class AttachedServer(Interceptable):
-    """An attached server. Whoever started it keeps the control of it."""
+    """An attached server: whoever started it keeps control of it."""
 
     controls = None
 

@@ -1,1 +1,1 @@
-"""The Docker runtime: any image that speaks the container contract."""
+"""The Docker runtime: any image that implements the container contract."""

@@ -46,7 +46,7 @@ class ObservedContainer:
     """Observes a container until it is closed; neither creates nor removes it."""
 
     def __init__(self, engine: docker.DockerClient, container: Container, recording: Recording) -> None:
-        """Read the container's output from now on; raises `ServerStartError`."""
+        """Begin to read the container's output; raises `ServerStartError`."""
         self._engine, self._container, self._recording = engine, container, recording
         self._undo = contextlib.ExitStack()
         with self._explained():
@@ -59,25 +59,22 @@ class ObservedContainer:
             self._container.start()
 
     def await_ready(self, *, within_s: float) -> ContractClient:
-        """Wait until it answers, and record what the kernel and the engine see from then on; raises `ServerStartError`."""
+        """Wait until it is ready, and record what the kernel and the engine see after that; raises `ServerStartError`."""
         with self._explained():
             client = ready_client(
                 lambda: addresses.of(self._container, self._engine), within_s=within_s, gone=self.gone
             )
             self._undo.callback(client.close)
             self.dialect: Dialect = CONTRACT if self._recording.events else dialect_of(client)
-            self._observe()
+            about = self._recording
+            self.probe: Probe = probe_of(self._container)
+            sampler = None
+            if not about.events:
+                sampler = Sampler(self.probe, about.timeline, about.server, shared=about.shared)
+                self._undo.callback(sampler.close)
+            self.watch = Watch(self._engine, self._container, about.timeline, about.server, sampler=sampler)
+            self._undo.callback(self.watch.close)
         return client
-
-    def _observe(self) -> None:
-        about = self._recording
-        self.probe: Probe = probe_of(self._container)
-        sampler = None
-        if not about.events:
-            sampler = Sampler(self.probe, about.timeline, about.server, shared=about.shared)
-            self._undo.callback(sampler.close)
-        self.watch = Watch(self._engine, self._container, about.timeline, about.server, sampler=sampler)
-        self._undo.callback(self.watch.close)
 
     def await_facts(self) -> None:
         """Wait for what an embedded server reports about itself; raises `ServerStartError`."""

@@ -42,15 +42,11 @@ def labels(run: Path) -> dict[str, str]:
 
 def _owner() -> str:
     """One user on one machine with one view of the file system: such an owner's locks can be inspected."""
-    return f"{user_name()}@{socket.gethostname()}/{_file_system()}"
-
-
-def _file_system() -> str:
-    """A service may have a temporary folder of its own, in a mount namespace (systemd, PrivateTmp=)."""
-    try:
-        return str(Path("/proc/self/ns/mnt").stat().st_ino)
+    try:  # a service may have a temporary folder of its own, in a mount namespace (systemd, PrivateTmp=)
+        file_system = str(Path("/proc/self/ns/mnt").stat().st_ino)
     except OSError:
-        return "unknown"
+        file_system = "unknown"
+    return f"{user_name()}@{socket.gethostname()}/{file_system}"
 
 
 def user_name() -> str:
@@ -132,10 +128,6 @@ def _is_abandoned(container: Container, owner_lives: Callable[[Path], bool]) -> 
     """Whether a container is abandoned: by its run's lock, or by its age if that is another machine's or user's."""
     if container.labels.get(_OWNER) == _owner():
         return not owner_lives(Path(container.labels[RUN]))
-    return datetime.now(timezone.utc) - _created(container) > _FORGOTTEN
-
-
-def _created(container: Container) -> datetime:
-    """When a container was created; without its nanoseconds, which Python before 3.11 does not parse."""
-    whole = str(container.attrs["Created"])[:19]
-    return datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+    created = str(container.attrs["Created"])[:19]  # without its nanoseconds, which Python before 3.11 does not parse
+    at = datetime.strptime(created, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+    return datetime.now(timezone.utc) - at > _FORGOTTEN

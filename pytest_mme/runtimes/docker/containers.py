@@ -45,17 +45,15 @@ def environment(
         routes.SAFE_PORT_RANGE: _PORTS,
         "AWS_REGION": "us-east-1",
     }
-    settings = {embedded.EVENTS: "stdout", embedded.SETTINGS: json.dumps(_settings(spec, server, known_bytes, device))}
-    return platform | (settings if is_embedded else {}) | dict(spec.env)
-
-
-def _settings(spec: ServerSpec, server: str, known_bytes: Mapping[str, int], device: str) -> dict[str, Any]:
+    if not is_embedded:
+        return platform | dict(spec.env)
     same = ("admission", "oom", "cpus", "drain_s", "grace_s", "handler_requests", "gpu_memory_fraction")
-    fields = {name: getattr(spec, name) for name in same}
-    fields |= {"op_libraries": [_op_library(number, library) for number, library in enumerate(spec.op_libraries)]}
+    settings: dict[str, Any] = {name: getattr(spec, name) for name in same}
+    settings |= {"name": server, "known_bytes": dict(known_bytes), "device": spec.device or device}
+    settings["op_libraries"] = [_op_library(number, library) for number, library in enumerate(spec.op_libraries)]
     if spec.oom == "tensorflow" and spec.memory_mib is not None:
-        fields |= {"memory_bytes": int(spec.memory_mib * _MIB)}
-    return {"name": server, "known_bytes": dict(known_bytes), "device": spec.device or device, **fields}
+        settings["memory_bytes"] = int(spec.memory_mib * _MIB)
+    return platform | {embedded.EVENTS: "stdout", embedded.SETTINGS: json.dumps(settings)} | dict(spec.env)
 
 
 def limits(spec: ServerSpec, *, is_embedded: bool) -> dict[str, Any]:
@@ -127,7 +125,7 @@ class Ended:
     out_of_memory: bool
     """Whether the kernel killed one of its processes for lack of memory, whichever and whenever."""
     error: str
-    """The engine's own message, empty for none."""
+    """The engine's own message; empty when there is none."""
 
     @property
     def killed_for_memory(self) -> bool:

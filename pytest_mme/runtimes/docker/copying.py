@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,23 +18,21 @@ def send(container: Container, folder: Path, target: str) -> None:
 
     A link is copied as what it leads to; a broken link, and what is neither a file nor a folder, is left out.
     """
-    container.put_archive("/", _packed(folder, target.lstrip("/")))
+    paths = (folder, *_inside(folder))
+    _put(container, {path: f"{target}/{path.relative_to(folder).as_posix()}" for path in paths})
 
 
 def send_file(container: Container, file: Path, target: str) -> None:
     """Copy one file into the container at *target*, for every user to read."""
+    _put(container, {file: target})
+
+
+def _put(container: Container, targets: Mapping[Path, str]) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
-        _add(tar, file, target.lstrip("/"))
+        for path, target in targets.items():
+            _add(tar, path, target.lstrip("/"))
     container.put_archive("/", packed.getvalue())
-
-
-def _packed(folder: Path, target: str) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        for path in (folder, *_inside(folder)):
-            _add(tar, path, f"{target}/{path.relative_to(folder).as_posix()}")
-    return packed.getvalue()
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:

@@ -86,7 +86,7 @@ def close_stream(stream: CancellableStream[Any]) -> None:
 
 
 def find_image(engine: docker.DockerClient, name: str, pull: Pull) -> Image:
-    """The image called *name*, pulled if *pull* says so; raises `UnavailableError` when it is missing or unusable.
+    """The image called *name*, pulled as *pull* allows; raises `UnavailableError` when it is missing or unusable.
 
     SageMaker creates multi-model endpoints only with images that have the label of AWS's contract.
     """

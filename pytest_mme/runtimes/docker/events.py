@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
-_LEAST_CHANGE = 2**20  # bytes: less says nothing about a model
+_LEAST_CHANGE = 2**20  # bytes: a smaller change need not be a model's
 _GOES_WITHIN_S = 2.0  # a kill is counted first, and the process leaves the table a moment later
 _CATCH_UP_S = 10.0
 _EVENT_WITHIN_S = 2.0
@@ -71,31 +71,25 @@ class Sampler:
         with contextlib.suppress(OSError):  # the container is gone
             while not self._stopping:
                 self._sample()
-                self._pause()
+                with self._changed:
+                    self._rounds += 1
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._hurry or self._stopping, timeout=self._probe.every_s)
+                    self._hurry = False
         while self._unexplained:  # it cannot be found out any more which models they have hit
             self._record_kill(self._unexplained.pop(0), None)
         with self._changed:
             self._over = True
             self._changed.notify_all()
 
-    def _pause(self) -> None:
-        with self._changed:
-            self._rounds += 1
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._hurry or self._stopping, timeout=self._probe.every_s)
-            self._hurry = False
-
     def _sample(self) -> None:
         before, self._processes = self._processes, self._probe.processes()
-        self._record_memory()
-        self._record_kills([line for pid, line in before.items() if line and not self._processes.get(pid)])
-
-    def _record_memory(self) -> None:
         used = self._probe.used_bytes()
         if abs(used - self._sampled_bytes) >= _LEAST_CHANGE:
             self._sampled_bytes = used
             detail = {"used_bytes": used, "limit_bytes": self._probe.limit_bytes()}
             self._timeline.record("sample", source="probe", server=self._server, detail=detail)
+        self._record_kills([line for pid, line in before.items() if line and not self._processes.get(pid)])
 
     def _record_kills(self, gone: list[str]) -> None:
         """Record each kill, with the model whose process has gone."""
@@ -143,7 +137,7 @@ class Watch:
         self._thread.start()
 
     def expect_end(self) -> None:
-        """Do not record the container's end as a crash from now on."""
+        """Do not record the container's end as a crash when it comes."""
         self._expected = True
 
     def catch_up(self) -> None:

@@ -27,7 +27,7 @@ _VERSION = re.compile(r"TensorFlow Library: (\d+\.\d+\.\d+\S*)")
 
 
 def tensorflow_in(engine: docker.DockerClient, image: Image) -> str:
-    """The version, as in ``2.19.1``; raises `UnavailableError` where nothing in the image says it.
+    """The version, as in ``2.19.1``; raises `UnavailableError` where nothing in the image shows it.
 
     Without the label a container runs for a moment, without a network, and is removed.
     """

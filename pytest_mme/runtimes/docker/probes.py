@@ -106,16 +106,10 @@ class EngineProbe:
 
 def probe_of(container: Container) -> Probe:
     """The best probe for a container that runs."""
-    cgroup = _cgroup_of(container.attrs["State"]["Pid"], str(container.id))
-    return EngineProbe(container) if cgroup is None else CgroupProbe(cgroup)
-
-
-def _cgroup_of(pid: int, container_id: str) -> cgroups.MemoryCgroup | None:
-    """The cgroup of the container's first process, if that pid is a process of this machine and of this container."""
+    pid = container.attrs["State"]["Pid"]
     proc = Path(f"/proc/{pid}")
-    try:
-        if not pid or container_id not in (proc / "cgroup").read_text():
-            return None
-        return cgroups.own(proc, mounts=Path("/proc/self/mountinfo"))
-    except OSError:
-        return None
+    with contextlib.suppress(OSError):
+        # The pid is that of a process of this machine, and of this container.
+        if pid and str(container.id) in (proc / "cgroup").read_text():
+            return CgroupProbe(cgroups.own(proc, mounts=Path("/proc/self/mountinfo")))
+    return EngineProbe(container)

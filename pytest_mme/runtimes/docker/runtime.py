@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,14 +74,27 @@ class DockerRuntime:
         except NotFound:
             return False
 
+    @contextlib.contextmanager
     def run(
         self, spec: ServerSpec, *, name: str, timeline: Timeline, known_bytes: Mapping[str, int] | None = None
-    ) -> AbstractContextManager[DockerServer]:
+    ) -> Iterator[DockerServer]:
         """Start a container, or with ``share="run"`` use the one that the run has for *spec*; `Runtime.run`."""
         image, known = self._found(spec), known_bytes or {}
         if spec.share == "run":
-            return self._shared(spec, image, known, name=name, timeline=timeline)
-        return self._private(spec, image, known, name=name, timeline=timeline)
+            place = sharing.Place(self._directory, spec, str(image.id), known)
+            start = functools.partial(self._start_shared, place.name, spec, image, known)
+            shared = place.record(start, lives=self._is_running)
+            with closing(DockerServer(name, Path(shared["directory"]), timeline, self._engine, image, spec)) as server:
+                server.use_running(shared)
+                yield server
+            return
+        directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._directory))
+        with contextlib.ExitStack() as undo:
+            if not self._keep:
+                undo.callback(shutil.rmtree, directory, ignore_errors=True)
+            server = undo.enter_context(closing(DockerServer(name, directory, timeline, self._engine, image, spec)))
+            server.start(known, device=self._device, run=self._directory)
+            yield server
 
     def _found(self, spec: ServerSpec) -> Image:
         """The image of *spec*; it is looked up, and pulled, once in a run."""
@@ -95,30 +108,6 @@ class DockerRuntime:
             if image.labels.get(CODE, code_digest()) != code_digest():
                 warnings.warn(OutdatedImageWarning(name), stacklevel=2)
         return self._images[name]
-
-    @contextlib.contextmanager
-    def _private(
-        self, spec: ServerSpec, image: Image, known_bytes: Mapping[str, int], *, name: str, timeline: Timeline
-    ) -> Iterator[DockerServer]:
-        directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._directory))
-        with contextlib.ExitStack() as undo:
-            if not self._keep:
-                undo.callback(shutil.rmtree, directory, ignore_errors=True)
-            server = undo.enter_context(closing(DockerServer(name, directory, timeline, self._engine, image, spec)))
-            server.start(known_bytes, device=self._device, run=self._directory)
-            yield server
-
-    @contextlib.contextmanager
-    def _shared(
-        self, spec: ServerSpec, image: Image, known_bytes: Mapping[str, int], *, name: str, timeline: Timeline
-    ) -> Iterator[DockerServer]:
-        place = sharing.Place(self._directory, spec, str(image.id), known_bytes)
-        shared = place.record(
-            functools.partial(self._start_shared, place.name, spec, image, known_bytes), lives=self._is_running
-        )
-        with closing(DockerServer(name, Path(shared["directory"]), timeline, self._engine, image, spec)) as server:
-            server.use_running(shared)
-            yield server
 
     def _start_shared(
         self, name: str, spec: ServerSpec, image: Image, known_bytes: Mapping[str, int], directory: Path

@@ -68,7 +68,7 @@ class DockerServer(Interceptable):
         return self
 
     def start(self, known_bytes: Mapping[str, int], *, device: str, run: Path) -> None:
-        """Create the container, start it and wait until it answers; raises `ServerStartError`, `UnavailableError`."""
+        """Create the container, start it and wait until it is ready; raises `ServerStartError`, `UnavailableError`."""
         began = time.monotonic()
         self.models.mkdir()
         self.models.chmod(0o755)  # the container's user is another
@@ -101,7 +101,7 @@ class DockerServer(Interceptable):
         """Create a container, start it and wait until it is ready."""
         from docker.errors import APIError
 
-        self._undo.callback(remove, self._engine, self.container_name)  # also a container that never answers
+        self._undo.callback(remove, self._engine, self.container_name)  # also a container that never becomes ready
         try:
             self._container, self._mounted = self._create()
         except APIError as error:
@@ -256,12 +256,10 @@ class DockerServer(Interceptable):
         self._undo.close()
 
     def _end(self) -> None:
-        if self._shared:
-            self._unload_all()
-        elif self.gone() is None:
-            self.stop(_TEAR_DOWN_S)
-
-    def _unload_all(self) -> None:
+        if not self._shared:
+            if self.gone() is None:
+                self.stop(_TEAR_DOWN_S)
+            return
         with contextlib.suppress(NoAnswerError):  # it has ended
             for placed in self._placed:
                 self.direct.unload(placed)

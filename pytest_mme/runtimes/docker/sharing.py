@@ -38,17 +38,10 @@ class Place:
         """
         self._folder.mkdir(exist_ok=True)
         with filelock.FileLock(self._record.with_suffix(".lock")):
-            found = self._read()
+            found: Mapping[str, Any] | None = json.loads(self._record.read_text()) if self._record.exists() else None
             if found is None or not lives(found):
                 found = start(Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=self._folder)))
                 draft = self._record.with_suffix(f".{os.getpid()}.tmp")
                 draft.write_text(json.dumps(found))
                 draft.replace(self._record)
-        return found
-
-    def _read(self) -> Mapping[str, Any] | None:
-        try:
-            found: dict[str, Any] = json.loads(self._record.read_text())
-        except FileNotFoundError:
-            return None
         return found

@@ -1,4 +1,4 @@
-"""Why a container does not start, as an error that says what to try."""
+"""Why a container does not start, as an error with advice on what to try."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 _NO_GPU_DRIVER = "could not select device driver"
-_HANGS = "a server that is ready answers GET /models and GET /models/ID at once; read what it said last"
+_HANGS = "a server that is ready answers GET /models and GET /models/ID at once; read what it printed last"
 _MISSING = {
     readiness.PINGED: f"the server has to listen on port {PORT}, on all addresses; if it needs longer, give start_s=",
     readiness.LISTED: "a multi-model server answers GET /models, too",
-    event_reader.FACTS: f"an image whose server is not the embedded one says so: LABEL {EVENTS_LABEL}=none",
+    event_reader.FACTS: f"label an image whose server is not the embedded one: LABEL {EVENTS_LABEL}=none",
 }
 
 
@@ -30,23 +30,21 @@ def refused(server: str, error: APIError, log: str) -> MMEError:
         advice = "install NVIDIA's container toolkit for the engine, or use device='cpu'"
         return UnavailableError("a GPU in a container", seen, advice)
     return ServerStartError(
-        server, f"the engine says: {seen}\n  next:    change what it names, or read the engine's own log", log
+        server, f"the engine reports: {seen}\n  next:    change what it names, or read the engine's own log", log
     )
 
 
 def not_ready(server: str, container: Container, error: Exception, log: str) -> ServerStartError:
     """The error for a container that was started, and did not become ready."""
-    return ServerStartError(server, f"{error}\n  next:    {_advice(container, error)}", log)
-
-
-def _advice(container: Container, error: Exception) -> str:
     end = ended(container)
     if end and end.code is None:
-        return "look for what removes containers here"
-    if container.attrs["State"]["OOMKilled"]:
-        return "the kernel killed a process for lack of memory: give the server more, memory_mib="
-    if end is None:
-        return _MISSING[error.what] if isinstance(error, NotReadyError) else _HANGS
-    image = container.image
-    name = (*image.tags, image.id)[0] if image else "IMAGE"
-    return f"read what it said last; to try it by hand: docker run --rm {name} serve"
+        advice = "look for what removes containers here"
+    elif container.attrs["State"]["OOMKilled"]:
+        advice = "the kernel killed a process for lack of memory: give the server more, memory_mib="
+    elif end is None:
+        advice = _MISSING[error.what] if isinstance(error, NotReadyError) else _HANGS
+    else:
+        image = container.image
+        name = (*image.tags, image.id)[0] if image else "IMAGE"
+        advice = f"read what it printed last; to try it by hand: docker run --rm {name} serve"
+    return ServerStartError(server, f"{error}\n  next:    {advice}", log)

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.timeline.events import Timeline
 
 _MIB = 1024 * 1024
+_SAME_FIELDS = (*("admission", "oom", "cpus", "gpu", "gpu_memory_fraction", "drain_s", "grace_s", "handler_requests"),)
+"""The fields of `ServerSpec` that `ServingConfig` has, too."""
 MODEL_DIR = "SM_MODEL_DIR"
 """Names the folder with the models to the user's code. Source: the SageMaker inference toolkit's parameters."""
 
@@ -51,15 +54,12 @@ class LocalRuntime:
         tensorflow = self._toolchain.resolve(spec.tf)
         return f"local/tensorflow-{tensorflow}/{self._enforcement}/{spec.device or self._device}"
 
-    @contextlib.contextmanager
     def run(
         self, spec: ServerSpec, *, name: str, timeline: Timeline, known_bytes: Mapping[str, int] | None = None
-    ) -> Iterator[LocalServer]:
+    ) -> AbstractContextManager[LocalServer]:
         """Start an embedded server; `Runtime.run`."""
-        with self._run(spec, name, timeline, known_bytes=known_bytes or {}) as server:
-            yield server
+        return self._run(spec, name, timeline, known_bytes=known_bytes or {})
 
-    @contextlib.contextmanager
     def host(
         self,
         inference: Path,
@@ -68,10 +68,9 @@ class LocalRuntime:
         *,
         name: str,
         timeline: Timeline,
-    ) -> Iterator[LocalServer]:
+    ) -> AbstractContextManager[LocalServer]:
         """Start a server around an `inference_handler`; `HandlerHost.host`."""
-        with self._run(spec, name, timeline, place=place, inference=str(inference)) as server:
-            yield server
+        return self._run(spec, name, timeline, place=place, inference=str(inference))
 
     @contextlib.contextmanager
     def _run(
@@ -80,17 +79,22 @@ class LocalRuntime:
         name: str,
         timeline: Timeline,
         *,
-        known_bytes: Mapping[str, int] | None = None,
         place: Callable[[Path], Sequence[str]] = lambda _: (),
         **more: Any,
     ) -> Iterator[LocalServer]:
         directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._directory))
         fields = {
-            **_config_fields(spec, name, known_bytes or {}, self._enforcement, self._device),
-            **more,
+            **{field: getattr(spec, field) for field in _SAME_FIELDS},
+            "name": name,
+            "memory_bytes": None if spec.memory_mib is None else int(spec.memory_mib * _MIB),
+            "enforcement": self._enforcement,
+            "device": spec.device or self._device,
+            "code": None if spec.code is None else str(Path(spec.code).absolute()),
+            "op_libraries": [str(Path(library).absolute()) for library in spec.op_libraries],
             "tensorflow": str(self._toolchain.directory(spec.tf)),
             "cgroup_name": f"pytest-mme-{self._directory.name}-{directory.name}",
             "cgroup_record": str(self._directory / CGROUPS),
+            **more,
         }
         with contextlib.ExitStack() as undo:
             if not self._keep:
@@ -101,25 +105,3 @@ class LocalRuntime:
             environment = {MODEL_DIR: str(server.models), **spec.env} if named else spec.env
             server.start({**fields, "named": named}, env=environment, start_s=spec.start_s)
             yield server
-
-
-def _config_fields(
-    spec: ServerSpec, name: str, known_bytes: Mapping[str, int], enforcement: str, device: str
-) -> Mapping[str, Any]:
-    return {
-        "name": name,
-        "memory_bytes": None if spec.memory_mib is None else int(spec.memory_mib * _MIB),
-        "admission": spec.admission,
-        "oom": spec.oom,
-        "enforcement": enforcement,
-        "cpus": spec.cpus,
-        "device": spec.device or device,
-        "gpu": spec.gpu,
-        "gpu_memory_fraction": spec.gpu_memory_fraction,
-        "drain_s": spec.drain_s,
-        "grace_s": spec.grace_s,
-        "code": None if spec.code is None else str(Path(spec.code).absolute()),
-        "handler_requests": spec.handler_requests,
-        "op_libraries": [str(Path(library).absolute()) for library in spec.op_libraries],
-        "known_bytes": known_bytes,
-    }

@@ -69,27 +69,28 @@ class LocalServer(Interceptable):
         self._timeline.record("start", source="engine", server=self.name, seconds=time.monotonic() - began)
 
     def _live(self) -> None:
-        reading, writing = os.pipe()
+        read_end, write_end = os.pipe()
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pytest_mme.serving", self._config.to_json(), str(writing)],
+                [sys.executable, "-m", "pytest_mme.serving", self._config.to_json(), str(write_end)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                pass_fds=[writing],
+                pass_fds=[write_end],
                 env=self._environment,
                 start_new_session=True,  # a terminal's Ctrl-C is pytest's to handle; it ends us after the fixtures
             )
-        os.close(writing)
-        events = self._undo.enter_context(os.fdopen(reading, "rb"))
+        os.close(write_end)
+        events = self._undo.enter_context(os.fdopen(read_end, "rb"))
         self._undo.callback(self._stop)
         self._await_first_line(events, self._start_s)
         self.facts = self._events.facts
         self.direct = ContractClient(routes.origin("127.0.0.1", self.facts["port"]))
         self._undo.callback(self.direct.close)
-        self._reading = threading.Thread(target=self._read, args=(events,), name=f"events of {self.name}", daemon=True)
-        self._reading.start()
-        self._undo.callback(self._read_to_end)
+        reading = threading.Thread(target=self._read, args=(events,), name=f"events of {self.name}", daemon=True)
+        reading.start()
+        self._undo.callback(reading.join)
+        self._undo.callback(self._stop)
 
     def _await_first_line(self, events: IO[bytes], start_s: float) -> None:
         late = threading.Event()
@@ -124,10 +125,6 @@ class LocalServer(Interceptable):
     def close(self) -> None:
         """End the process and read its last events. Closing twice is fine."""
         self._undo.close()
-
-    def _read_to_end(self) -> None:
-        self._stop()
-        self._reading.join()
 
     def _stop(self) -> None:
         """Close the lifeline, which cuts off requests in flight: the test is over. Send SIGKILL if that is not enough."""

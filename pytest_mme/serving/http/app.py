@@ -74,9 +74,18 @@ class Calls:
 
     async def load(self, request: web.Request) -> web.Response:
         """Load the model that the body names; reply when it can be invoked."""
-        identifier, url = _load_request(await _body(request))
-        model = await self._models.load(identifier, url)
-        return _json(_described(model))
+        try:
+            asked = orjson.loads(await _body(request))
+        except orjson.JSONDecodeError as error:
+            raise RefusalError(400, f"the body is not JSON: {error}") from error
+        match asked:
+            case {"model_name": str(identifier), "url": str(url)} if IDENTIFIER.fullmatch(identifier):
+                return _json(_described(await self._models.load(identifier, url)))
+        raise RefusalError(
+            400,
+            'the body must be {"model_name": ID, "url": FOLDER}, both strings, '
+            "the ID of letters, digits, dot, dash and underscore",
+        )
 
     async def list(self, request: web.Request) -> web.Response:
         """List the loaded models, a page at a time; the token is the number of models on the pages before."""
@@ -118,7 +127,11 @@ class Calls:
     async def invoke(self, request: web.Request) -> web.Response:
         """Reply as the model does, or the user code for it."""
         identifier = request.match_info["identifier"]
-        rest_url = _rest_url(request, identifier)
+        if request.transport is None:
+            raise RefusalError(400, "the client has hung up")
+        host, port = request.transport.get_extra_info("sockname")[:2]
+        # User code reaches the model itself at the address that this request came to.
+        rest_url = f"{routes.origin(host, port)}{routes.rest(identifier)}"
         reply = await self._models.invoke(identifier, invocation(request.headers, await _body(request), rest_url))
         if _UNSENDABLE.search(reply.content_type):
             raise RefusalError(500, f"the user's code replied with the content type {reply.content_type!r}")
@@ -169,29 +182,6 @@ async def _body(request: web.Request) -> bytes:
     except (web.RequestPayloadError, ConnectionError) as error:  # the body is not what the headers say, or incomplete
         reason = str(error).rpartition("\n")[2].strip()
         raise RefusalError(400, f"the body does not arrive as its headers say: {reason}") from error
-
-
-def _rest_url(request: web.Request, identifier: str) -> str:
-    """Where user code reaches the model itself: at the address that this request came to."""
-    if request.transport is None:
-        raise RefusalError(400, "the client has hung up")
-    host, port = request.transport.get_extra_info("sockname")[:2]
-    return f"{routes.origin(host, port)}{routes.rest(identifier)}"
-
-
-def _load_request(body: bytes) -> tuple[str, str]:
-    try:
-        request = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise RefusalError(400, f"the body is not JSON: {error}") from error
-    match request:
-        case {"model_name": str(identifier), "url": str(url)} if IDENTIFIER.fullmatch(identifier):
-            return identifier, url
-    raise RefusalError(
-        400,
-        'the body must be {"model_name": ID, "url": FOLDER}, both strings, '
-        "the ID of letters, digits, dot, dash and underscore",
-    )
 
 
 def _described(model: LoadedModel) -> dict[str, str]:

@@ -23,12 +23,19 @@ def invocation(headers: Mapping[str, str], body: bytes, rest_url: str) -> Invoca
     """
     _check_encoding(headers)
     attributes = headers.get(routes.CUSTOM_ATTRIBUTES)
-    named = _attributes(attributes or "")
+    pairs = (part.strip().partition("=") for part in (attributes or "").split(","))
+    named = {name: value for name, equals, value in pairs if equals}  # a client's own attributes, too
     method, version = named.get("tfs-method"), named.get("tfs-model-version")
     if method is not None and method not in METHODS:
         raise RefusalError(400, f"tfs-method is {method!r} in the custom attributes; choose {', '.join(METHODS)}")
-    number = None if version is None else _version(version)
-    part = "" if number is None else f"/versions/{number}"
+    number, part = None, ""
+    if version is not None:
+        if not (version.isascii() and version.isdecimal() and int(version[:20]) <= _MAX_VERSION and len(version) < 20):
+            raise RefusalError(
+                400, f"tfs-model-version is {version[:100]!r} in the custom attributes; give a version's number"
+            )
+        number = int(version)
+        part = f"/versions/{number}"
     return Invocation(
         body=body,
         method=method,
@@ -48,17 +55,3 @@ def _check_encoding(headers: Mapping[str, str]) -> None:
         value = headers.get(name, "")
         if not value.isascii() and value != value.encode(errors="replace").decode():
             raise RefusalError(400, f"the header {name} is not UTF-8: {value.encode(errors='surrogateescape')!r:.200}")
-
-
-def _attributes(header: str) -> dict[str, str]:
-    """``tfs-model-version=2,tfs-method=predict`` and whatever else a client's custom attributes hold."""
-    pairs = (part.strip().partition("=") for part in header.split(","))
-    return {name: value for name, equals, value in pairs if equals}
-
-
-def _version(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text[:20]) <= _MAX_VERSION and len(text) < 20):
-        raise RefusalError(
-            400, f"tfs-model-version is {text[:100]!r} in the custom attributes; give a version's number"
-        )
-    return int(text)

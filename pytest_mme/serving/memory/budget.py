@@ -21,11 +21,11 @@ class Claim:
     processes: dict[int, Mapping[str, Any]]
     """The place of each under the limit (`Enforcement.reserve`), by pid."""
     handled: bool = False
-    """Whether one of them runs user code: its needs tell nothing about the next model's."""
+    """Whether one of them runs user code: its needs do not help to estimate the next model's."""
 
 
 class DoesNotFitError(Exception):
-    """A load would exceed the limit; the message says by how much."""
+    """A load would exceed the limit; the message has what it needs, what is taken and the limit."""
 
 
 class Budget:
@@ -46,10 +46,19 @@ class Budget:
     def claim(self, pid: int, reserved: Mapping[str, Any], fingerprint: str, estimated_bytes: int) -> Claim:
         """Enter a load by the worker *pid*; raises `DoesNotFitError`. Loads are checked one at a time."""
         with self._lock:
-            need = self._need(fingerprint, estimated_bytes)
+            # What was measured for this very archive; else the estimate, or more if a load was seen to need more.
+            estimated_need = max(estimated_bytes + self._worker_bytes, self._learnt.get(fingerprint, 0))
+            need = self._known.get(fingerprint, estimated_need)
             claim = Claim(fingerprint, estimated_bytes, need, {pid: reserved})
             if not self._admits_all and (limit_bytes := self.enforcement.limit_bytes) is not None:
-                self._check(claim, limit_bytes)
+                # Each process is looked at once: what they hold and will hold must not be read at two moments.
+                taken = self.enforcement.own_bytes()
+                taken += sum(max(other.bytes, self._bytes_of(other)) for other in self._all())
+                if taken + need > limit_bytes:
+                    raise DoesNotFitError(
+                        f"the model needs about {need / MIB:.0f} MiB; {taken / MIB:.0f} MiB are taken "
+                        f"by models loaded or loading, of {limit_bytes / MIB:.0f} MiB"
+                    )
             self._claims[pid] = claim
             return claim
 
@@ -58,22 +67,6 @@ class Budget:
         claim.processes[pid] = reserved
         claim.handled = True
         self._claims[pid] = claim
-
-    def _need(self, fingerprint: str, estimated_bytes: int) -> int:
-        """What was measured for this very archive; else the estimate, or more if a load was seen to need more."""
-        if fingerprint in self._known:
-            return self._known[fingerprint]
-        return max(estimated_bytes + self._worker_bytes, self._learnt.get(fingerprint, 0))
-
-    def _check(self, claim: Claim, limit_bytes: int) -> None:
-        """Look at each process once: what they hold and what they will hold must not be read at two moments."""
-        taken = self.enforcement.own_bytes()
-        taken += sum(max(other.bytes, self._bytes_of(other)) for other in self._all())
-        if taken + claim.bytes > limit_bytes:
-            raise DoesNotFitError(
-                f"the model needs about {claim.bytes / MIB:.0f} MiB; {taken / MIB:.0f} MiB are taken "
-                f"by models loaded or loading, of {limit_bytes / MIB:.0f} MiB"
-            )
 
     def _all(self) -> set[Claim]:
         return set(self._claims.copy().values())

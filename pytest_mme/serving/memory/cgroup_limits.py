@@ -17,13 +17,33 @@ _KILL_FIRST = 1000  # the most that oom_score_adj can be; proc(5)
 log = logging.getLogger("pytest_mme")
 
 
-class CgroupLimit(Enforcement):
-    """A memory cgroup for the workers: the kernel kills a worker when they exceed its limit."""
+class KernelLimit(Enforcement):
+    """The limit of a memory cgroup: the kernel kills a process when those in it exceed the limit."""
 
     cheap_to_measure = True
 
     def __init__(self, cgroup: cgroups.MemoryCgroup) -> None:
         self._cgroup = cgroup
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """The cgroup's limit, read anew each time: it can be changed from outside."""
+        return self._cgroup.limit_bytes()
+
+    def used_bytes(self) -> int:
+        """What the cgroup is charged, less page cache."""
+        return self._cgroup.used_bytes()
+
+    def kills(self) -> int:
+        """The kernel's own counter."""
+        return self._cgroup.kills()
+
+
+class CgroupLimit(KernelLimit):
+    """A memory cgroup that is made for the workers."""
+
+    def __init__(self, cgroup: cgroups.MemoryCgroup) -> None:
+        super().__init__(cgroup)
         self.name = f"memory cgroup v{cgroup.version}"
         self.cgroup_directory: Path = cgroup.directory
 
@@ -45,19 +65,6 @@ class CgroupLimit(Enforcement):
             raise
         return cls(cgroup)
 
-    @property
-    def limit_bytes(self) -> int | None:
-        """The cgroup's limit, read anew each time: it can be changed from outside."""
-        return self._cgroup.limit_bytes()
-
-    def used_bytes(self) -> int:
-        """What the cgroup is charged, less page cache."""
-        return self._cgroup.used_bytes()
-
-    def kills(self) -> int:
-        """The kernel's own counter."""
-        return self._cgroup.kills()
-
     def reserve(self) -> Mapping[str, Any]:
         """A worker moves itself into the cgroup before it allocates anything."""
         return {"cgroup_procs": str(self.cgroup_directory / "cgroup.procs")}
@@ -68,31 +75,17 @@ class CgroupLimit(Enforcement):
             log.warning("the cgroup %s could not be removed: a process is still in it", self.cgroup_directory)
 
 
-class ContainerLimit(Enforcement):
+class ContainerLimit(KernelLimit):
     """The limit of the container that the server lives in: it counts the server's own processes, too."""
 
-    cheap_to_measure = True
-
     def __init__(self, pids: Callable[[], Collection[int]], cgroup: cgroups.MemoryCgroup) -> None:
-        self._pids, self._cgroup = pids, cgroup
+        super().__init__(cgroup)
+        self._pids = pids
         self.name = f"the container's memory cgroup v{cgroup.version}"
-
-    @property
-    def limit_bytes(self) -> int | None:
-        """The container's limit, read anew each time: it can be changed from outside."""
-        return self._cgroup.limit_bytes()
-
-    def used_bytes(self) -> int:
-        """What the container is charged, less page cache."""
-        return self._cgroup.used_bytes()
 
     def own_bytes(self) -> int:
         """What the container is charged beyond its workers' private memory."""
         return max(0, self.used_bytes() - sum(map(private_bytes, self._pids())))
-
-    def kills(self) -> int:
-        """The kernel's own counter."""
-        return self._cgroup.kills()
 
     def reserve(self) -> Mapping[str, Any]:
         """When the container runs out of memory, the kernel is to kill a worker and not the server."""

@@ -161,7 +161,10 @@ def create(
 
 
 def _parents(proc: Path, mounts: Path | None = None) -> Iterator[tuple[type[CgroupV1 | CgroupV2], Path]]:
-    own = dict(_own_paths((proc / "cgroup").read_text()))
+    own: dict[str, str] = {}  # paths by controller; version 2 has no controller's name
+    for line in (proc / "cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        own |= dict.fromkeys(controllers.split(","), path)
     for line in (mounts or proc / "mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
         root, mount_point = before.split()[3:5]
@@ -170,13 +173,6 @@ def _parents(proc: Path, mounts: Path | None = None) -> Iterator[tuple[type[Cgro
             yield from ((CgroupV1, path) for path in _upwards(Path(mount_point), root, own.get("memory", "/")))
         elif kind == "cgroup2":
             yield from ((CgroupV2, path) for path in _upwards(Path(mount_point), root, own.get("", "/")))
-
-
-def _own_paths(table: str) -> Iterator[tuple[str, str]]:
-    """Controller and path of each line of `/proc/self/cgroup`; version 2 has no controller's name."""
-    for line in table.splitlines():
-        _, controllers, path = line.split(":", 2)
-        yield from ((controller, path) for controller in controllers.split(","))
 
 
 def _upwards(mount_point: Path, root: str, own: str) -> Iterator[Path]:

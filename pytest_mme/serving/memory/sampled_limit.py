@@ -65,13 +65,10 @@ class SampledLimit(Enforcement):
             self._dying &= sample.keys()
             alive = {pid: used for pid, used in sample.items() if pid not in self._dying}
             if sum(alive.values()) > self._limit_bytes:
-                self._kill_offender(alive)
+                # The offender is the one that grew most since the sample before.
+                offender = max(alive, key=lambda pid: alive[pid] - self._before.get(pid, 0))
+                self._dying.add(offender)
+                self._kills += 1
+                self._kill(offender)
             self._before = sample
             await asyncio.sleep(_SAMPLE_EVERY_S)
-
-    def _kill_offender(self, alive: Mapping[int, int]) -> None:
-        """The offender is the one that grew most since the sample before."""
-        offender = max(alive, key=lambda pid: alive[pid] - self._before.get(pid, 0))
-        self._dying.add(offender)
-        self._kills += 1
-        self._kill(offender)

@@ -44,7 +44,7 @@ class Context(NamedTuple):
     rest_uri: str
     """The URL of the model itself in TensorFlow Serving's REST API."""
     grpc_port: int | None
-    """None: the embedded server speaks no gRPC."""
+    """None: the embedded server does not serve gRPC."""
     channel: object
     """None, as in AWS's containers in multi-model mode."""
     custom_attributes: str | None
@@ -210,27 +210,21 @@ class HandlerProcess:
     def _take(self, number: int, head: Head, body: bytes) -> None:
         if head["operation"] == "invoke":
             self._pool.submit(self._invoke, number, head, body)
-        else:
-            self._prepare(number, head)
-
-    def _prepare(self, number: int, head: Head) -> None:
+            return
+        reply: Head = {}
         try:
-            reply = self._open(head) if head["operation"] == "open" else self._load(head)
+            if head["operation"] == "open":
+                code = Path(head["code"])
+                self._folder = code if code.is_dir() else code.parent
+                self._code = import_code(code)
+                self._pool = ThreadPoolExecutor(head["at_once"] or self._code.at_once, "request")
+                reply = {"style": self._code.style}
+            else:
+                self._code.load(head["directory"])
         except BaseException as error:  # noqa: BLE001  SystemExit comes from user code, too
-            code = "RESOURCE_EXHAUSTED" if isinstance(error, MemoryError) else "USER_CODE"
-            reply = {"code": code, "error": self._described(error)}
+            kind = "RESOURCE_EXHAUSTED" if isinstance(error, MemoryError) else "USER_CODE"
+            reply = {"code": kind, "error": self._described(error)}
         self._reply(number, reply)
-
-    def _open(self, head: Head) -> Head:
-        code = Path(head["code"])
-        self._folder = code if code.is_dir() else code.parent
-        self._code = import_code(code)
-        self._pool = ThreadPoolExecutor(head["at_once"] or self._code.at_once, "request")
-        return {"style": self._code.style}
-
-    def _load(self, head: Head) -> Head:
-        self._code.load(head["directory"])
-        return {}
 
     def _invoke(self, number: int, head: Head, body: bytes) -> None:
         try:

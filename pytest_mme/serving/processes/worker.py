@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import traceback
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,12 @@ _REQUESTS_AT_ONCE = 64
 _GPU_IS_FULL = "CUDA_ERROR_OUT_OF_MEMORY"  # TensorFlow reports it as INTERNAL where it is not an allocator's
 _NO_GPU = (
     "TensorFlow sees no GPU: its own CUDA libraries are missing or too new for the driver; "
-    "pip install 'tensorflow[and-cuda]' brings them, and the server's log says what TensorFlow looked for"
+    "pip install 'tensorflow[and-cuda]' brings them, and the server's log shows what TensorFlow looked for"
 )
 
 
 class Worker:
-    """Serves the front's requests, each by its `_do_` method."""
+    """Serves the front's requests, many at once."""
 
     def __init__(self, config: ChildConfig, front: socket.socket, library: Library) -> None:
         self._config, self._front, self._library = config, ChannelServer(front), library
@@ -45,8 +44,7 @@ class Worker:
 
     def _handle(self, number: int, head: Head, body: bytes) -> None:
         try:
-            operation: Callable[[Head, bytes], tuple[Head, bytes]] = getattr(self, f"_do_{head['operation']}")
-            reply, content = operation(head, body)
+            reply, content = self._do(head, body)
         except TensorFlowError as error:
             code = "RESOURCE_EXHAUSTED" if _GPU_IS_FULL in error.message else error.code
             reply, content = {"code": code, "error": error.message}, b""
@@ -60,13 +58,25 @@ class Worker:
         except TypeError as error:  # orjson's: the head holds something that JSON cannot express
             self._front.reply(number, {"code": "INTERNAL", "error": f"the worker's reply cannot be sent: {error}"})
 
-    def _do_estimate(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
-        need = estimate(Path(head["directory"]), Path(head["code"]) if head["code"] else None)
-        return {"bytes": need.bytes, "fingerprint": need.fingerprint}, b""
+    def _do(self, head: Head, body: bytes) -> tuple[Head, bytes]:
+        match head["operation"]:
+            case "estimate":
+                need = estimate(Path(head["directory"]), Path(head["code"]) if head["code"] else None)
+                return {"bytes": need.bytes, "fingerprint": need.fingerprint}, b""
+            case "load":
+                return self._load(Path(head["directory"])), b""
+            case "invoke":
+                _, model = self._version(head)
+                return {}, rest.METHODS[head["method"]](model, body)
+            case "status":
+                return {}, rest.status(self._versions if head["version"] is None else [self._version(head)[0]])
+            case "metadata":
+                version, model = self._version(head)
+                return {}, rest.metadata(model, name=head["model"], version=version)
+        raise ValueError(f"a worker has no operation {head['operation']!r}")
 
-    def _do_load(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
+    def _load(self, model: Path) -> Head:
         """Load every version, as AWS's containers have TensorFlow Serving do, after the op libraries."""
-        model = Path(head["directory"])
         for library in (*map(Path, self._config.op_libraries), *op_libraries_in(model)):
             self._library.load_ops(library)
         for version, directory in versions(model):
@@ -75,18 +85,7 @@ class Worker:
         if self._config.gpu and "GPU" not in self._versions[latest].device_types():
             raise TensorFlowError("FAILED_PRECONDITION", _NO_GPU)
         signatures = sorted(self._versions[latest].signatures)
-        return {"version": latest, "versions": sorted(self._versions), "signatures": signatures}, b""
-
-    def _do_invoke(self, head: Head, body: bytes) -> tuple[Head, bytes]:
-        _, model = self._version(head)
-        return {}, rest.METHODS[head["method"]](model, body)
-
-    def _do_status(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
-        return {}, rest.status(self._versions if head["version"] is None else [self._version(head)[0]])
-
-    def _do_metadata(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
-        version, model = self._version(head)
-        return {}, rest.metadata(model, name=head["model"], version=version)
+        return {"version": latest, "versions": sorted(self._versions), "signatures": signatures}
 
     def _version(self, head: Head) -> tuple[int, SavedModel]:
         """The requested version; without one, the highest, like TensorFlow Serving."""

@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _MESSAGE_BYTES = 65536
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _HANDLER = "PYTEST_MME_HANDLER"
-"""The variable that tells the processes started by a handler which handler that was."""
+"""The variable that names, in the environment of every process that a handler starts, that handler."""
 
 
 class Zygote:
@@ -63,12 +63,11 @@ class Zygote:
         message, descriptors, _, _ = socket.recv_fds(self._control, _MESSAGE_BYTES, 1)
         if not message:
             return False
-        order = json.loads(message)
-        if "kill" in order:
-            if order["kill"] in self._children:  # not reaped yet, so the number is still its own
-                os.kill(order["kill"], signal.SIGKILL)
-        else:
-            self._fork(ChildConfig(**order["fork"]), descriptors[0])
+        match json.loads(message):
+            case {"kill": pid} if pid in self._children:  # not reaped yet, so the number is still its own
+                os.kill(pid, signal.SIGKILL)
+            case {"fork": settings}:
+                self._fork(ChildConfig(**settings), descriptors[0])
         return True
 
     def _fork(self, config: ChildConfig, descriptor: int) -> None:
@@ -117,7 +116,12 @@ class Zygote:
 
     def _reap(self) -> bool:
         self._wake.recv(4096)
-        ended = [(pid, self._children.pop(pid), status) for pid, status in _ended() if pid in self._children]
+        ended = []
+        with contextlib.suppress(ChildProcessError):  # there are no children
+            while (reaped := os.waitpid(-1, os.WNOHANG))[0]:
+                pid, status = reaped
+                if pid in self._children:  # and not an orphan
+                    ended.append((pid, self._children.pop(pid), status))
         if any(config.kind == "handler" for _, config, _ in ended):
             self._end_orphans()
         for pid, _, status in ended:
@@ -152,13 +156,6 @@ class Zygote:
             os.waitpid(pid, 0)
         self._children.clear()
         self._end_orphans()
-
-
-def _ended() -> Iterator[tuple[int, int]]:
-    """Reap what has ended, children and orphans: the pid and status of each."""
-    with contextlib.suppress(ChildProcessError):  # there are no children
-        while (reaped := os.waitpid(-1, os.WNOHANG))[0]:
-            yield reaped
 
 
 def _handler_of(process: psutil.Process) -> str | None:

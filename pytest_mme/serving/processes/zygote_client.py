@@ -63,7 +63,7 @@ class ChildProcess:
     asked_to_end: bool = False
     end: End | None = None
     reaped: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
-    """Set when the process is gone and `end` says how."""
+    """Set when the process is gone and `end` describes how it ended."""
 
 
 class ZygoteClient:
@@ -161,7 +161,11 @@ class ZygoteClient:
 
     def threads(self) -> int:
         """How many threads the living processes have together."""
-        return sum(map(_threads_of, list(self.children)))
+        found = 0
+        for pid in list(self.children):
+            with contextlib.suppress(OSError):  # it is gone
+                found += len(list(Path(f"/proc/{pid}/task").iterdir()))
+        return found
 
     async def close(self) -> None:
         """End the zygote, which kills and reaps its children first. Closing twice is fine."""
@@ -180,24 +184,18 @@ class ZygoteClient:
         if not message:
             self._stop_reading()
             return
-        report = json.loads(message)
-        if "ready" in report:
-            self._ready.set_result(report["ready"])
-        elif "forked" in report:
-            self._on_forked(report)
-        else:
-            child = self.children.pop(report["exited"])
-            child.exited.set_result(report["code"])
-
-    def _on_forked(self, report: Mapping[str, Any]) -> None:
-        forked = self._forking.pop(report["forked"])
-        if "error" in report:
-            forked.set_exception(OSError(report["error"]))
-            return
-        pid = report["pid"]
-        exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        child = self.children[pid] = ChildProcess(pid, None, exited)  # type: ignore[arg-type]  # `fork` sets the channel
-        forked.set_result(child)
+        match json.loads(message):
+            case {"ready": version}:
+                self._ready.set_result(version)
+            case {"forked": token, "error": error}:
+                self._forking.pop(token).set_exception(OSError(error))
+            case {"forked": token, "pid": pid}:
+                exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+                child = ChildProcess(pid, None, exited)  # type: ignore[arg-type]  # `fork` sets the channel
+                self.children[pid] = child
+                self._forking.pop(token).set_result(child)
+            case {"exited": pid, "code": code}:
+                self.children.pop(pid).exited.set_result(code)
 
     async def _await_end(self) -> None:
         code = await self._zygote.wait()
@@ -221,11 +219,3 @@ class ZygoteClient:
             asyncio.get_running_loop().remove_reader(self._control)
             asyncio.get_running_loop().remove_writer(self._control)
             self._control.close()
-
-
-def _threads_of(pid: int) -> int:
-    """The number of a process's threads; 0 when it is gone."""
-    try:
-        return len(list(Path(f"/proc/{pid}/task").iterdir()))
-    except OSError:
-        return 0

@@ -36,18 +36,16 @@ def status(versions: Iterable[int]) -> bytes:
 
 def metadata(model: SavedModel, *, name: str, version: int) -> bytes:
     """The body of ``GET /v1/models/NAME/metadata``: all signatures, also internal ones."""
-    signatures = {key: _printable(signature.definition) for key, signature in model.signatures.items()}
+    signatures = {
+        key: json_format.MessageToDict(signature.definition, preserving_proto_field_name=True, **_WITH_DEFAULTS)
+        for key, signature in model.signatures.items()
+    }
     return _print(
         {
             "model_spec": {"name": name, "signature_name": "", "version": str(version)},
             "metadata": {"signature_def": {"signature_def": signatures}},
         }
     )
-
-
-def _printable(message: Any) -> dict[str, Any]:
-    printable: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True, **_WITH_DEFAULTS)
-    return printable
 
 
 def _print(reply: Any) -> bytes:

@@ -41,7 +41,15 @@ def regress(model: SavedModel, body: bytes) -> bytes:
     """
     signature, examples = _request(model, body, _check_regressor)
     output = _run(model, signature, examples)["outputs"]
-    _check_numbers(output, len(examples))
+    if output.ndim not in {1, 2} or output.shape[1:] not in {(), (1,)}:
+        raise refuse(
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
+            f"{shape_text(output.shape)}"
+        )
+    if len(output) != len(examples):
+        raise refuse(f"Input batch size did not match output batch size: {len(examples)} vs. {len(output)}")
+    if output.dtype != _FLOAT:
+        raise refuse(f"Expected output Tensor of DT_FLOAT.  Got: {_enum(output.dtype)}")
     return replies.dump({"results": replies.value("outputs", output.ravel())})
 
 
@@ -128,18 +136,6 @@ def _classifications(classes: Array | None, scores: Array | None) -> list[list[t
         list(zip(row, replies.elements("scores", of_row), strict=True))
         for row, of_row in zip(labels, numbers, strict=True)
     ]
-
-
-def _check_numbers(output: Array, count: int) -> None:
-    if output.ndim not in {1, 2} or output.shape[1:] not in {(), (1,)}:
-        raise refuse(
-            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
-            f"{shape_text(output.shape)}"
-        )
-    if len(output) != count:
-        raise refuse(f"Input batch size did not match output batch size: {count} vs. {len(output)}")
-    if output.dtype != _FLOAT:
-        raise refuse(f"Expected output Tensor of DT_FLOAT.  Got: {_enum(output.dtype)}")
 
 
 def _enum(dtype: np.dtype[Any]) -> str:

@@ -17,19 +17,16 @@ def example(given: Any) -> bytes:
     if not isinstance(given, dict):
         raise refuse(f"Example must be JSON object but got JSON {kind(given)}")
     message = protos.Example()
-    for name, content in given.items():
-        _fill(message.features.feature[name], name, content if isinstance(content, list) else [content])
+    for name, value in given.items():
+        content = value if isinstance(value, list) else [value]
+        feature, types = message.features.feature[name], set(map(type, content))
+        lists = {_LISTS.get(of) for of in types}
+        if len(lists) > 1 or None in lists:
+            _explain(name, content)
+        for held in lists:
+            getattr(feature, f"{held}_list").value.extend(_elements(name, content, types))
     serialised: bytes = message.SerializeToString()
     return serialised
-
-
-def _fill(feature: Any, name: str, content: list[Any]) -> None:
-    types = set(map(type, content))
-    lists = {_LISTS.get(of) for of in types}
-    if len(lists) > 1 or None in lists:
-        _explain(name, content)
-    for held in lists:
-        getattr(feature, f"{held}_list").value.extend(_elements(name, content, types))
 
 
 def _elements(name: str, content: list[Any], types: set[type]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Sequence
@@ -39,16 +40,10 @@ def text(value: Any) -> str:
     """A *value* as JSON; lists and objects are printed over several lines."""
     if isinstance(value, float):
         return _decimal(value)
-    try:
+    with contextlib.suppress(TypeError):  # orjson's, for broken strings and deep nests
         printed = orjson.dumps(value, option=orjson.OPT_INDENT_2)
-    except TypeError:  # broken strings, deep nests
-        return _lenient_text(value)
-    if b"null" in printed:  # orjson prints it for NaN, too
-        return _lenient_text(value)
-    return _INDENTATION.sub(lambda spaces: spaces[0] * 2, printed).decode()
-
-
-def _lenient_text(value: Any) -> str:
+        if b"null" not in printed:  # orjson prints it for NaN, too
+            return _INDENTATION.sub(lambda spaces: spaces[0] * 2, printed).decode()
     try:
         return json.dumps(value, indent=4, ensure_ascii=False)
     except RecursionError:

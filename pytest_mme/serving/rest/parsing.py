@@ -34,6 +34,9 @@ _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
 _SPECIAL = re.compile(r'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Inf)\b', re.DOTALL)
 
 
+_PYTHON_SPELLINGS = {"-NaN": "NaN", "Inf": "Infinity", "-Inf": "-Infinity"}
+
+
 class _TooBigError(Exception):
     """A number too large for a float; the message is its digits."""
 
@@ -62,7 +65,7 @@ def _parse_leniently(body: bytes) -> Any:
     except json.JSONDecodeError:
         pass
     try:
-        return _load(_SPECIAL.sub(_as_python_spells_it, source))
+        return _load(_SPECIAL.sub(lambda found: _PYTHON_SPELLINGS.get(found[0], found[0]), source))
     except json.JSONDecodeError as error:
         unterminated = error.msg.startswith(
             "Unterminated"
@@ -83,10 +86,6 @@ def _load(source: str) -> Any:
 def _refusal(message: str, read: str) -> TensorFlowError:
     """The error with the offset behind the part of the body that was *read*."""
     return refuse(f"JSON Parse error: {message} at offset: {len(read.encode(errors='surrogateescape'))}")
-
-
-def _as_python_spells_it(found: re.Match[str]) -> str:
-    return {"-NaN": "NaN", "Inf": "Infinity", "-Inf": "-Infinity"}.get(found[0], found[0])
 
 
 def _integer(digits: str) -> int | float:

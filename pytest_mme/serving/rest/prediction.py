@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any
 
@@ -44,7 +44,12 @@ def _signature(model: SavedModel, request: Mapping[str, Any]) -> Signature:
 
 def _run(model: SavedModel, signature: Signature, inputs: Mapping[str, Array]) -> dict[str, Array]:
     if len(inputs) != len(signature.inputs):
-        raise refuse(_wrong_inputs(inputs, signature.inputs))
+        sent, known = set(inputs), set(signature.inputs)
+        listed = [",".join(sorted(names)) for names in (sent, known, sent - known, known - sent)]
+        raise refuse(
+            f"input size does not match signature: {len(sent)}!={len(known)} len({{{listed[0]}}}) != "
+            f"len({{{listed[1]}}}). Sent extra: {{{listed[2]}}}. Missing but required: {{{listed[3]}}}."
+        )
     check_outputs(signature)
     try:
         return model.run(inputs, signature=signature.name)
@@ -53,14 +58,6 @@ def _run(model: SavedModel, signature: Signature, inputs: Mapping[str, Array]) -
         TypeError,
     ) as error:  # the signature names a tensor that the graph does not have or numpy cannot express
         raise refuse(str(error.args[0])) from error
-
-
-def _wrong_inputs(sent: Iterable[str], known: Iterable[str]) -> str:
-    listed = [",".join(sorted(names)) for names in (sent, known, set(sent) - set(known), set(known) - set(sent))]
-    return (
-        f"input size does not match signature: {len([*sent])}!={len([*known])} len({{{listed[0]}}}) != "
-        f"len({{{listed[1]}}}). Sent extra: {{{listed[2]}}}. Missing but required: {{{listed[3]}}}."
-    )
 
 
 def _instances(request: Mapping[str, Any]) -> list[Any]:
@@ -134,16 +131,13 @@ def _explain_item(signature: Signature, name: str, item: Any, where: str, shapes
             raise refuse(f"JSON object: does not have named input: {name}")
         values.explain(item, signature.inputs[name].data_type)
         shape = values.shape_of(item)
-        _compare(shapes.setdefault(name, shape), shape)
+        expected = shapes.setdefault(name, shape)
+        if values.size(expected) != values.size(shape):
+            raise refuse(f"Expecting tensor size: {values.size(expected)} but got: {values.size(shape)}")
+        if expected != shape:
+            raise refuse(f"Expecting shape {shape_text(expected)} but got: {shape_text(shape)}")
     except TensorFlowError as error:
         raise refuse(f"{where} Error: {error}") from error
-
-
-def _compare(expected: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    if values.size(expected) != values.size(shape):
-        raise refuse(f"Expecting tensor size: {values.size(expected)} but got: {values.size(shape)}")
-    if expected != shape:
-        raise refuse(f"Expecting shape {shape_text(expected)} but got: {shape_text(shape)}")
 
 
 def _columns(signature: Signature, given: Any) -> dict[str, Array]:

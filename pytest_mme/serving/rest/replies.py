@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,13 @@ def dump(reply: Any) -> bytes:
 
 def by_rows(outputs: Mapping[str, Array]) -> Any:
     """The content of ``predictions``: for each instance a value, or an object when there are several outputs."""
-    _check_batch(outputs)
+    expected = None
+    for name, array in outputs.items():
+        if array.ndim == 0:
+            raise refuse(f"Tensor name: {name} has no shape information ")
+        if expected is not None and len(array) != expected:
+            raise refuse(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {expected}")
+        expected = len(array)
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
         return value(name, array)
@@ -39,21 +45,17 @@ def by_columns(outputs: Mapping[str, Array]) -> Any:
     return next(iter(columns.values())) if len(columns) == 1 else columns
 
 
-def _check_batch(outputs: Mapping[str, Array]) -> None:
-    expected = None
-    for name, array in outputs.items():
-        if array.ndim == 0:
-            raise refuse(f"Tensor name: {name} has no shape information ")
-        if expected is not None and len(array) != expected:
-            raise refuse(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {expected}")
-        expected = len(array)
-
-
 def value(name: str, array: Array) -> Any:
     """Convert an output for `dump`. Strings become base64 when the *name* ends in ``_bytes``."""
-    if array.dtype == object:
-        return _nested(array, _base64 if name.endswith("_bytes") else string)
-    return _number(array)
+    if array.dtype != object:
+        return _number(array)
+    strings: list[bytes] = array.ravel().tolist()
+    written = np.empty(array.size, object)
+    if name.endswith("_bytes"):
+        written[:] = [{"b64": base64.b64encode(element).decode()} for element in strings]
+    else:
+        written[:] = [string(element) for element in strings]
+    return written.reshape(array.shape).tolist()
 
 
 def elements(name: str, array: Array) -> list[Any]:
@@ -81,12 +83,6 @@ def _with_nan(array: Array) -> bytes:
     return b"".join(parts)
 
 
-def _nested(array: Array, write: Callable[[bytes], Any]) -> Any:
-    written = np.empty(array.size, object)
-    written[:] = [write(element) for element in array.ravel().tolist()]
-    return written.reshape(array.shape).tolist()
-
-
 def string(element: bytes) -> Any:
     """Convert a string; bytes that are not UTF-8 are passed on unchanged, as in TensorFlow Serving."""
     try:
@@ -94,7 +90,3 @@ def string(element: bytes) -> Any:
     except UnicodeDecodeError:
         printed = json.dumps(element.decode(errors="surrogateescape"), ensure_ascii=False)
         return orjson.Fragment(printed.encode(errors="surrogateescape"))
-
-
-def _base64(element: bytes) -> Any:
-    return {"b64": base64.b64encode(element).decode()}

@@ -29,7 +29,9 @@ class Loader:
     async def load(self, model: LoadedModel) -> dict[str, Any]:
         """Load a model; returns the detail of its `load` event. Raises `RefusalError` 400, 404, 500 or 507."""
         _check_path(model.url)
-        code = self._code_of(model)
+        code = code_in(Path(model.url))
+        if code is None and self._universal is not None and self._universal.style == TOOLKIT:
+            code = self._universal.code  # such code gets a process of its own for each model
         worker = model.worker = await self._processes.start("worker", model)
         request = {"operation": "estimate", "directory": model.url, "code": code and str(code)}
         estimate = await self._request(model, worker, request)
@@ -51,13 +53,6 @@ class Loader:
             "fingerprint": estimate["fingerprint"],
             **loaded,
         }
-
-    def _code_of(self, model: LoadedModel) -> Path | None:
-        """The user code that gets a process of its own for this model; None when there is none."""
-        own = code_in(Path(model.url))
-        if own is None and self._universal is not None and self._universal.style == TOOLKIT:
-            return self._universal.code
-        return own
 
     async def _claim(self, model: LoadedModel, worker: ChildProcess, estimate: Head) -> Claim:
         try:

@@ -144,17 +144,13 @@ class ModelTable:
         A model that is being unloaded still serves the handlers that are at work. Raises `RefusalError`.
         """
         model = self._models.get(identifier)
-        if model is None or model.worker is None or not self._at_work(model):
-            raise RefusalError(404, f"Could not find any versions of model {identifier}")
-        if model.state is State.UNLOADING:  # it waits for the handlers in flight
-            return await self._request_worker(model, head, body)
-        async with self._in_flight(model):
-            return await self._request_worker(model, head, body)
-
-    @staticmethod
-    def _at_work(model: LoadedModel) -> bool:
-        draining = model.state is State.UNLOADING and not model.idle.is_set()
-        return draining or model.state is State.READY
+        if model is not None and model.worker is not None:
+            if model.state is State.UNLOADING and not model.idle.is_set():  # it waits for the handlers in flight
+                return await self._request_worker(model, head, body)
+            if model.state is State.READY:
+                async with self._in_flight(model):
+                    return await self._request_worker(model, head, body)
+        raise RefusalError(404, f"Could not find any versions of model {identifier}")
 
     async def _request_worker(self, model: LoadedModel, head: Head, body: bytes) -> bytes:
         assert model.worker is not None
@@ -179,18 +175,14 @@ class ModelTable:
     async def _unload(self, model: LoadedModel, drain_s: float) -> None:
         model.state = State.UNLOADING
         start = time.monotonic()
-        drained = await self._drain(model, drain_s)
-        await self._end(model)
-        outcome = "ok" if drained else "cut off"
-        self._emit("unload", model=model.identifier, outcome=outcome, seconds=time.monotonic() - start)
-        self._sample()
-
-    async def _drain(self, model: LoadedModel, drain_s: float) -> bool:
+        outcome = "ok"
         try:
             await asyncio.wait_for(model.idle.wait(), drain_s)
         except asyncio.TimeoutError:
-            return False
-        return True
+            outcome = "cut off"
+        await self._end(model)
+        self._emit("unload", model=model.identifier, outcome=outcome, seconds=time.monotonic() - start)
+        self._sample()
 
     async def _end(self, model: LoadedModel) -> None:
         """End the model's processes; once they are gone, remove it from the table."""
@@ -205,25 +197,18 @@ class ModelTable:
     def _on_death(self, model: LoadedModel, child: ChildProcess, end: End) -> None:
         """A process of a model died by itself: emit the event and remove the model; a load in progress does so itself."""
         if model.state is not State.LOADING:
-            self._remember(model.identifier, end)
-            self._remove_when_gone(model)
+            self._ends[model.identifier] = end
+            if len(self._ends) > _MAX_ENDS:
+                del self._ends[next(iter(self._ends))]
+            if all(child.reaped.is_set() for child in model.children):
+                self._remove(model)
+            elif model.state is not State.UNLOADING:  # a load of the same id waits until its other process is gone, too
+                model.state = State.UNLOADING
+                self._in_background(self._end(model))
         kind: Kind = "oom" if end.out_of_memory else "crash"
         detail = {"pid": child.pid, "code": end.code, "while": model.state.value, "end": str(end)}
         self._emit(kind, model=model.identifier, outcome=end.name, detail=detail)
         self._sample()
-
-    def _remove_when_gone(self, model: LoadedModel) -> None:
-        """A load of the same id waits until the model's other process is gone, too."""
-        if all(child.reaped.is_set() for child in model.children):
-            self._remove(model)
-        elif model.state is not State.UNLOADING:
-            model.state = State.UNLOADING
-            self._in_background(self._end(model))
-
-    def _remember(self, identifier: str, end: End) -> None:
-        self._ends[identifier] = end
-        if len(self._ends) > _MAX_ENDS:
-            del self._ends[next(iter(self._ends))]
 
     def mark(self, token: str) -> None:
         """Write a mark with *token* among the events."""

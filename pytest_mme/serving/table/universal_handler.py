@@ -59,7 +59,11 @@ class UniversalHandler:
             return self._child
 
     async def _start(self) -> ChildProcess:
-        child = await self._fork()
+        try:
+            reserved = self._limit.reserve() if self._limit else {}
+            child = await self._zygote.fork("handler", reserved, limited=self._limit is not None)
+        except (OSError, ZygoteGoneError) as error:
+            raise RefusalError(503, f"the universal handler cannot be started: {error}") from error
         child.exited.add_done_callback(lambda exited: self._on_exit(child, exited.result()))
         try:
             opened = self._request(child, open_request(self.code, self._config))
@@ -75,13 +79,6 @@ class UniversalHandler:
     def _end(self, child: ChildProcess) -> None:
         child.asked_to_end = True
         self._zygote.kill(child.pid)
-
-    async def _fork(self) -> ChildProcess:
-        try:
-            reserved = self._limit.reserve() if self._limit else {}
-            return await self._zygote.fork("handler", reserved, limited=self._limit is not None)
-        except (OSError, ZygoteGoneError) as error:
-            raise RefusalError(503, f"the universal handler cannot be started: {error}") from error
 
     async def close(self) -> None:
         """End the process."""

@@ -267,11 +267,15 @@ def _name(folder: str) -> str:
     return (Path(folder) / "name").read_text()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64  # the default, 5, resets some of many connections that come at once
+
+
 @contextmanager
 def serving(container: Container) -> Iterator[ContractClient]:
     """A client of *container*."""
-    http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(container))
-    http.daemon_threads = True
+    http = _Server(("127.0.0.1", 0), _handler(container))
     thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     client = ContractClient(routes.origin("127.0.0.1", http.server_address[1]))

@@ -183,7 +183,7 @@ def test_the_first_line_gives_the_facts_and_is_not_an_event(reader: EventReader,
 
 
 def test_waiting_for_the_facts_of_an_ended_server_raises_why_it_ended(reader: EventReader) -> None:
-    with pytest.raises(NotReadyError, match=r"first line, which says what it is.*\n.*it ended with code 3"):
+    with pytest.raises(NotReadyError, match=r"first line, which describes it.*\n.*it ended with code 3"):
         reader.await_facts(gone=lambda: "it ended with code 3")
 
 

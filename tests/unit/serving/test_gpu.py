@@ -112,7 +112,7 @@ def test_a_model_is_not_loaded_when_tensorflow_sees_no_gpu(
     ours, theirs = socket.socketpair()
     worker = Worker(ChildConfig(token=0, gpu=True), ours, library)
     with ours, theirs, pytest.raises(TensorFlowError, match=r"TensorFlow sees no GPU: .*pip install"):
-        worker._do_load({"directory": str(tmp_path / "model")}, b"")
+        worker._load(tmp_path / "model")
 
 
 @pytest.mark.parametrize("fraction", [None, 0.25])

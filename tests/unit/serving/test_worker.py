@@ -16,7 +16,7 @@ def test_a_reply_that_cannot_be_sent_becomes_an_error(library: Library, monkeypa
     ours, theirs = socket.socketpair()
     with ours, theirs:
         worker = Worker(ChildConfig(token=0), ours, library)
-        monkeypatch.setattr(worker, "_do_estimate", lambda *_: ({"bytes": 1 << 70}, b""))
+        monkeypatch.setattr(worker, "_do", lambda *_: ({"bytes": 1 << 70}, b""))
         worker._handle(1, {"operation": "estimate"}, b"")
         theirs.settimeout(10)
         head = orjson.loads(theirs.recv(4096)[16:])
