@@ -24,6 +24,7 @@ import numpy as np
 from bench.measure import AT_ONCE, seconds_in_turn
 from bench.processes import ROOT
 from bench.rig import BODY
+from pytest_mme.serving.rest import output_json
 
 _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # as the zygote's
 
@@ -61,12 +62,12 @@ def main(directory: Path, times: int, at_once: int) -> None:
     """Load and measure; ours and the peer take turns."""
     from pytest_mme.libtensorflow.capi import Library
     from pytest_mme.libtensorflow.saved_model import SavedModel
-    from pytest_mme.serving.rest import prediction, replies
+    from pytest_mme.serving.rest import prediction
 
     body, model = sys.stdin.buffer.read(), SavedModel(Library(), directory)
     spent: defaultdict[str, float] = defaultdict(float)
     calls: list[Mapping[str, float]] = []
-    for part, owner, name in (("decode", prediction, "parse"), ("run", model, "run"), ("encode", replies, "dump")):
+    for part, owner, name in (("decode", prediction, "parse"), ("run", model, "run"), ("encode", output_json, "dump")):
         setattr(owner, name, _timed(getattr(owner, name), part, spent))
 
     def ours() -> None:
@@ -100,9 +101,9 @@ def _timed(call: Callable[..., Any], part: str, spent: defaultdict[str, float]) 
 def _standard_library() -> Iterator[None]:
     """JSON by `json`, which knows lists only; all else as it is."""
     from pytest_mme.libtensorflow.tensors import Array
-    from pytest_mme.serving.rest import prediction, replies
+    from pytest_mme.serving.rest import prediction
 
-    usual_elements = replies.elements
+    usual_elements = output_json.elements
 
     def elements(name: str, array: Array) -> list[Any]:
         found: list[Any] = usual_elements(name, array) if array.dtype == object else array.tolist()
@@ -110,9 +111,9 @@ def _standard_library() -> Iterator[None]:
 
     replaced: Sequence[tuple[Any, str, Any]] = (
         (prediction, "parse", json.loads),
-        (replies, "_number", np.ndarray.tolist),
-        (replies, "elements", elements),
-        (replies, "dump", lambda answer: json.dumps(answer).encode()),
+        (output_json, "_number", np.ndarray.tolist),
+        (output_json, "elements", elements),
+        (output_json, "dump", lambda answer: json.dumps(answer).encode()),
     )
     usual = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
     _set(replaced)

@@ -20,7 +20,7 @@ from bench.rig import Rig, Say, rigged
 from pytest_mme import Model
 from pytest_mme.archives.archive import extract, pack
 from pytest_mme.errors import ArchiveError
-from pytest_mme.libtensorflow.toolchain import Toolchain
+from pytest_mme.libtensorflow.version_cache import VersionCache
 from pytest_mme.models.forging.forge import FORGERIES, forge
 from pytest_mme.settings import Settings
 
@@ -41,10 +41,10 @@ _DOCTOR = "from pytest_mme.cli import app; app(['doctor', {archive!r}])"
 def versions(say: Say) -> Lines:
     """The numbers of docs/versions.md and docs/forging.md."""
     user = Settings.resolve(environment=os.environ).cache.value  # versions that are here are not fetched again
-    toolchain = Toolchain(user / "tensorflow")
+    version_cache = VersionCache(user / "tensorflow")
     for version in VERSIONS:
         say(f"TensorFlow {version}")
-        toolchain.directory(version)
+        version_cache.directory(version)
     with rigged(say) as rig:
         pair_s = rig.peers.first_answer_s
         pairs = _MODELS * len(VERSIONS)
@@ -59,7 +59,7 @@ def versions(say: Say) -> Lines:
             ),
             Claim(
                 what=f"a server of another version (median of {_STARTS * len(VERSIONS)} starts)",
-                ours=_switch(rig, toolchain),
+                ours=_switch(rig, version_cache),
                 unit="s",
                 peer=pair_s,
                 at_most=1,
@@ -82,9 +82,9 @@ def _matrix(rig: Rig, cache: Path) -> float:
     return time.perf_counter() - began
 
 
-def _switch(rig: Rig, toolchain: Toolchain) -> float:
+def _switch(rig: Rig, version_cache: VersionCache) -> float:
     rig.say("starts of servers")
-    rig.run.toolchain = toolchain  # the user's: the rig's own cache is empty
+    rig.run.version_cache = version_cache  # the user's: the rig's own cache is empty
     return statistics.median(_start_s(rig, version) for _ in range(_STARTS) for version in VERSIONS)
 
 

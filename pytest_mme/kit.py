@@ -20,7 +20,7 @@ from pytest_mme.errors import UnavailableError
 from pytest_mme.faults.faults import Faults
 from pytest_mme.hosting.endpoint import Endpoint, hosted
 from pytest_mme.hosting.spec import EndpointSpec, check_archives
-from pytest_mme.libtensorflow.toolchain import Toolchain
+from pytest_mme.libtensorflow.version_cache import VersionCache
 from pytest_mme.measuring.fits import Measurements
 from pytest_mme.models.builder import Model, Models
 from pytest_mme.runtimes import leases
@@ -92,22 +92,22 @@ class Run:
             return docker
         return LocalRuntime(
             self.directory,
-            toolchain=self.toolchain,
+            version_cache=self.version_cache,
             enforcement=self.settings.enforcement.value,
             device=device,
             keep=keep,
         )
 
     @cached_property
-    def toolchain(self) -> Toolchain:
+    def version_cache(self) -> VersionCache:
         """The TensorFlow versions that servers can be started with."""
-        return Toolchain(self.settings.cache.value / "tensorflow", cap_mib=self.settings.tf_cache_mib.value)
+        return VersionCache(self.settings.cache.value / "tensorflow", cap_mib=self.settings.tf_cache_mib.value)
 
     def tensorflow(self, asked: str | None) -> str | None:
         """The exact version that is *asked* for, or else `versions.default`; None where a container has its own."""
         if asked is None and self.settings.runtime.value != "local":
             return None
-        return self.toolchain.resolve(asked)
+        return self.version_cache.resolve(asked)
 
     def _image(self, tf: str | None) -> str:
         """The image of a container whose specification has none, for the TensorFlow version *tf*."""
@@ -119,7 +119,7 @@ class Run:
         if chosen:
             seen = f"the image is {chosen} ({self.settings.image.source}), and has its own"
             raise UnavailableError(f"TensorFlow {tf}", seen, "choose one: the image, or the version")
-        return tag("server", self.toolchain.resolve(tf))
+        return tag("server", self.version_cache.resolve(tf))
 
     @contextlib.contextmanager
     def server(

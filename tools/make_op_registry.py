@@ -24,7 +24,7 @@ from packaging.version import Version
 from pytest_mme import versions
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.capi import Buffer, Library
-from pytest_mme.libtensorflow.toolchain import Toolchain
+from pytest_mme.libtensorflow.version_cache import VersionCache
 from pytest_mme.settings import Settings
 
 TARGET = Path(__file__).parents[1] / "pytest_mme" / "archives" / "ops.json.gz"
@@ -33,12 +33,12 @@ GRAPH_DEF = re.compile(r"#define TF_GRAPH_DEF_VERSION (\d+)")
 ON_CPU = {"CPU", "DEFAULT"}
 
 
-def releases(toolchain: Toolchain) -> Iterator[str]:
+def releases(version_cache: VersionCache) -> Iterator[str]:
     """The last of each minor version, up to the latest."""
-    latest = Version(toolchain.resolve(versions.LATEST))
+    latest = Version(version_cache.resolve(versions.LATEST))
     major, oldest = versions.OLDEST
     for minor in range(oldest, latest.minor + 1):
-        yield toolchain.resolve(f"{major}.{minor}")
+        yield version_cache.resolve(f"{major}.{minor}")
 
 
 def look(directory: Path) -> dict[str, Any]:
@@ -109,9 +109,9 @@ def merge_attribute(attributes: dict[str, Any], name: str, described: dict[str, 
 
 
 def main(target: Path = TARGET) -> None:
-    toolchain = Toolchain(Settings.resolve(environment={}).cache.value / "tensorflow")
-    names = list(releases(toolchain))
-    found = [look(toolchain.directory(name)) for name in names]
+    version_cache = VersionCache(Settings.resolve(environment={}).cache.value / "tensorflow")
+    names = list(releases(version_cache))
+    found = [look(version_cache.directory(name)) for name in names]
     registry = {"releases": names, "graph_def": [one["graph_def"] for one in found], "ops": merged(found)}
     text = json.dumps(registry, sort_keys=True, separators=(",", ":")).encode()
     target.write_bytes(gzip.compress(text, mtime=0))

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pytest_mme.aws import environment, moto, sagemaker, wire
-from pytest_mme.aws.door import Door, Respond
+from pytest_mme.aws.http_door import Door, Respond
 from pytest_mme.aws.s3_folder import S3Folder
 
 if TYPE_CHECKING:

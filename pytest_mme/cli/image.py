@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from pytest_mme.cli.output import checked, console, explained, show_line
 from pytest_mme.images import build as images
 from pytest_mme.images.context import image_names
-from pytest_mme.libtensorflow.toolchain import Toolchain
+from pytest_mme.libtensorflow.version_cache import VersionCache
 from pytest_mme.runtimes.docker.engine import connect
 from pytest_mme.settings import Settings
 
@@ -74,7 +74,7 @@ def build_image(
     with explained():
         with checked("--tf"):
             cache = Settings.resolve(environment=os.environ).cache.value
-            version = Toolchain(cache / "tensorflow").resolve(tf)
+            version = VersionCache(cache / "tensorflow").resolve(tf)
         with contextlib.closing(connect()) as engine, _progress() as progress:
             built = images.build(engine, name, tensorflow=version, base=base, ca_bundle=ca_bundle, progress=progress)
     how = (

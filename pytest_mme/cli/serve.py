@@ -21,7 +21,7 @@ from pytest_mme.cli.tensorflow import fetching
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import MMEError
-from pytest_mme.libtensorflow.toolchain import Toolchain
+from pytest_mme.libtensorflow.version_cache import VersionCache
 from pytest_mme.report.sections import line
 from pytest_mme.runtimes import leases
 from pytest_mme.serving.config import Admission, DeviceAsked, HowEnforced, OutOfMemory, ServingConfig
@@ -88,9 +88,9 @@ def serve_models(
     """
     if code is not None and not (code / INFERENCE).is_file():
         raise typer.BadParameter(f"{code} has no {INFERENCE}", param_hint="--code")
-    toolchain = Toolchain(Settings.resolve(environment=os.environ).cache.value / "tensorflow")
+    version_cache = VersionCache(Settings.resolve(environment=os.environ).cache.value / "tensorflow")
     with explained(), checked("--tf"), fetching() as show:
-        libraries = toolchain.directory(tf, show)
+        libraries = version_cache.directory(tf, show)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     config = ServingConfig(
         host=host,

@@ -17,8 +17,8 @@ from pytest_mme import versions
 from pytest_mme.cli.output import checked, console, explained, show_line
 from pytest_mme.errors import MMEError
 from pytest_mme.kit import Run
-from pytest_mme.libtensorflow.toolchain import Progress as ShowProgress
-from pytest_mme.libtensorflow.toolchain import Toolchain
+from pytest_mme.libtensorflow.version_cache import Progress as ShowProgress
+from pytest_mme.libtensorflow.version_cache import VersionCache
 from pytest_mme.settings import Settings
 
 tensorflow_app = typer.Typer(
@@ -46,7 +46,7 @@ def list_versions(cache: _Cache = _CACHE) -> None:
     table = Table("version", "MiB", "last used")
     with contextlib.suppress(MMEError):
         table.add_row(versions.installed(), "", "installed")
-    for kept in _toolchain(cache).kept():
+    for kept in _version_cache(cache).kept():
         used = datetime.fromtimestamp(kept.used).astimezone()
         table.add_row(kept.version, f"{kept.size_bytes / _MIB:.0f}", f"{used:%Y-%m-%d %H:%M}")
     console.print(table)
@@ -66,11 +66,11 @@ def fetch_versions(
 
     Exit status: 0 when all are here, 1 when one cannot be fetched, 2 for a name that is not a version.
     """
-    toolchain = _toolchain(cache)
+    version_cache = _version_cache(cache)
     for one in asked:
         with explained(), checked("VERSION"), fetching() as show:
-            directory = toolchain.directory(one, show)
-        show_line(f"TensorFlow {toolchain.resolve(one)} is in {directory}")
+            directory = version_cache.directory(one, show)
+        show_line(f"TensorFlow {version_cache.resolve(one)} is in {directory}")
 
 
 @tensorflow_app.command("remove")
@@ -86,7 +86,7 @@ def remove_versions(
     """
     for version in gone:
         with explained():
-            _toolchain(cache).remove(version)
+            _version_cache(cache).remove(version)
         show_line(f"removed TensorFlow {version}")
 
 
@@ -97,7 +97,7 @@ def run_with(tf: str | None) -> Iterator[Run]:
         versions.check(versions.INSTALLED if tf is None else tf)
     with Run(Settings.resolve(environment={**os.environ, "PYTEST_MME_RUNTIME": "local"})) as run:
         with fetching() as show:
-            run.toolchain.directory(tf, show)
+            run.version_cache.directory(tf, show)
         yield run
 
 
@@ -105,8 +105,8 @@ def _folder(cache: Path) -> Path:
     return cache.absolute() / "tensorflow"
 
 
-def _toolchain(cache: Path) -> Toolchain:
-    return Toolchain(_folder(cache))
+def _version_cache(cache: Path) -> VersionCache:
+    return VersionCache(_folder(cache))
 
 
 @contextlib.contextmanager

@@ -144,7 +144,7 @@ class Models:
         a compiler.
         """
         custom_op = CustomOp(name=op, factor=factor)
-        tensorflow = tensorflow or self.exporters.toolchain.directory()
+        tensorflow = tensorflow or self.exporters.version_cache.directory()
         library = compile_op(
             custom_op, self.store.directory / "ops", language=language, crash=crash, tensorflow=tensorflow
         )

@@ -15,7 +15,7 @@ from pytest_mme.plugin.run import directory_of, is_worker, run_of, worker_input
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_mme.libtensorflow.toolchain import Toolchain
+    from pytest_mme.libtensorflow.version_cache import VersionCache
 
 _VERSIONS = pytest.StashKey[tuple[str, ...]]()
 
@@ -31,9 +31,9 @@ def asked_versions(config: pytest.Config) -> tuple[str, ...]:
     if not config.stash[SETTINGS].tf.value:
         return ()
     if _VERSIONS not in config.stash:
-        toolchain = run_of(config).toolchain
+        version_cache = run_of(config).version_cache
         try:
-            config.stash[_VERSIONS] = tuple(dict.fromkeys(map(toolchain.resolve, config.stash[SETTINGS].tf.value)))
+            config.stash[_VERSIONS] = tuple(dict.fromkeys(map(version_cache.resolve, config.stash[SETTINGS].tf.value)))
         except UnavailableError as error:
             raise pytest.UsageError(str(error)) from error
     return config.stash[_VERSIONS]
@@ -101,13 +101,13 @@ def _fetch_all(config: pytest.Config) -> None:
     asked, terminal = asked_versions(config), config.pluginmanager.get_plugin("terminalreporter")
     try:
         for version in asked or (None,):
-            _fetch(version, run_of(config).toolchain, terminal)
+            _fetch(version, run_of(config).version_cache, terminal)
     except UnavailableError as error:
         if asked:  # otherwise each test that needs it fails with this error, and others run
             raise pytest.UsageError(str(error)) from error
 
 
-def _fetch(version: str | None, toolchain: Toolchain, terminal: Any) -> None:
+def _fetch(version: str | None, version_cache: VersionCache, terminal: Any) -> None:
     """Fetch a version, unless it is here already. *terminal*: pytest's reporter, or None."""
     shown = False
 
@@ -119,6 +119,6 @@ def _fetch(version: str | None, toolchain: Toolchain, terminal: Any) -> None:
             terminal.write_line(f"mme: fetching TensorFlow {version}")
         shown = True
 
-    toolchain.directory(version, show)
+    version_cache.directory(version, show)
     if terminal is not None and terminal.isatty and shown:
         terminal.rewrite("", erase=True)

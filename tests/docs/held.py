@@ -279,7 +279,7 @@ def all_held() -> Mapping[str, tuple[Held, ...]]:
             example('tf=["2.15", "installed"]'),
             example('tf="2.12.1"'),
             known(f"any version from {FIRST} on"),
-            Held("versions up to 2.11 need Python 3.12 or older", "tests/unit/libtensorflow/test_toolchain.py"),
+            Held("versions up to 2.11 need Python 3.12 or older", "tests/unit/libtensorflow/test_version_cache.py"),
             known(f"Versions up to {FIRST[:2]}{int(FIRST[2:]) - 1} cannot be run"),
             once("Python 3.9 dropped"),
             Held("for 2.5 to 2.9, from one that TensorFlow 2.8 saved", "tools/make_versions.py"),

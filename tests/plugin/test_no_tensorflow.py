@@ -12,7 +12,7 @@ NONE_INSTALLED = """
 
     from pytest_mme import versions
     from pytest_mme.errors import UnavailableError
-    from pytest_mme.libtensorflow import toolchain, wheels
+    from pytest_mme.libtensorflow import version_cache, wheels
     from pytest_mme.libtensorflow.capi import installed_directory
 
     version, fetched = versions.installed(), Path(__file__).with_name("fetched")

@@ -23,7 +23,7 @@ import filelock
 from packaging.version import Version
 
 from pytest_mme.errors import UnavailableError
-from pytest_mme.libtensorflow.toolchain import Toolchain
+from pytest_mme.libtensorflow.version_cache import VersionCache
 from pytest_mme.models.exporting.process import quiet_environment
 
 OLDEST = (2, 8)
@@ -64,13 +64,13 @@ class Exporters:
     def __init__(self, cache: Path, progress: Progress = _LOG.info) -> None:
         """Keep environments in ``<cache>/exporters/<version>-py<Python>/``."""
         self._folder, self._progress = cache.absolute() / "exporters", progress
-        self.toolchain = Toolchain(cache / "tensorflow")
+        self.version_cache = VersionCache(cache / "tensorflow")
         self._known: dict[str, Exporter] = {}
 
     def identity(self, asked: str) -> str:
         """Name the packages that would save a model, without making their environment, in which Keras never changes."""
-        version = self.toolchain.resolve(asked)
-        keras = f"-keras{_installed_keras()}" if version in self.toolchain.installed() else ""
+        version = self.version_cache.resolve(asked)
+        keras = f"-keras{_installed_keras()}" if version in self.version_cache.installed() else ""
         return f"tensorflow{version}{keras}"
 
     def exporter(self, asked: str) -> Exporter:
@@ -79,8 +79,8 @@ class Exporters:
         Raises ValueError for a name that is not a version, and `UnavailableError` when there is no Python that the
         version runs on, or when it cannot be fetched or imported.
         """
-        version = self.toolchain.resolve(asked)  # the same one as for servers
-        if version in self.toolchain.installed():
+        version = self.version_cache.resolve(asked)  # the same one as for servers
+        if version in self.version_cache.installed():
             return Exporter(tensorflow=version, keras=_installed_keras(), python=None)
         if version not in self._known:
             self._known[version] = self._finished(version) or self._made(version)

@@ -82,7 +82,7 @@ def compile_source(
 
     It is compiled once and kept in *directory*. Its file name has *name*, by default the name of the source, and a
     digest of the source without the files that it includes, of the *flags* and, for C++, of the TensorFlow in the
-    folder *tensorflow*. That folder has `libtensorflow_framework.so.2` and `include/`, as wheels and the toolchain's
+    folder *tensorflow*. That folder has `libtensorflow_framework.so.2` and `include/`, as wheels and the version_cache's
     folders do; by default it is the installed one. Raises `UnavailableError` when there is no compiler or no such
     TensorFlow, and with the compiler's message when it refuses the source; ValueError for another suffix.
     """
@@ -139,7 +139,7 @@ def _built(tensorflow: Path) -> _Built:
             raise UnavailableError(
                 f"an op library in C++ for the TensorFlow in {tensorflow}",
                 f"there is no {needed.relative_to(tensorflow)}",
-                "give the folder of a wheel: pytest_mme.libtensorflow has the installed one's and the toolchain's",
+                "give the folder of a wheel: pytest_mme.libtensorflow has the installed one's and the version_cache's",
             )
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         standard = "17" if content.find(_CPP17) >= 0 else "14"

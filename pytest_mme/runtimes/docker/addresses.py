@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_mme.contract import routes
-from pytest_mme.runtimes.docker.containers import PORT
+from pytest_mme.runtimes.docker.creation import PORT
 from pytest_mme.runtimes.docker.engine import remote_host
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.contract.dialects import CONTRACT, Dialect, dialect_of
 from pytest_mme.errors import NoAnswerError, NotReadyError
-from pytest_mme.runtimes.docker import addresses, containers
+from pytest_mme.runtimes.docker import addresses, creation
 from pytest_mme.runtimes.docker.events import Sampler, Watch
 from pytest_mme.runtimes.docker.output import Output, end_of
 from pytest_mme.runtimes.docker.probes import Probe, probe_of
@@ -102,7 +102,7 @@ class ObservedContainer:
 
     def gone(self) -> str | None:
         """How the container has ended; None while it runs."""
-        ended = containers.ended(self._container)
+        ended = creation.ended(self._container)
         return None if ended is None else str(ended)
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_mme.runtimes.docker import containers
+from pytest_mme.runtimes.docker import creation
 from pytest_mme.runtimes.docker.engine import close_stream
 from pytest_mme.runtimes.docker.probes import Probe
 from pytest_mme.timeline.events import Timeline
@@ -142,7 +142,7 @@ class Watch:
 
     def catch_up(self) -> None:
         """Return when everything that has happened until now is on the timeline."""
-        if ended := containers.ended(self._container):
+        if ended := creation.ended(self._container):
             if not self._ended.wait(timeout=_EVENT_WITHIN_S):  # it ended before the engine's events were followed
                 self._record_end(ended.code)
         elif self._sampler:
@@ -163,7 +163,7 @@ class Watch:
 
     def _record_end(self, code: int | None) -> None:
         """Record that the container's first process has ended, and all others with it."""
-        ended = containers.ended(self._container)
+        ended = creation.ended(self._container)
         with self._recording:
             if not (self._expected or self._ended.is_set()):
                 self._timeline.record(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 
-from pytest_mme.runtimes.docker import containers
+from pytest_mme.runtimes.docker import creation
 from pytest_mme.serving.memory import cgroups
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class EngineProbe:
         """The limit that the container was created with, or that it was updated to."""
         self._container.reload()
         limit = int(self._container.attrs["HostConfig"]["Memory"])
-        return limit if 0 < limit < containers.NO_LIMIT else None
+        return limit if 0 < limit < creation.NO_LIMIT else None
 
     def kills(self) -> int | None:
         """Return None: the engine reports that there was a kill, not how many."""

@@ -16,7 +16,7 @@ from pytest_mme.contract import routes
 from pytest_mme.contract.dialects import Dialect
 from pytest_mme.errors import NoAnswerError, UnavailableError
 from pytest_mme.runtimes.base import STOP_S, Interceptable
-from pytest_mme.runtimes.docker import addresses, containers
+from pytest_mme.runtimes.docker import addresses, creation
 from pytest_mme.runtimes.docker.container import ObservedContainer, Recording
 from pytest_mme.runtimes.docker.container_leases import labels, promise_container, remove
 from pytest_mme.runtimes.docker.copying import send
@@ -58,7 +58,7 @@ class DockerServer(Interceptable):
         self.facts: Mapping[str, Any] = {}
         self._placed: set[str] = set()
         self._shared = False
-        is_embedded = image.labels.get(containers.EVENTS_LABEL) == containers.EVENTS_ON_STDOUT
+        is_embedded = image.labels.get(creation.EVENTS_LABEL) == creation.EVENTS_ON_STDOUT
         self._events = EventReader(timeline, name, is_mine=self._is_mine) if is_embedded else None
         self._undo = contextlib.ExitStack()
 
@@ -82,17 +82,17 @@ class DockerServer(Interceptable):
                 "build an image whose own server loads them",
             )
         self._create: Create = functools.partial(
-            containers.create,
+            creation.create,
             self._engine,
             self._image,
             spec,
             self.models,
             name=self.container_name,
             labels=labels(run),
-            ports={f"{containers.PORT}/tcp": (addresses.published_at(self._engine), None)},
-            environment=containers.environment(spec, self.name, known_bytes, device=device, is_embedded=is_embedded),
-            **containers.limits(spec, is_embedded=is_embedded),
-            **containers.devices(spec, device),
+            ports={f"{creation.PORT}/tcp": (addresses.published_at(self._engine), None)},
+            environment=creation.environment(spec, self.name, known_bytes, device=device, is_embedded=is_embedded),
+            **creation.limits(spec, is_embedded=is_embedded),
+            **creation.devices(spec, device),
         )
         self._live()
         self._timeline.record("start", source="engine", server=self.name, seconds=time.monotonic() - began)
@@ -213,7 +213,7 @@ class DockerServer(Interceptable):
 
         self._refuse_when_shared("another memory limit")
         before = int(self._container.attrs["HostConfig"]["Memory"])
-        limit = limit_bytes or containers.NO_LIMIT
+        limit = limit_bytes or creation.NO_LIMIT
         try:
             self._container.update(mem_limit=limit, memswap_limit=limit)
             self._container.reload()
@@ -234,7 +234,7 @@ class DockerServer(Interceptable):
                 self._container.stop(timeout=math.ceil(grace_s))
             except APIError as error:
                 raise UnavailableError(f"the end of {self.name}", first_line(error), "see what else ends it") from error
-            seconds, ended = time.monotonic() - began, containers.ended(self._container)
+            seconds, ended = time.monotonic() - began, creation.ended(self._container)
         self.stopped = True
         outcome = "ok" if ended is None or ended.code == 0 else f"exit {ended.code}"
         self._timeline.record("stop", source="engine", server=self.name, outcome=outcome, seconds=seconds)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_mme.errors import MMEError, NotReadyError, ServerStartError, UnavailableError
 from pytest_mme.runtimes import event_reader
 from pytest_mme.runtimes.docker import readiness
-from pytest_mme.runtimes.docker.containers import EVENTS_LABEL, PORT, ended
+from pytest_mme.runtimes.docker.creation import EVENTS_LABEL, PORT, ended
 from pytest_mme.runtimes.docker.engine import first_line
 
 if TYPE_CHECKING:

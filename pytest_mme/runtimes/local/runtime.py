@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from pytest_mme.libtensorflow.toolchain import Toolchain
+from pytest_mme.libtensorflow.version_cache import VersionCache
 from pytest_mme.runtimes.leases import CGROUPS
 from pytest_mme.runtimes.local.server import LocalServer
 from pytest_mme.runtimes.spec import ServerSpec
@@ -32,16 +32,16 @@ class LocalRuntime:
         self,
         directory: Path,
         *,
-        toolchain: Toolchain,
+        version_cache: VersionCache,
         enforcement: str = "auto",
         device: str = "cpu",
         keep: bool = False,
     ) -> None:
-        """*toolchain*: provides the TensorFlow versions. *device*: where models run when the specification does not say.
+        """*version_cache*: provides the TensorFlow versions. *device*: where models run when the specification does not say.
 
         *keep*: leave each server's files below *directory*; otherwise they are removed with the server.
         """
-        self._directory, self._toolchain = directory, toolchain
+        self._directory, self._version_cache = directory, version_cache
         self._enforcement, self._device, self._keep = enforcement, device, keep
 
     @property
@@ -51,7 +51,7 @@ class LocalRuntime:
 
     def identity(self, spec: ServerSpec) -> str:
         """The TensorFlow version, how its memory is limited, and where it runs."""
-        tensorflow = self._toolchain.resolve(spec.tf)
+        tensorflow = self._version_cache.resolve(spec.tf)
         return f"local/tensorflow-{tensorflow}/{self._enforcement}/{spec.device or self._device}"
 
     def run(
@@ -91,7 +91,7 @@ class LocalRuntime:
             "device": spec.device or self._device,
             "code": None if spec.code is None else str(Path(spec.code).absolute()),
             "op_libraries": [str(Path(library).absolute()) for library in spec.op_libraries],
-            "tensorflow": str(self._toolchain.directory(spec.tf)),
+            "tensorflow": str(self._version_cache.directory(spec.tf)),
             "cgroup_name": f"pytest-mme-{self._directory.name}-{directory.name}",
             "cgroup_record": str(self._directory / CGROUPS),
             **more,

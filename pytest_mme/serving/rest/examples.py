@@ -9,9 +9,9 @@ import numpy as np
 
 from pytest_mme.libtensorflow.saved_model import SavedModel, Signature
 from pytest_mme.libtensorflow.tensors import Array
-from pytest_mme.serving.rest import features, replies
+from pytest_mme.serving.rest import features, output_json
+from pytest_mme.serving.rest.json_body import parse
 from pytest_mme.serving.rest.messages import refuse, shape_text, text, type_name
-from pytest_mme.serving.rest.parsing import parse
 from pytest_mme.serving.rest.signatures import requested_name
 
 _FLOAT = np.dtype(np.float32)
@@ -31,7 +31,7 @@ def classify(model: SavedModel, body: bytes) -> bytes:
         _check_table("classes", classes, np.dtype(object), len(examples))
     if scores is not None:
         _check_table("scores", scores, _FLOAT, len(examples))
-    return replies.dump({"results": _classifications(classes, scores)})
+    return output_json.dump({"results": _classifications(classes, scores)})
 
 
 def regress(model: SavedModel, body: bytes) -> bytes:
@@ -50,7 +50,7 @@ def regress(model: SavedModel, body: bytes) -> bytes:
         raise refuse(f"Input batch size did not match output batch size: {len(examples)} vs. {len(output)}")
     if output.dtype != _FLOAT:
         raise refuse(f"Expected output Tensor of DT_FLOAT.  Got: {_enum(output.dtype)}")
-    return replies.dump({"results": replies.value("outputs", output.ravel())})
+    return output_json.dump({"results": output_json.value("outputs", output.ravel())})
 
 
 def _request(model: SavedModel, body: bytes, check: Callable[[Signature], None]) -> tuple[Signature, list[bytes]]:
@@ -130,10 +130,10 @@ def _classifications(classes: Array | None, scores: Array | None) -> list[list[t
             f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
         )
     shape = (classes if classes is not None else scores).shape  # type: ignore[union-attr]
-    labels = replies.value("classes", classes) if classes is not None else np.full(shape, "").tolist()
+    labels = output_json.value("classes", classes) if classes is not None else np.full(shape, "").tolist()
     numbers = scores if scores is not None else np.zeros(shape, _FLOAT)
     return [
-        list(zip(row, replies.elements("scores", of_row), strict=True))
+        list(zip(row, output_json.elements("scores", of_row), strict=True))
         for row, of_row in zip(labels, numbers, strict=True)
     ]
 

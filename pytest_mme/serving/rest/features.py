@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_mme.libtensorflow import protos
-from pytest_mme.serving.rest import values
+from pytest_mme.serving.rest import input_arrays
 from pytest_mme.serving.rest.messages import kind, refuse
 
 _LISTS = {bool: "int64", int: "int64", float: "float", str: "bytes", dict: "bytes"}
@@ -32,7 +32,7 @@ def example(given: Any) -> bytes:
 def _elements(name: str, content: list[Any], types: set[type]) -> list[Any]:
     if types & {str, dict}:
         _explain(name, content)
-        return [values.string(element) for element in content]
+        return [input_arrays.string(element) for element in content]
     if int in types and not -(2**63) <= min(content) <= max(content) < 2**63:
         raise refuse(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
     return [*map(int, content)] if bool in types else content  # protobuf does not accept a bool as a number
@@ -43,7 +43,7 @@ def _explain(name: str, content: list[Any]) -> None:
     first = None
     for element in content:
         held = _LISTS.get(type(element))
-        if held is None or (isinstance(element, dict) and not values.is_bytes(element)):
+        if held is None or (isinstance(element, dict) and not input_arrays.is_bytes(element)):
             raise refuse(f"Feature: {name} has element with unexpected JSON type: {kind(element)}")
         first = first or held
         if held != first:

@@ -9,9 +9,9 @@ from typing import Any
 from pytest_mme.errors import TensorFlowError
 from pytest_mme.libtensorflow.saved_model import SavedModel, Signature
 from pytest_mme.libtensorflow.tensors import Array
-from pytest_mme.serving.rest import replies, values
+from pytest_mme.serving.rest import input_arrays, output_json
+from pytest_mme.serving.rest.json_body import parse
 from pytest_mme.serving.rest.messages import refuse, shape_text, text
-from pytest_mme.serving.rest.parsing import parse
 from pytest_mme.serving.rest.signatures import check_outputs, requested_name
 
 
@@ -24,10 +24,10 @@ def predict(model: SavedModel, body: bytes) -> bytes:
     signature = _signature(model, request)
     if "instances" in request:
         inputs = _rows(signature, _instances(request))
-        return replies.dump({"predictions": replies.by_rows(_run(model, signature, inputs))})
+        return output_json.dump({"predictions": output_json.by_rows(_run(model, signature, inputs))})
     if "inputs" in request:
         inputs = _columns(signature, request["inputs"])
-        return replies.dump({"outputs": replies.by_columns(_run(model, signature, inputs))})
+        return output_json.dump({"outputs": output_json.by_columns(_run(model, signature, inputs))})
     raise refuse("Missing 'inputs' or 'instances' key")
 
 
@@ -83,8 +83,8 @@ def _rows(signature: Signature, instances: list[Any]) -> dict[str, Array]:
         )
     try:
         columns = _split(signature, instances) if named else {next(iter(signature.inputs)): instances}
-        return {name: values.dense(signature.inputs[name], column) for name, column in columns.items()}
-    except values.MisfitError as error:
+        return {name: input_arrays.dense(signature.inputs[name], column) for name, column in columns.items()}
+    except input_arrays.MisfitError as error:
         _explain_rows(signature, instances, named=named)
         raise refuse(f"tensor parsing error: {','.join(signature.inputs)}") from error
 
@@ -94,8 +94,8 @@ def _split(signature: Signature, instances: list[Any]) -> dict[str, list[Any]]:
         if set(map(type, instances)) == {dict} and set(map(len, instances)) == {len(signature.inputs)}:
             return {name: [*map(itemgetter(name), instances)] for name in signature.inputs}
     except KeyError as error:
-        raise values.MisfitError from error
-    raise values.MisfitError
+        raise input_arrays.MisfitError from error
+    raise input_arrays.MisfitError
 
 
 def _explain_rows(signature: Signature, instances: list[Any], *, named: bool) -> None:
@@ -129,11 +129,11 @@ def _explain_item(signature: Signature, name: str, item: Any, where: str, shapes
     try:
         if name not in signature.inputs:
             raise refuse(f"JSON object: does not have named input: {name}")
-        values.explain(item, signature.inputs[name].data_type)
-        shape = values.shape_of(item)
+        input_arrays.explain(item, signature.inputs[name].data_type)
+        shape = input_arrays.shape_of(item)
         expected = shapes.setdefault(name, shape)
-        if values.size(expected) != values.size(shape):
-            raise refuse(f"Expecting tensor size: {values.size(expected)} but got: {values.size(shape)}")
+        if input_arrays.size(expected) != input_arrays.size(shape):
+            raise refuse(f"Expecting tensor size: {input_arrays.size(expected)} but got: {input_arrays.size(shape)}")
         if expected != shape:
             raise refuse(f"Expecting shape {shape_text(expected)} but got: {shape_text(shape)}")
     except TensorFlowError as error:
@@ -152,8 +152,8 @@ def _columns(signature: Signature, given: Any) -> dict[str, Array]:
     for name in signature.inputs:
         if name not in given:
             raise refuse(f"Missing named input: {name} in 'inputs' object.")
-    return {name: values.array(name, spec, given[name]) for name, spec in signature.inputs.items()}
+    return {name: input_arrays.array(name, spec, given[name]) for name, spec in signature.inputs.items()}
 
 
 def _is_object(value: Any) -> bool:
-    return isinstance(value, dict) and not values.is_bytes(value)
+    return isinstance(value, dict) and not input_arrays.is_bytes(value)

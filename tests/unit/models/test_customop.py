@@ -22,7 +22,7 @@ from pytest_mme.archives.store import Store
 from pytest_mme.errors import OpLibraryError, UnavailableError
 from pytest_mme.libtensorflow.capi import installed_directory
 from pytest_mme.libtensorflow.op_libraries import advice
-from pytest_mme.libtensorflow.toolchain import Toolchain
+from pytest_mme.libtensorflow.version_cache import VersionCache
 from pytest_mme.libtensorflow.wheels import FRAMEWORK
 from pytest_mme.models.builder import Model, Models
 from pytest_mme.models.spec import CustomOp
@@ -91,7 +91,7 @@ def custom_op(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CustomOpMode
 def folder_of(version: str) -> Path:
     """Return the folder of that version of TensorFlow; skip the test where it cannot be had."""
     try:
-        return Toolchain(Settings.resolve(environment=os.environ).cache.value / "tensorflow").directory(version)
+        return VersionCache(Settings.resolve(environment=os.environ).cache.value / "tensorflow").directory(version)
     except UnavailableError as error:
         lacking(str(error))
 

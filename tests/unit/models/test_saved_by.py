@@ -19,7 +19,7 @@ from pytest_mme.archives.archive import extract
 from pytest_mme.archives.store import Store
 from pytest_mme.errors import BuildError, UnavailableError
 from pytest_mme.libtensorflow import protos
-from pytest_mme.libtensorflow.toolchain import Toolchain
+from pytest_mme.libtensorflow.version_cache import VersionCache
 from pytest_mme.models.builder import Model, Models
 from pytest_mme.models.exporting import environments as exporters_module
 from pytest_mme.models.exporting.environments import Exporter, Exporters
@@ -63,7 +63,7 @@ def builder(exporters: Exporters, tmp_path_factory: pytest.TempPathFactory) -> I
 def loader(request: pytest.FixtureRequest, mme_settings: Settings) -> str:
     """The folder of the TensorFlow whose C++ loader loads what was saved."""
     try:
-        return str(Toolchain(mme_settings.cache.value / "tensorflow").directory(request.param))
+        return str(VersionCache(mme_settings.cache.value / "tensorflow").directory(request.param))
     except UnavailableError as error:
         lacking(str(error))
 

@@ -13,7 +13,7 @@ import pytest
 from docker.errors import APIError, NotFound
 
 from pytest_mme.runtimes.docker import probes
-from pytest_mme.runtimes.docker.containers import NO_LIMIT
+from pytest_mme.runtimes.docker.creation import NO_LIMIT
 from pytest_mme.runtimes.docker.probes import CgroupProbe, EngineProbe, Probe, probe_of
 from pytest_mme.serving.memory.cgroups import CgroupV1, CgroupV2
 

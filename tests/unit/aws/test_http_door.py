@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from pytest_mme.aws import wire
-from pytest_mme.aws.door import Door
+from pytest_mme.aws.http_door import Door
 from pytest_mme.contract.client import ContractClient, Reply
 
 

@@ -11,7 +11,7 @@ from docker.errors import ImageNotFound
 
 from pytest_mme.contract import routes
 from pytest_mme.errors import UnavailableError
-from pytest_mme.runtimes.docker import containers
+from pytest_mme.runtimes.docker import creation
 from pytest_mme.runtimes.docker.engine import find_image
 from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.serving.config import ServingConfig
@@ -19,7 +19,7 @@ from pytest_mme.serving.config import ServingConfig
 
 def settings(spec: ServerSpec, device: str = "cpu") -> ServingConfig:
     """The settings that an embedded server in a container gets."""
-    environment = containers.environment(spec, "s", {"f": 7}, device=device, is_embedded=True)
+    environment = creation.environment(spec, "s", {"f": 7}, device=device, is_embedded=True)
     return ServingConfig(**json.loads(environment["PYTEST_MME_SERVING"]))
 
 
@@ -41,18 +41,18 @@ def test_a_gpu_is_given_to_the_container_and_to_the_server(
 def test_the_container_has_no_limit_when_tensorflow_has_it() -> None:
     spec = ServerSpec(oom="tensorflow", memory_mib=100)
     assert settings(spec).memory_bytes == 100 * 2**20
-    assert containers.limits(spec, is_embedded=True) == {}
+    assert creation.limits(spec, is_embedded=True) == {}
 
 
 def test_the_container_has_the_limit_when_the_image_cannot_give_it_to_tensorflow() -> None:
     limits = {"mem_limit": 100 * 2**20, "memswap_limit": 100 * 2**20}
-    assert containers.limits(ServerSpec(oom="tensorflow", memory_mib=100), is_embedded=False) == limits
-    assert containers.limits(ServerSpec(memory_mib=100), is_embedded=True) == limits
+    assert creation.limits(ServerSpec(oom="tensorflow", memory_mib=100), is_embedded=False) == limits
+    assert creation.limits(ServerSpec(memory_mib=100), is_embedded=True) == limits
 
 
 def test_other_images_get_the_platforms_environment_and_the_users_own_wins() -> None:
     spec = ServerSpec(env={"AWS_REGION": "eu-west-1", "MINE": "1"})
-    environment = containers.environment(spec, "s", {}, device="cpu", is_embedded=False)
+    environment = creation.environment(spec, "s", {}, device="cpu", is_embedded=False)
     assert environment[routes.MULTI_MODEL] == "true"
     assert (environment["AWS_REGION"], environment["MINE"]) == ("eu-west-1", "1")
     assert not [name for name in environment if name.startswith("PYTEST_MME")]
@@ -101,5 +101,5 @@ def test_the_kits_own_image_is_never_pulled(pull: Any) -> None:
 
 
 def test_the_models_are_mounted_read_only(tmp_path: Path) -> None:
-    mount = containers.mount(tmp_path)
+    mount = creation.mount(tmp_path)
     assert (mount["Target"], mount["Source"], mount["ReadOnly"]) == (routes.MODELS_FOLDER, str(tmp_path), True)

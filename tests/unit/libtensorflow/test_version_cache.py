@@ -15,7 +15,7 @@ from pytest_mme import versions
 from pytest_mme.errors import UnavailableError
 from pytest_mme.libtensorflow import wheels
 from pytest_mme.libtensorflow.capi import installed_directory
-from pytest_mme.libtensorflow.toolchain import Toolchain
+from pytest_mme.libtensorflow.version_cache import VersionCache
 
 MIB = 1 << 20
 LONG_AGO = 1_000_000_000.0
@@ -40,8 +40,8 @@ def keep(tmp_path: Path) -> Keep:
 
 
 @pytest.fixture
-def toolchain(tmp_path: Path) -> Toolchain:
-    return Toolchain(tmp_path, cap_mib=10)
+def version_cache(tmp_path: Path) -> VersionCache:
+    return VersionCache(tmp_path, cap_mib=10)
 
 
 @pytest.fixture
@@ -53,75 +53,77 @@ def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
 
 
-def names(toolchain: Toolchain) -> list[str]:
-    return [kept.version for kept in toolchain.kept()]
+def names(version_cache: VersionCache) -> list[str]:
+    return [kept.version for kept in version_cache.kept()]
 
 
-def test_an_exact_version_is_itself(toolchain: Toolchain) -> None:
-    assert toolchain.resolve("2.15.1") == "2.15.1"
+def test_an_exact_version_is_itself(version_cache: VersionCache) -> None:
+    assert version_cache.resolve("2.15.1") == "2.15.1"
 
 
-def test_installed_is_the_installed_one_where_it_is(toolchain: Toolchain) -> None:
-    assert toolchain.resolve("installed") == versions.installed()
-    assert toolchain.directory("installed") == toolchain.directory(versions.installed()) == installed_directory()
+def test_installed_is_the_installed_one_where_it_is(version_cache: VersionCache) -> None:
+    assert version_cache.resolve("installed") == versions.installed()
+    assert (
+        version_cache.directory("installed") == version_cache.directory(versions.installed()) == installed_directory()
+    )
 
 
 @pytest.mark.usefixtures("no_index")
-def test_a_minor_version_is_the_last_of_those_that_are_here(toolchain: Toolchain, keep: Keep) -> None:
+def test_a_minor_version_is_the_last_of_those_that_are_here(version_cache: VersionCache, keep: Keep) -> None:
     for version in ("2.15.9", "2.15.10", "2.15.1", "2.16.0"):
         keep(version)
-    assert toolchain.resolve("2.15") == "2.15.10"
-    assert toolchain.directory("2.15") == keep("2.15.11").with_name("2.15.10")  # once for all of its life
+    assert version_cache.resolve("2.15") == "2.15.10"
+    assert version_cache.directory("2.15") == keep("2.15.11").with_name("2.15.10")  # once for all of its life
 
 
 @pytest.mark.usefixtures("no_index")
 @pytest.mark.parametrize(("asked", "named"), [("latest", "the latest TensorFlow"), ("2.14", "TensorFlow 2.14.*")])
-def test_what_is_not_here_and_cannot_be_looked_up_is_said(toolchain: Toolchain, asked: str, named: str) -> None:
+def test_what_is_not_here_and_cannot_be_looked_up_is_said(version_cache: VersionCache, asked: str, named: str) -> None:
     with pytest.raises(UnavailableError, match="needs no network: pytest-mme tensorflow list") as missing:
-        toolchain.resolve(asked)
+        version_cache.resolve(asked)
     assert missing.value.asked == named
     assert missing.value.seen.startswith("pip says: ")
 
 
 @pytest.mark.usefixtures("no_index")
 def test_what_is_not_here_and_cannot_be_fetched_is_said_and_leaves_nothing(
-    toolchain: Toolchain, tmp_path: Path
+    version_cache: VersionCache, tmp_path: Path
 ) -> None:
     with pytest.raises(UnavailableError, match=re.escape("TensorFlow 2.14.1 cannot be had here")):
-        toolchain.directory("2.14.1")
+        version_cache.directory("2.14.1")
     assert [path.name for path in tmp_path.iterdir() if path.name != "fetching.lock"] == []
 
 
 @pytest.mark.usefixtures("no_index")
-def test_what_is_here_needs_no_network_and_counts_as_used(toolchain: Toolchain, keep: Keep) -> None:
+def test_what_is_here_needs_no_network_and_counts_as_used(version_cache: VersionCache, keep: Keep) -> None:
     directory = keep("2.14.1", used=LONG_AGO)
-    assert toolchain.directory("2.14.1") == directory
-    (kept,) = toolchain.kept()
+    assert version_cache.directory("2.14.1") == directory
+    (kept,) = version_cache.kept()
     assert kept.used > LONG_AGO
     assert (kept.version, kept.directory, kept.size_bytes) == ("2.14.1", directory, MIB)
 
 
-def test_the_least_recently_used_go_when_there_is_no_room(toolchain: Toolchain, keep: Keep) -> None:
+def test_the_least_recently_used_go_when_there_is_no_room(version_cache: VersionCache, keep: Keep) -> None:
     for number, version in enumerate(("2.12.0", "2.13.0", "2.14.0", "2.15.0")):
         keep(version, mib=4, used=LONG_AGO + number)
-    toolchain.prune()
-    assert names(toolchain) == ["2.14.0", "2.15.0"]
+    version_cache.prune()
+    assert names(version_cache) == ["2.14.0", "2.15.0"]
 
 
-def test_what_was_just_asked_for_stays(toolchain: Toolchain, keep: Keep) -> None:
+def test_what_was_just_asked_for_stays(version_cache: VersionCache, keep: Keep) -> None:
     for version in ("2.12.0", "2.13.0", "2.14.0"):
         keep(version, mib=9)
-    toolchain.prune()
-    assert names(toolchain) == ["2.12.0", "2.13.0", "2.14.0"]
+    version_cache.prune()
+    assert names(version_cache) == ["2.12.0", "2.13.0", "2.14.0"]
 
 
-def test_one_is_removed_by_name(toolchain: Toolchain, keep: Keep) -> None:
+def test_one_is_removed_by_name(version_cache: VersionCache, keep: Keep) -> None:
     keep("2.12.0")
     keep("2.13.0")
-    toolchain.remove("2.12.0")
-    assert names(toolchain) == ["2.13.0"]
+    version_cache.remove("2.12.0")
+    assert names(version_cache) == ["2.13.0"]
     with pytest.raises(UnavailableError, match=re.escape("there is 2.13.0")):
-        toolchain.remove("2.12.0")
+        version_cache.remove("2.12.0")
 
 
 def test_several_may_drop_versions_at_once(tmp_path: Path, keep: Keep) -> None:
@@ -129,19 +131,19 @@ def test_several_may_drop_versions_at_once(tmp_path: Path, keep: Keep) -> None:
         keep(f"2.12.{number}", used=LONG_AGO)
 
     def drop(_: int) -> list[str]:
-        crowded = Toolchain(tmp_path, cap_mib=1)
+        crowded = VersionCache(tmp_path, cap_mib=1)
         crowded.prune()
         return names(crowded)
 
     with ThreadPoolExecutor(8) as pool:
-        listed = [pool.submit(names, Toolchain(tmp_path)) for _ in range(40)]
-        assert set(map(tuple, pool.map(drop, range(8)))) == {tuple(names(Toolchain(tmp_path)))}
+        listed = [pool.submit(names, VersionCache(tmp_path)) for _ in range(40)]
+        assert set(map(tuple, pool.map(drop, range(8)))) == {tuple(names(VersionCache(tmp_path)))}
         assert all(len(one.result()) <= 40 for one in listed)
-    assert len(names(Toolchain(tmp_path))) == 1
+    assert len(names(VersionCache(tmp_path))) == 1
 
 
 def test_one_that_is_dropped_while_it_is_asked_for_is_fetched_again(
-    toolchain: Toolchain, keep: Keep, monkeypatch: pytest.MonkeyPatch
+    version_cache: VersionCache, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the look whether it is there and the note that it is used."""
     directory, touch = keep("2.12.1"), Path.touch
@@ -149,20 +151,20 @@ def test_one_that_is_dropped_while_it_is_asked_for_is_fetched_again(
 
     def gone_before(path: Path) -> None:
         if not kept:
-            Toolchain(directory.parent).remove("2.12.1")
+            VersionCache(directory.parent).remove("2.12.1")
             kept.append("dropped")
         touch(path)
 
     monkeypatch.setattr(Path, "touch", gone_before)
-    monkeypatch.setattr(toolchain, "_fetch", lambda *_: keep("2.12.1"))
-    assert toolchain.directory("2.12.1") == directory
+    monkeypatch.setattr(version_cache, "_fetch", lambda *_: keep("2.12.1"))
+    assert version_cache.directory("2.12.1") == directory
     assert kept == ["dropped"]
 
 
-def test_versions_are_listed_from_the_oldest_on(toolchain: Toolchain, keep: Keep) -> None:
+def test_versions_are_listed_from_the_oldest_on(version_cache: VersionCache, keep: Keep) -> None:
     for version in ("2.9.3", "2.10.1", "2.21.0"):
         keep(version)
-    assert names(toolchain) == ["2.9.3", "2.10.1", "2.21.0"]
+    assert names(version_cache) == ["2.9.3", "2.10.1", "2.21.0"]
 
 
 def test_a_wheel_without_the_libraries_is_refused(tmp_path: Path) -> None:
@@ -180,7 +182,8 @@ def test_one_is_fetched_once_by_all_who_want_it_at_the_same_time(tmp_path: Path)
     told: list[float] = []
     with ThreadPoolExecutor(3) as pool:
         found = [
-            pool.submit(Toolchain(tmp_path).directory, "2.12.1", lambda _, share: told.append(share)) for _ in range(3)
+            pool.submit(VersionCache(tmp_path).directory, "2.12.1", lambda _, share: told.append(share))
+            for _ in range(3)
         ]
         assert {one.result() for one in found} == {tmp_path / "2.12.1"}
     assert told == sorted(told)  # one download
@@ -188,10 +191,12 @@ def test_one_is_fetched_once_by_all_who_want_it_at_the_same_time(tmp_path: Path)
     directory = tmp_path / "2.12.1"
     assert {path.name for path in directory.iterdir()} == {wheels.CC, wheels.FRAMEWORK, "include", "used"}
     assert (directory / "include" / "tensorflow" / "c" / "c_api.h").is_file()
-    Toolchain(tmp_path).remove("2.12.1")  # it is large
+    VersionCache(tmp_path).remove("2.12.1")  # it is large
 
 
-def test_libraries_of_another_version_are_not_kept(toolchain: Toolchain, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_of_another_version_are_not_kept(
+    version_cache: VersionCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def installed(_: Path, target: Path) -> None:
         for name in (wheels.CC, wheels.FRAMEWORK):
             (target / name).symlink_to(installed_directory() / name)
@@ -199,8 +204,8 @@ def test_libraries_of_another_version_are_not_kept(toolchain: Toolchain, monkeyp
     monkeypatch.setattr(wheels, "fetched", lambda *_: contextlib.nullcontext(Path("wheel")))
     monkeypatch.setattr(wheels, "unpack", installed)
     with pytest.raises(UnavailableError, match=f"the wheel's libraries call themselves {versions.installed()}"):
-        toolchain.directory("2.12.1")
-    assert toolchain.kept() == []
+        version_cache.directory("2.12.1")
+    assert version_cache.kept() == []
 
 
 @pytest.mark.versions
@@ -213,5 +218,5 @@ def test_what_cannot_be_opened_here_is_not_kept(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(wheels, "unpack", damaged)
     with pytest.raises(UnavailableError, match="its libraries cannot be opened here"):
-        Toolchain(tmp_path).directory("2.12.1")
-    assert Toolchain(tmp_path).kept() == []
+        VersionCache(tmp_path).directory("2.12.1")
+    assert VersionCache(tmp_path).kept() == []

@@ -47,7 +47,7 @@ class Kept:
     """When it was last requested, in seconds since 1970."""
 
 
-class Toolchain:
+class VersionCache:
     """A folder of TensorFlow versions. The least recently used go once they take more than *cap_mib* together."""
 
     def __init__(self, directory: Path, *, cap_mib: int = 16_384) -> None:
