@@ -110,7 +110,7 @@ class SavedModelFiles:
         return {name: signature for name, signature in found.items() if not name.startswith("__saved_model")}
 
     def nodes(self) -> Iterator[Node]:
-        """All nodes of the served graph and of its functions."""
+        """Yield all nodes of the served graph and of its functions."""
         graph = self.served.graph_def
         for node in graph.node:
             yield Node(definition=node, function="", is_read=True, runs=node.name in self.running)

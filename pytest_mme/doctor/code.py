@@ -13,7 +13,7 @@ from pytest_mme.doctor.finding import Finding, Kind
 REQUIREMENTS = Kind(
     code="MME401",
     severity="warning",
-    title="requirements that nobody installs",
+    title="requirements that are not installed",
     why="a multi-model container reads requirements when it starts, and archives come later",
     advice="install them in the image, or put pure Python packages into code/lib",
     source="AWS's TensorFlow containers, README: multi-model endpoints",

@@ -28,7 +28,7 @@ REFUSES_VERSION = Kind(
 BAD_PRODUCER = Kind(
     code="MME302",
     severity="error",
-    title="the graph was produced by no version",
+    title="the graph has an invalid producer version",
     why="it does not load",
     advice="export it again: a tool wrote the field",
     source=_VERSIONS,
@@ -54,7 +54,7 @@ NO_CPU_KERNEL = Kind(
     code="MME305",
     severity="warning",
     title="an operation without a kernel for the CPU",
-    why="it does not load, or fails when it is asked: No OpKernel was registered",
+    why="it does not load, or its first request fails: No OpKernel was registered",
     advice="serve it on a GPU, or export the model without it",
     source=_REGISTRY,
 )
@@ -86,7 +86,7 @@ MISSING_FUNCTION = Kind(
     code="MME309",
     severity="error",
     title="a function that is called is not there",
-    why="it does not load, or fails when it is asked",
+    why="it does not load, or its first request fails",
     advice="export it again: a tool that edits graphs dropped it",
     source=LOADER,
 )

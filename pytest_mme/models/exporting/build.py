@@ -60,7 +60,7 @@ def freeze_request(source: Path, target: Path, inputs: Mapping[str, Any] | None,
 
 def main(directory: Path) -> None:
     """Listen in *directory* and build until the lifeline closes."""
-    os.umask(0o077)  # nobody else may connect
+    os.umask(0o077)  # only this user may connect
     threading.Thread(target=_end_with_lifeline, daemon=True).start()
     with socket_in(directory) as address, Listener(address, "AF_UNIX", backlog=_WAITING) as listener:
         while True:
@@ -70,7 +70,7 @@ def main(directory: Path) -> None:
 
 def _end_with_lifeline() -> None:
     sys.stdin.buffer.read()
-    os._exit(0)  # at once: whoever wanted a model is gone. The socket stays, and refuses connections
+    os._exit(0)  # at once: the process that wanted a model is gone. The socket stays, and refuses connections
 
 
 def _handle(request: dict[str, Any]) -> str:

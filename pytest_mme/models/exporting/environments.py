@@ -59,7 +59,7 @@ class Exporter:
 
 
 class Exporters:
-    """The environments in a cache folder. Each is made when it is first needed, and stays until somebody removes it."""
+    """The environments in a cache folder. Each is made when it is first needed, and stays until a user removes it."""
 
     def __init__(self, cache: Path, progress: Progress = _LOG.info) -> None:
         """Keep environments in ``<cache>/exporters/<version>-py<Python>/``."""

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_mme.libtensorflow import protos
 
 # The number of TensorFlow 2.12, the oldest that the kit supports. A newer producer would let every later version load
-# the graph just the same, but 2.12 to 2.18 wrap the words of their errors when the producer is newer than themselves.
+# the graph just the same, but 2.12 to 2.18 wrap the text of their errors when the producer is newer than themselves.
 PRODUCER = 1395
 
 _VALUES = {
