@@ -5,6 +5,7 @@ Source: Linux, Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -184,11 +185,10 @@ def _upwards(mount_point: Path, root: str, own: str) -> Iterator[Path]:
 
 
 def remove(directory: Path) -> bool:
-    """Remove a cgroup without processes, if it exists; False when the kernel refuses."""
-    try:
+    """Remove a cgroup without processes, if it exists; False when the kernel refuses.
+
+    Where cgroups are mounted read-only, as in a container, one that was never made is refused as "read-only".
+    """
+    with contextlib.suppress(OSError):
         directory.rmdir()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True
+    return not directory.exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +105,15 @@ def test_removing_a_cgroup_that_is_gone_succeeds(tmp_path: Path) -> None:
     assert cgroups.remove(tmp_path / "gone")
     (tmp_path / "busy" / "child").mkdir(parents=True)
     assert not cgroups.remove(tmp_path / "busy")
+
+
+def test_a_cgroup_that_could_not_be_made_on_a_read_only_mount_counts_as_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "rmdir", refuse)
+    (tmp_path / "there").mkdir()
+    assert cgroups.remove(tmp_path / "never-made")
+    assert not cgroups.remove(tmp_path / "there")
