@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_mme.checks.soft import softly
 from pytest_mme.checks.tracebacks import fails_at_the_call
-from pytest_mme.timeline.events import Event
+from pytest_mme.timeline.events import NO_ANSWER, Event
 from pytest_mme.timeline.observed import Loads, by_server, requests
 from pytest_mme.timeline.residency import DEATHS, departures, empties
 from pytest_mme.timeline.wording import Named, counted, listed, name_of, outcomes
@@ -17,8 +17,6 @@ _ONE_DEATH_S = 1.0
 """How far apart two observers may report the same death, in seconds."""
 _BEFORE_S = 1.0
 """How much sooner a request that a death broke may have ended than the death was reported, in seconds."""
-NO_ANSWER = "no answer"
-"""The outcome of a request that broke off."""
 
 
 @fails_at_the_call
