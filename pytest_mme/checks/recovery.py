@@ -106,7 +106,11 @@ def _of_each_model(events: Sequence[Event]) -> Iterator[Event]:
 
 
 def _in_use(events: Sequence[Event], at_s: float) -> Iterable[str]:
-    """The models that had answered by then, or just had a request, and had not left memory since."""
+    """The models that had answered by then, or just had a request, and had not left memory since.
+
+    Requests stand in for the loads that `residency.stays` follows: the models of `mme_handler` have no loads, a death
+    may break off the load for which a request waits, and a model that nobody asked has no requests to recover by.
+    """
     left = {event.model: event.at_s for event in departures(events) if event.at_s < at_s}
     begun = (event for event in requests(events) if event.began_s <= at_s)
     used = (event for event in begun if event.outcome == "ok" or event.at_s >= at_s - _BEFORE_S)
