@@ -65,10 +65,7 @@ class Run:
         """The directory in which the run keeps its files."""
         if self._given_directory is not None:
             return self._given_directory
-        leases.sweep()
-        owned = leases.RunDirectory(keep=self.settings.keep.value == "always")
-        self._undo.callback(owned.release)
-        return owned.path
+        return leases.own_directory(self._undo.callback, keep=self.settings.keep.value).path
 
     @cached_property
     def models(self) -> Models:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, Protocol
 
 from pytest_mme import checks
 from pytest_mme.checks.soft import softly
@@ -42,17 +42,27 @@ def _method(check: Callable[Concatenate[Iterable[Event], P], None]) -> Callable[
     return judge
 
 
+class _Running(Protocol):
+    """What is needed of a server that runs."""
+
+    def catch_up(self) -> None:
+        """Return when everything that the server has seen until now is on the timeline."""
+
+
 class Checked:
     """Has a timeline, and the checks bound to it: `endpoint.check_evicted(model)`."""
 
     name: str
+    running: _Running
+    """The server behind it."""
     recording: Timeline
     """The timeline of the whole test, on which its events are recorded."""
 
     @property
     def timeline(self) -> Sequence[Event]:
-        """The events of this server or endpoint, in order."""
-        raise NotImplementedError
+        """What happened to this server or endpoint until now, in order."""
+        self.running.catch_up()
+        return self.recording.of(self.name)
 
     check_answers = _method(checks.check_answers)
     check_capacity = _method(checks.check_capacity)

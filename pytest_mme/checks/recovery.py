@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_mme.checks.soft import softly
 from pytest_mme.checks.tracebacks import fails_at_the_call
-from pytest_mme.timeline.events import Event
+from pytest_mme.timeline.events import NO_ANSWER, Event
 from pytest_mme.timeline.observed import Loads, by_server, requests
 from pytest_mme.timeline.residency import DEATHS, departures, empties
 from pytest_mme.timeline.wording import Named, counted, listed, name_of, outcomes
@@ -17,8 +17,6 @@ _ONE_DEATH_S = 1.0
 """How far apart two observers may report the same death, in seconds."""
 _BEFORE_S = 1.0
 """How much sooner a request that a death broke may have ended than the death was reported, in seconds."""
-NO_ANSWER = "no answer"
-"""The outcome of a request that broke off."""
 
 
 @fails_at_the_call
@@ -108,7 +106,11 @@ def _of_each_model(events: Sequence[Event]) -> Iterator[Event]:
 
 
 def _in_use(events: Sequence[Event], at_s: float) -> Iterable[str]:
-    """The models that had answered by then, or just had a request, and had not left memory since."""
+    """The models that had answered by then, or just had a request, and had not left memory since.
+
+    Requests stand in for the loads that `residency.stays` follows: the models of `mme_handler` have no loads, a death
+    may break off the load for which a request waits, and a model that nobody asked has no requests to recover by.
+    """
     left = {event.model: event.at_s for event in departures(events) if event.at_s < at_s}
     begun = (event for event in requests(events) if event.began_s <= at_s)
     used = (event for event in begun if event.outcome == "ok" or event.at_s >= at_s - _BEFORE_S)

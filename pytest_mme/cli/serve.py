@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import logging
@@ -103,13 +104,10 @@ def serve_models(
         tensorflow=str(libraries),
         device=gpu.settle(device),
     )
-    leases.sweep()
-    owned = leases.RunDirectory()
-    name, record = f"pytest-mme-{owned.path.name}", str(owned.path / leases.CGROUPS)
-    try:
-        status = _serve(dataclasses.replace(config, cgroup_name=name, cgroup_record=record), directory, owned.path)
-    finally:
-        owned.release()
+    with contextlib.ExitStack() as undo:
+        folder = leases.own_directory(undo.callback).path
+        name, record = f"pytest-mme-{folder.name}", str(folder / leases.CGROUPS)
+        status = _serve(dataclasses.replace(config, cgroup_name=name, cgroup_record=record), directory, folder)
     raise typer.Exit(status)
 
 

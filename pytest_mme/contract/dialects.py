@@ -64,7 +64,10 @@ class Dialect:
     get_breaks: bool = False
     """Whether `GET /models/ID` gets 500 for each model that the container has, and 404 for the others."""
     ghosts: bool = False
-    """Whether a model that failed to load may stay registered until it is deleted, or for ever."""
+    """Whether a model that failed to load may stay registered until it is deleted, or for ever.
+
+    It documents the dialect (docs/containers.md): the platform deletes a model after every failed load, in any dialect.
+    """
     frees_at_unload: bool = False
     """Whether the memory of a model is free when its unload returns."""
 

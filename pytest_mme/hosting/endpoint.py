@@ -16,11 +16,13 @@ from pytest_mme.models.builder import Model
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
 from pytest_mme.runtimes.base import Running
 from pytest_mme.runtimes.recorded_calls import RecordedInvoke, recorded
-from pytest_mme.timeline.events import Event, Timeline
+from pytest_mme.timeline.events import Timeline
 
 
 class Endpoint(Checked):
     """A multi-model endpoint that boto3 can reach under its name."""
+
+    running: Running
 
     def __init__(
         self, running: Running, aws: Aws, platform: Platform, models: Sequence[Model], timeline: Timeline
@@ -28,19 +30,12 @@ class Endpoint(Checked):
         self.name = platform.name
         """What clients call it."""
         self.running = running
-        """The server behind it."""
         self.platform = platform
         """The platform's side of it, which downloads, loads and evicts."""
         self.models: Mapping[str, Model] = {model.name: model for model in models}
         """The models whose archives it has, by name."""
         self.recording = timeline
         self._aws = aws
-
-    @property
-    def timeline(self) -> Sequence[Event]:
-        """What happened to this endpoint and its server until now, in order."""
-        self.running.catch_up()
-        return self.recording.of(self.name)
 
     @property
     def log(self) -> str:

@@ -22,7 +22,7 @@ from pytest_mme.hosting.disk import Disk
 from pytest_mme.hosting.eviction import Policy
 from pytest_mme.runtimes.base import Running
 from pytest_mme.runtimes.recorded_calls import RecordedCall, recorded
-from pytest_mme.timeline.events import Kind, Timeline
+from pytest_mme.timeline.events import NO_ANSWER, Kind, Timeline
 
 log = logging.getLogger("pytest_mme")
 
@@ -207,7 +207,7 @@ class Instance:
             try:
                 yield call
             except NoAnswerError as error:
-                call.outcome, call.detail["error"] = "no answer", str(error)
+                call.outcome, call.detail["error"] = NO_ANSWER, str(error)
                 raise
 
     def identifier(self, model: str) -> str:

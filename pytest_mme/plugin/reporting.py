@@ -13,7 +13,7 @@ from pytest_mme.errors import UnavailableError
 from pytest_mme.plugin.evidence import Evidence, beside_the_failure, evidence_so_far
 from pytest_mme.plugin.options import SETTINGS
 from pytest_mme.plugin.run import directory_of, is_worker
-from pytest_mme.plugin.tensorflow_versions import asked_versions
+from pytest_mme.plugin.tensorflow_versions import asked_versions, version_of
 
 if TYPE_CHECKING:
     from pytest_mme.report.matrix import Matrix
@@ -63,7 +63,7 @@ def _is_page(file: Path | None) -> bool:
 
 def _matrix_entries(item: pytest.Item, evidence: Evidence) -> list[tuple[str, str]]:
     """Return what became of a test's archives on a TensorFlow version that was asked for."""
-    if "mme_tf" not in getattr(getattr(item, "callspec", None), "params", ()):
+    if version_of(item) is None:
         return []
     from pytest_mme.report.matrix import judged
 

@@ -35,9 +35,8 @@ def directory_of(config: pytest.Config) -> Path:
     if _DIRECTORY not in config.stash:
         from pytest_mme.runtimes import leases
 
-        leases.sweep()
-        owned = config.stash[_DIRECTORY] = leases.RunDirectory(keep=config.stash[SETTINGS].keep.value == "always")
-        config.add_cleanup(owned.release)
+        keep = config.stash[SETTINGS].keep.value
+        config.stash[_DIRECTORY] = leases.own_directory(config.add_cleanup, keep=keep)
     return config.stash[_DIRECTORY].path
 
 

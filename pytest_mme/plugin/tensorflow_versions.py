@@ -39,6 +39,12 @@ def asked_versions(config: pytest.Config) -> tuple[str, ...]:
     return config.stash[_VERSIONS]
 
 
+def version_of(item: pytest.Item) -> str | None:
+    """Return the version that a test is parametrised with; None for a test that is not."""
+    version: str | None = getattr(getattr(item, "callspec", None), "params", {}).get("mme_tf")
+    return version
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Look up the versions before tests are collected for each of them."""
@@ -89,7 +95,7 @@ def _note(config: pytest.Config) -> Path:
 
 def _starts_servers(item: pytest.Item) -> bool:
     """Whether a test runs on the versions of the session; those of a mark are fetched when it runs."""
-    version = getattr(getattr(item, "callspec", None), "params", {}).get("mme_tf")
+    version = version_of(item)
     uses_servers = "mme_tf" in getattr(item, "fixturenames", ())
     return uses_servers and (version is None or version in asked_versions(item.config))
 

@@ -43,7 +43,8 @@ def rerun(bundle: Bundle, run: Run) -> tuple[Timeline, list[str]]:
     timeline, left_out = Timeline(), list[str]()
     with contextlib.ExitStack() as stack:
         models = {name: one.model(name, run.models) for name, one in bundle.models.items()}
-        targets = {one.name: _start(one, models, run, timeline, stack) for one in bundle.made}
+        servers: dict[str, Server] = {}
+        targets = {one.name: _start(one, servers, models, run, timeline, stack) for one in bundle.made}
         others = sorted({event.server for event in bundle.timeline if event.server} - set(targets))
         left_out += [f"{name}, which is not a server or endpoint of the bundle" for name in others]
         left_out += [
@@ -56,7 +57,7 @@ def rerun(bundle: Bundle, run: Run) -> tuple[Timeline, list[str]]:
             action
             for event in bundle.timeline
             if event.server in targets
-            for action in _actions(event, targets[event.server], models, run, stack, left_out)
+            for action in _actions(event, targets[event.server], servers, models, run, stack, left_out)
         ]
         _perform(actions)
         for target in targets.values():
@@ -64,7 +65,15 @@ def rerun(bundle: Bundle, run: Run) -> tuple[Timeline, list[str]]:
     return timeline, left_out
 
 
-def _start(one: Made, models: Mapping[str, Model], run: Run, timeline: Timeline, stack: contextlib.ExitStack) -> Target:
+def _start(
+    one: Made,
+    servers: dict[str, Server],
+    models: Mapping[str, Model],
+    run: Run,
+    timeline: Timeline,
+    stack: contextlib.ExitStack,
+) -> Target:
+    """Start what a test had made; a server is put among *servers*, too, which take loads and unloads of the test."""
     if one.left_out:
         raise UnavailableError(
             f"{one.name} once more", f"{', '.join(one.left_out)} cannot be recorded", "run the test itself again"
@@ -72,10 +81,12 @@ def _start(one: Made, models: Mapping[str, Model], run: Run, timeline: Timeline,
     fields: dict[str, Any] = {**one.fields, "name": one.name}
     try:
         if one.kind == "server":
-            return stack.enter_context(run.server(timeline=timeline, **fields))
+            server = servers[one.name] = stack.enter_context(run.server(timeline=timeline, **fields))
+            return server
         its = [models[name] for name in one.models]
         if one.kind == "handler":
-            return stack.enter_context(run.handler(models=its, timeline=timeline, **fields))
+            server = servers[one.name] = stack.enter_context(run.handler(models=its, timeline=timeline, **fields))
+            return server
         aws = stack.enter_context(run.aws())
         return stack.enter_context(run.endpoint(its, aws=aws, timeline=timeline, **fields))
     except (KeyError, TypeError, ValueError) as error:
@@ -87,6 +98,7 @@ def _start(one: Made, models: Mapping[str, Model], run: Run, timeline: Timeline,
 def _actions(
     event: Event,
     target: Target,
+    servers: Mapping[str, Server],
     models: Mapping[str, Model],
     run: Run,
     stack: contextlib.ExitStack,
@@ -100,8 +112,9 @@ def _actions(
             return
         x, options = event.detail["x"], event.detail.get("asked", {})
         yield Action(event.began_s, event.at_s, lambda: target.invoke(model, x, **options))
-    elif event.kind in ("load", "unload") and event.source == "client" and isinstance(target, Server) and model:
-        call = target.load if event.kind == "load" else target.unload
+    elif event.kind in ("load", "unload") and event.source == "client" and model:
+        server = servers[target.name]
+        call = server.load if event.kind == "load" else server.unload
         yield Action(event.began_s, event.at_s, lambda: call(model))
     elif "call" not in event.detail:
         return

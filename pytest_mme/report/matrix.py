@@ -107,6 +107,7 @@ class _Story:
     def __init__(self) -> None:
         self.archive: str | None = None
         self._loaded = False
+        """Whether the latest load worked. It is not residency: the request that a death breaks off counts, too."""
 
     def follow(self, event: Event) -> Cell | None:
         """Return what an event shows of the archive; the server's own events of a load are the client's again."""

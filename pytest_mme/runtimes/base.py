@@ -15,6 +15,8 @@ from pytest_mme.timeline.events import Timeline
 
 STOP_S = 30.0
 """SIGKILL follows SIGTERM after so many seconds. Source: AWS, "Use Your Own Inference Code with Hosting Services"."""
+ELSEWHERE = "run this test with --mme-runtime=local or docker, or deselect it where a server is attached"
+"""The advice for what cannot be done with a server that somebody else has started."""
 
 
 class Running(Protocol):
@@ -85,7 +87,7 @@ def controls_of(running: Running, what: str = "control") -> Controls:
         raise UnavailableError(
             f"{what} of the attached server {running.name}",
             "whoever started it controls its processes and its memory",
-            "run this test with --mme-runtime=local or docker, or deselect it where a server is attached",
+            ELSEWHERE,
         )
     return running.controls
 

@@ -10,7 +10,7 @@ import logging
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
@@ -18,6 +18,7 @@ import filelock
 from pytest_mme.errors import NotReadyError
 from pytest_mme.runtimes.docker import container_leases
 from pytest_mme.serving.memory import cgroups
+from pytest_mme.settings import Keep
 from pytest_mme.waiting import wait_for
 
 CGROUPS = "cgroups"
@@ -58,6 +59,14 @@ class RunDirectory:
         self._lock.release()
         if removed:
             _lock_of(self.path).unlink(missing_ok=True)
+
+
+def own_directory(at_end: Callable[[Callable[[], None]], object], *, keep: Keep = "never") -> RunDirectory:
+    """Sweep what dead runs have left, and make the directory of a new one; *at_end* registers its release."""
+    sweep()
+    owned = RunDirectory(keep=keep == "always")
+    at_end(owned.release)
+    return owned
 
 
 def sweep(parent: Path | None = None) -> list[str]:

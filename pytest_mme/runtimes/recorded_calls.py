@@ -14,7 +14,7 @@ from pytest_mme.errors import ContractError
 from pytest_mme.models.builder import Model
 from pytest_mme.models.json_values import to_json
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
-from pytest_mme.timeline.events import Kind, Source, Timeline
+from pytest_mme.timeline.events import NO_ANSWER, Kind, Source, Timeline
 
 _MAX_RECORDED_BYTES = 2000
 
@@ -25,7 +25,7 @@ class RecordedCall:
 
     kind: Kind
     model: str | None
-    outcome: str = "no answer"
+    outcome: str = NO_ANSWER
     """What is recorded when the call raises an exception, unless it was set before."""
     detail: dict[str, Any] = dataclasses.field(default_factory=dict)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from pytest_mme.models.builder import Model
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
 from pytest_mme.runtimes.base import Running
 from pytest_mme.runtimes.recorded_calls import RecordedCall, RecordedInvoke, recorded
-from pytest_mme.timeline.events import Event, Timeline
+from pytest_mme.timeline.events import Timeline
 
 
 class Server(Checked):
@@ -27,6 +27,7 @@ class Server(Checked):
     understood all the same, and the timeline gets one `deviation` event for each kind of deviation.
     """
 
+    running: Running
     platform: None = None
     """A server has no platform's side, with archives in S3 and a disk: tests hand it its archives."""
 
@@ -44,12 +45,6 @@ class Server(Checked):
     def client(self) -> ContractClient:
         """Makes the contract's calls and returns the replies as they are."""
         return self.running.client
-
-    @property
-    def timeline(self) -> Sequence[Event]:
-        """What happened to it until now, in order."""
-        self.running.catch_up()
-        return self.recording.of(self.name)
 
     @property
     def log(self) -> str:

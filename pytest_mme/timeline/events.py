@@ -18,6 +18,8 @@ Kind = Literal[
     "start", "stop", "restart", "replace", "ping", "sample", "fault", "mark", "deviation",
 ]
 # fmt: on
+NO_ANSWER = "no answer"
+"""The outcome of a call that ended without a reply."""
 _SOURCES, _KINDS = frozenset(get_args(Source)), frozenset(get_args(Kind))
 
 

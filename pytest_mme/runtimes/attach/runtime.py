@@ -14,15 +14,13 @@ from pytest_mme.contract.client import ContractClient
 from pytest_mme.contract.dialects import Dialect, dialect_of
 from pytest_mme.errors import NoAnswerError, ServerStartError, UnavailableError
 from pytest_mme.runtimes.attach.server import AttachedServer
+from pytest_mme.runtimes.base import ELSEWHERE
 from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.settings import SharedFolder
 from pytest_mme.timeline.events import Timeline
 
 _IGNORED = ("share", "start_s")
 """Fields without a meaning for a server that runs already; all others are decided by whoever started it."""
-
-
-_ELSEWHERE = "run this test with --mme-runtime=local or docker, or deselect it where a server is attached"
 
 
 class AttachRuntime:
@@ -54,7 +52,7 @@ class AttachRuntime:
         asked = [key for key in defaults if key not in _IGNORED and getattr(spec, key) != defaults[key]]
         if asked:
             raise UnavailableError(
-                f"{', '.join(asked)} of a server that runs already", "whoever started it has decided that", _ELSEWHERE
+                f"{', '.join(asked)} of a server that runs already", "whoever started it has decided that", ELSEWHERE
             )
         with contextlib.ExitStack() as undo:
             client = undo.enter_context(contextlib.closing(ContractClient(self._url)))
