@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pytest_mme.cli.output import console, show_line
-from pytest_mme.cli.tensorflow import run_with
+from pytest_mme.cli.running import run_with
 from pytest_mme.errors import ArchiveError, MMEError
 from pytest_mme.kit import Run
 from pytest_mme.measuring.capacity import (

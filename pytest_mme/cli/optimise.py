@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from pytest_mme.cli.output import checked, console, explained, show_line
-from pytest_mme.cli.tensorflow import run_with
+from pytest_mme.cli.running import run_with
 from pytest_mme.measuring.capacity import Candidate
 from pytest_mme.measuring.cost import ServingCost, serving_cost
 from pytest_mme.measuring.sample_request import request_of
