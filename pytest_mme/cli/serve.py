@@ -27,6 +27,7 @@ from pytest_mme.serving.config import Admission, DeviceAsked, HowEnforced, OutOf
 from pytest_mme.serving.memory import gpu
 from pytest_mme.serving.server import EventStream, serve
 from pytest_mme.timeline.events import Event
+from pytest_mme.versions import BY_DEFAULT
 
 
 def serve_models(
@@ -64,7 +65,7 @@ def serve_models(
     ] = None,
     tf: Annotated[
         Optional[str],  # noqa: UP045  typer reads annotations
-        typer.Option(help="The TensorFlow that serves: `2.15.1`, `2.15`, `latest`. Default: the installed one."),
+        typer.Option(help=f"The TensorFlow that serves: `2.15.1`, `2.15`, `latest`. Default: {BY_DEFAULT}."),
     ] = None,
     device: Annotated[
         DeviceAsked, typer.Option(help="Where the models run: `cpu`, `gpu`, or `auto` (on a GPU where there is one).")
