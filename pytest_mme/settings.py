@@ -198,14 +198,14 @@ class Settings:
         metavar="VERSION",
         many=True,
         help="run each test that uses mme_server or mme_endpoint once on this TensorFlow: 2.15.1, 2.15, installed or "
-        "latest; give it several times for several (without it: the installed one, or the image's)",
+        f"latest; give it several times for several (without it: {versions.BY_DEFAULT}; in a container the image's)",
     )
     image: Setting[str | None] = _option(
         _image,
         None,
         metavar="NAME",
         help="the image that --mme-runtime=docker runs: AWS's, your own, or one of `pytest-mme image build` "
-        "(without it: pytest-mme-server with the installed TensorFlow)",
+        f"(without it: pytest-mme-server with the installed TensorFlow, or else {versions.DEFAULT})",
     )
     pull: Setting[Pull] = _option(
         _one_of(Pull),
@@ -284,7 +284,8 @@ class Settings:
         False,
         flag=True,
         help="collect each model.tar.gz as a test, as in pytest --mme-doctor dist/*.tar.gz; it fails when `pytest-mme "
-        "doctor` finds an error or a warning for the TensorFlow of --mme-tf, or else the installed one",
+        "doctor` finds an error or a warning for the TensorFlow of --mme-tf, by default the installed one, or else the "
+        "newest known",
     )
     no_signal: Setting[bool] = _option(
         _yes_or_no,

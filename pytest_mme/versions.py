@@ -18,6 +18,8 @@ DEFAULT = "2.21.0"
 
 Fixed, so that a run needs the package index once and not each time, and a release of the kit always tests the same.
 """
+BY_DEFAULT = f"the installed one, or else {DEFAULT}"
+"""What serves where nobody names a version, in the words of the options' descriptions."""
 
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.\d+(?:\.post\d+|rc\d+|\.dev\d+)?(?:\+[\w.]+)?)?")
 _WHEELS = ("tensorflow", "tensorflow-cpu")

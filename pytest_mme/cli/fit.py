@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pytest_mme.cli.output import console, show_line
-from pytest_mme.cli.tensorflow import run_with
+from pytest_mme.cli.running import run_with
 from pytest_mme.errors import ArchiveError, MMEError
 from pytest_mme.kit import Run
 from pytest_mme.measuring.capacity import (
@@ -29,6 +29,7 @@ from pytest_mme.measuring.capacity import (
 )
 from pytest_mme.measuring.sample_request import request_of
 from pytest_mme.models.builder import Models
+from pytest_mme.versions import BY_DEFAULT
 
 _FIT, _TOO_MANY, _NOT_MEASURED = 0, 1, 2
 _MIB = 1 << 20
@@ -58,7 +59,7 @@ def fit_archives(
     tf: Annotated[
         Optional[str],  # noqa: UP045  typer reads annotations
         typer.Option(
-            help="The TensorFlow that serves: `2.15.1`, `2.15`, `latest`. Default: the installed one.",
+            help=f"The TensorFlow that serves: `2.15.1`, `2.15`, `latest`. Default: {BY_DEFAULT}.",
             metavar="VERSION",
         ),
     ] = None,

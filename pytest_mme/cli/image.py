@@ -18,6 +18,7 @@ from pytest_mme.images.context import image_names
 from pytest_mme.libtensorflow.version_cache import VersionCache
 from pytest_mme.runtimes.docker.engine import connect
 from pytest_mme.settings import Settings
+from pytest_mme.versions import BY_DEFAULT
 
 image_app = typer.Typer(no_args_is_help=True, help="Build the images that `pytest --mme-runtime=docker` can run.")
 
@@ -36,7 +37,7 @@ def build_image(
     tf: Annotated[
         Optional[str],  # noqa: UP045  typer reads annotations
         typer.Option(
-            help="The TensorFlow in the image, from 2.12 on: `2.18.1`, `2.18`, `latest`. Default: the installed one.",
+            help=f"The TensorFlow in the image, from 2.12 on: `2.18.1`, `2.18`, `latest`. Default: {BY_DEFAULT}.",
             metavar="VERSION",
         ),
     ] = None,

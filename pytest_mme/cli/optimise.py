@@ -12,10 +12,11 @@ import typer
 from rich.table import Table
 
 from pytest_mme.cli.output import checked, console, explained, show_line
-from pytest_mme.cli.tensorflow import run_with
+from pytest_mme.cli.running import run_with
 from pytest_mme.measuring.capacity import Candidate
 from pytest_mme.measuring.cost import ServingCost, serving_cost
 from pytest_mme.measuring.sample_request import request_of
+from pytest_mme.versions import BY_DEFAULT
 
 _CONCURRENCY = 4
 _MIB = 1 << 20
@@ -32,7 +33,7 @@ def optimise_archive(
     tf: Annotated[
         Optional[str],  # noqa: UP045  typer reads annotations
         typer.Option(
-            help="The TensorFlow that optimises and serves: `2.15.1`, `2.15`, `latest`. Default: the installed one.",
+            help=f"The TensorFlow that optimises and serves: `2.15.1`, `2.15`, `latest`. Default: {BY_DEFAULT}.",
             metavar="VERSION",
         ),
     ] = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Annotated, Optional
@@ -12,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_mme.cli.output import checked, console, explained, show_line
+from pytest_mme.cli.running import settings_with
 from pytest_mme.kit import Run
 from pytest_mme.replay import bundle as bundles
 from pytest_mme.replay.bundle import Bundle
@@ -42,9 +42,11 @@ def bundle_failure(
 
         pytest-mme bundle test_eviction-1a2b3c --output failure.zip
 
-    Exit status: 0 when the file was written, 1 when an archive is gone, 2 when no failure of that name is kept.
+    Exit status: 0 when the file was written, 1 when an archive is gone or a setting makes no sense, 2 when no
+    failure of that name is kept.
     """
-    settings = _settings({})
+    with explained():
+        settings = settings_with({})
     if list_all:
         for file in bundles.kept(settings.cache.value):
             show_line(f"{file.stem}  {bundles.age(file)}")
@@ -98,12 +100,12 @@ def replay_bundle(
 
     Of a test that made no check, but failed otherwise, the timeline is shown: the recorded one, or with --run the new.
 
-    Exit status: 0 when all checks pass now, 1 when one fails, there was none, or the test cannot be repeated, 2 when
-    there is no such bundle.
+    Exit status: 0 when all checks pass now, 1 when one fails, there was none, the test cannot be repeated or a
+    setting makes no sense, 2 when there is no such bundle.
     """
     with tempfile.TemporaryDirectory(prefix="pytest-mme-") as folder:
-        with checked("FILE|NAME"):
-            found = bundles.read(_file(name, _settings({})), Path(folder))
+        with explained(), checked("FILE|NAME"):
+            found = bundles.read(_file(name, settings_with({})), Path(folder))
         show_line(found.test)
         show_line(f"  failed: {found.failure}")
         if found.settings:
@@ -122,11 +124,6 @@ def replay_bundle(
         for line in lines(list(timeline)):
             show_line(line)
     raise typer.Exit(0 if verdicts and all(verdict.now is None for verdict in verdicts) else 1)
-
-
-def _settings(given: dict[str, str]) -> Settings:
-    environment = {f"PYTEST_MME_{name.upper()}": value for name, value in given.items()}
-    return Settings.resolve(environment={**os.environ, **environment})
 
 
 def _file(name: str | None, settings: Settings) -> Path:
@@ -155,7 +152,7 @@ def _repeat(found: Bundle, runtime: str | None, image: str | None, url: str | No
     if runtime is not None:  # another place, with an image or address of its own
         was = {name: value for name, value in was.items() if name in ("enforcement", "seed")}
     given = was | {name: value for name, value in asked.items() if value is not None}
-    with explained(), Run(_settings(given)) as run:
+    with explained(), Run(settings_with(given)) as run:
         timeline, left_out = rerun(found, run)
     for what in dict.fromkeys(left_out):
         show_line(f"  left out: {what}")

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import json
 import logging
-import os
 import threading
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ import typer
 from pytest_mme.archives.archive import extract, is_saved_model, versions
 from pytest_mme.archives.code import INFERENCE, code_in
 from pytest_mme.cli.output import checked, console, explained, show_line
-from pytest_mme.cli.tensorflow import fetching
+from pytest_mme.cli.running import fetching, settings_with
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.errors import MMEError
@@ -28,8 +27,8 @@ from pytest_mme.runtimes import leases
 from pytest_mme.serving.config import Admission, DeviceAsked, HowEnforced, OutOfMemory, ServingConfig
 from pytest_mme.serving.memory import gpu
 from pytest_mme.serving.server import EventStream, serve
-from pytest_mme.settings import Settings
 from pytest_mme.timeline.events import Event
+from pytest_mme.versions import BY_DEFAULT
 
 
 def serve_models(
@@ -67,7 +66,7 @@ def serve_models(
     ] = None,
     tf: Annotated[
         Optional[str],  # noqa: UP045  typer reads annotations
-        typer.Option(help="The TensorFlow that serves: `2.15.1`, `2.15`, `latest`. Default: the installed one."),
+        typer.Option(help=f"The TensorFlow that serves: `2.15.1`, `2.15`, `latest`. Default: {BY_DEFAULT}."),
     ] = None,
     device: Annotated[
         DeviceAsked, typer.Option(help="Where the models run: `cpu`, `gpu`, or `auto` (on a GPU where there is one).")
@@ -89,9 +88,8 @@ def serve_models(
     """
     if code is not None and not (code / INFERENCE).is_file():
         raise typer.BadParameter(f"{code} has no {INFERENCE}", param_hint="--code")
-    version_cache = VersionCache(Settings.resolve(environment=os.environ).cache.value / "tensorflow")
     with explained(), checked("--tf"), fetching() as show:
-        libraries = version_cache.directory(tf, show)
+        libraries = VersionCache(settings_with({}).cache.value / "tensorflow").directory(tf, show)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     config = ServingConfig(
         host=host,

@@ -78,11 +78,11 @@ def check_archives(models: Sequence[Model]) -> None:
 
     if isinstance(models, Model) or not all(isinstance(model, Model) for model in models):
         raise TypeError(
-            f"an endpoint takes a list of models, not {models!r}: "
+            f"give a list of models, not {models!r}: "
             "mme_models.archive(path) makes one of an archive or a SavedModel folder"
         )
     keys = [model.key for model in models]
     if not keys:
-        raise ValueError("an endpoint needs at least one archive")
+        raise ValueError("give at least one model")
     if twice := sorted({key for key in keys if keys.count(key) > 1}):
         raise ValueError(f"two archives are called {', '.join(twice)}: give them names of their own, linear(name=…)")

@@ -42,7 +42,7 @@ class ArchiveFile(pytest.File):
     """An archive that is collected."""
 
     def collect(self) -> Iterable[ArchiveItem]:
-        """Yield its one test, for the TensorFlow versions of --mme-tf or else the installed one.
+        """Yield its one test, for the TensorFlow of --mme-tf, by default the installed one, or else the newest known.
 
         Raises `CollectError` for a version that the doctor does not know.
         """

@@ -69,7 +69,7 @@ def mme_models(_mme_run: Run) -> Models:
 def mme_tf(_mme_run: Run, request: pytest.FixtureRequest) -> str | None:
     """The TensorFlow version that this run of the test serves with, as in `2.15.1`: `--mme-tf`, or the mark's `tf=[…]`.
 
-    Without either it is the installed one; None where a container or an attached server has its own.
+    Without either it is the installed one, or else 2.21.0; None where a container or an attached server has its own.
     """
     return _mme_run.tensorflow(getattr(request, "param", None))
 

@@ -64,9 +64,9 @@ class ServerSpec:
     None: what the real containers do, one where it has `model_fn`, else many: 64.
     """
     tf: str | None = field(default=None, metadata=tensorflow_version())
-    """Which TensorFlow serves: ``2.15.1``, ``2.15``, ``installed`` or ``latest``; None: the installed one, or the image's.
+    """Which TensorFlow serves: ``2.15.1``, ``2.15``, ``installed`` or ``latest``; None: the installed one, or else 2.21.0.
 
-    A container takes the image `pytest-mme-server` of that version.
+    A container has the image's by default, and otherwise takes the image `pytest-mme-server` of that version.
     """
     op_libraries: Sequence[Path | str] = field(
         default=(), metadata=rule("a list of files that are there, as in model.op_libraries", _are_files)

@@ -324,11 +324,11 @@ def test_archives_that_are_not_models_are_a_type_error(mme_endpoint: Endpoints, 
 
 def test_archives_must_be_a_list_of_models_and_names_must_differ(mme_endpoint: Endpoints, mme_models: Models) -> None:
     model = mme_models.linear()
-    with pytest.raises(TypeError, match=r"takes a list of models, not .*mme_models.archive\(path\)"):
+    with pytest.raises(TypeError, match=r"give a list of models, not .*mme_models.archive\(path\)"):
         mme_endpoint(model)
     with pytest.raises(ValueError, match=r"two archives are called model.tar.gz: give them names of their own"):
         mme_endpoint([model, mme_models.linear(weights_mib=1)])
-    with pytest.raises(ValueError, match="at least one archive"):
+    with pytest.raises(ValueError, match="give at least one model"):
         mme_endpoint([])
     mme_endpoint([model], name="ranking")
     with pytest.raises(ValueError, match="there is an endpoint 'ranking' already"):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from pytest_mme import versions
 from pytest_mme.archives.op_registry import registry
 from pytest_mme.errors import UnavailableError
+from pytest_mme.plugin import fixtures
+from pytest_mme.runtimes import spec
 
 
 @pytest.mark.parametrize(
@@ -81,3 +85,8 @@ def test_a_folder_that_is_called_tensorflow_is_not_an_installed_one(site: Path) 
 
 def test_the_default_is_the_newest_version_whose_operations_are_known() -> None:
     assert registry().releases[-1] == versions.DEFAULT
+
+
+@pytest.mark.parametrize("module", [fixtures, spec], ids=["fixtures", "spec"])
+def test_docstrings_name_the_version_that_serves_by_default(module: ModuleType) -> None:
+    assert versions.BY_DEFAULT in inspect.getsource(module)
