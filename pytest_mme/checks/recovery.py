@@ -42,9 +42,9 @@ def check_recovers(
         outages = [one for server in by_server(events) for one in _outages(server)]
         judged = [one for one in outages if not names or one.model in names]
         if missing := [name for name in names if name not in {one.model for one in judged}]:
-            raise AssertionError(f"{listed(missing)} did not die, so nothing can be said about its recovery")
+            raise AssertionError(f"{listed(missing)} did not die, so there is nothing to judge")
         if not judged:
-            raise AssertionError("no model died, so nothing can be said about recovery")
+            raise AssertionError("no model died, so there is nothing to judge")
         wrong = [what for outage in judged for what in _failures(outage, outages, within_s, signature)]
         seen = sorted({one for outage in judged for one in outage.signature()})
         if signature is not None and signature not in seen:
