@@ -100,7 +100,7 @@ def test_a_killed_model_recovers(mme_endpoint: Endpoints, mme_models: Models, mm
     ask_in_turn(endpoint, [other, killed, other])
     endpoint.check_recovers(killed, within_s=30, signature="SIGKILL")
     endpoint.check_isolated(good=[other], bad=[killed])
-    with pytest.raises(AssertionError, match=r"died at .* and answered .* later; 0.0001 s are allowed"):
+    with pytest.raises(AssertionError, match=r"died at .* and replied .* later; 0.0001 s are allowed"):
         endpoint.check_recovers(killed, within_s=0.0001)
 
 
@@ -111,7 +111,7 @@ def test_a_killed_model_does_not_recover_by_itself(
     server.load(model)
     mme_faults(server).kill(model)
     load_fails(server, model)
-    with pytest.raises(AssertionError, match=r"has not answered since: .*model 404 at "):
+    with pytest.raises(AssertionError, match=r"has not replied since: .*model 404 at "):
         server.check_recovers(model, within_s=30)
 
 

@@ -132,5 +132,5 @@ def test_one_bad_model_ends_all_models_of_an_inference_handler(
     with pytest.raises(AssertionError, match=r"^bad took others along: the whole server died at "):
         server.check_isolated(good=good, bad=bad)
     server.check_recovers(good, within_s=60)
-    with pytest.raises(AssertionError, match=r"^bad died at .* s and has not answered since: bad 500 at"):
+    with pytest.raises(AssertionError, match=r"^bad died at .* s and has not replied since: bad 500 at"):
         server.check_recovers(within_s=60)

@@ -93,7 +93,7 @@ def test_a_long_load_says_how_far_it_is(
     server.load(model)
     with caplog.at_level(logging.INFO, "pytest_mme"):
         mme_traffic(server).closed(round_robin([model]), clients=1, requests=5, name="warm-up")
-    assert any("warm-up, round robin of 1: " in message and " answered in " in message for message in caplog.messages)
+    assert any("warm-up, round robin of 1: " in message and " replies in " in message for message in caplog.messages)
 
 
 def test_a_phase_is_marked(mme_server: Callable[..., Server], mme_traffic: Traffics) -> None:

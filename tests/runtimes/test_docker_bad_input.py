@@ -187,14 +187,14 @@ def test_a_missing_entry_point(docker_run: Run, engine: docker.DockerClient, der
 def test_a_server_that_only_pings(docker_run: Run, engine: docker.DockerClient, derived: Derive) -> None:
     image = derived(entry_point("python3", "-c", ANSWERING))
     said = refused(ServerStartError, docker_run, engine, image=image)
-    assert "waiting for GET /models to answer 200, as /ping does" in said
-    assert "it answered 404" in said
+    assert "waiting for GET /models to reply 200, as /ping does" in said
+    assert "it replied 404" in said
 
 
 def test_a_server_that_never_lists_its_models(docker_run: Run, engine: docker.DockerClient, derived: Derive) -> None:
     image = derived(entry_point("python3", "-c", ANSWERING, "hang"))
     said = refused(ServerStartError, docker_run, engine, image=image)
-    assert "waiting for GET /models to answer 200, as /ping does" in said
+    assert "waiting for GET /models to reply 200, as /ping does" in said
     assert "timed out" in said
 
 
@@ -208,7 +208,7 @@ def test_a_server_that_dies_when_it_is_ready(docker_run: Run, engine: docker.Doc
 def test_a_server_that_does_not_answer(docker_run: Run, engine: docker.DockerClient, derived: Derive) -> None:
     image = derived(entry_point("sh", "-c", "exec sleep 600"))
     said = refused(ServerStartError, docker_run, engine, image=image, start_s=2)
-    assert "waiting for GET /ping to answer 200" in said
+    assert "waiting for GET /ping to reply 200" in said
     assert "the limit is 2 s" in said
     assert "the server has to listen on port 8080" in said
 
@@ -338,7 +338,7 @@ def test_a_server_that_is_killed(docker_run: Run, engine: docker.DockerClient) -
         assert server.invoke(model, [1.0]) == model.answer([1.0])
         container_of(engine, docker_run).kill("SIGKILL")
         check_that_the_end_is_told(server, "exit 137", "the container ended with code 137")
-        with pytest.raises(AssertionError, match=r"^a died at .* s and has not answered since"):
+        with pytest.raises(AssertionError, match=r"^a died at .* s and has not replied since"):
             server.check_recovers(model, within_s=60)
     assert left(engine, docker_run) == []
 
