@@ -14,6 +14,7 @@ from tools.make_docs import ROOT
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 NAMED = re.compile(r"`((?:\w+/)*\w+\.py)`\)?:\s+((?:`[\w.]+`(?:,\s+)?)+)")
+PICTURE = re.compile(r"```text\n(.*?)```", re.DOTALL)
 PATHS = re.compile(r"`((?:\w+/)+(?:\w+\.py)?|(?!inference)\w+\.py)`")
 
 
@@ -35,6 +36,12 @@ def defined(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("path", sorted(set(PATHS.findall(PAGE))))
 def test_a_path_that_the_page_names_exists(path: str) -> None:
     assert (ROOT / "pytest_mme" / path).exists() or (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\w+/\w+", "".join(PICTURE.findall(PAGE))))))
+def test_a_module_that_the_picture_names_exists(path: str) -> None:
+    module = ROOT / "pytest_mme" / path
+    assert module.is_dir() or module.with_suffix(".py").is_file()
 
 
 @pytest.mark.parametrize(("path", "names"), sorted(set(NAMED.findall(PAGE))))
