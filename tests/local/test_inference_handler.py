@@ -84,16 +84,16 @@ def test_an_error_fails_only_its_request_and_may_choose_the_status(
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ("import no_such_module", "ModuleNotFoundError"),
         ("", "handler.py defines neither handler, .* nor inference_handler"),
     ],
 )
 def test_a_server_whose_inference_handler_cannot_be_imported_does_not_start(
-    mme_handler: Handlers, mme_models: Models, handler: Callable[[str], Path], source: str, told: str
+    mme_handler: Handlers, mme_models: Models, handler: Callable[[str], Path], source: str, message: str
 ) -> None:
-    with pytest.raises(ServerStartError, match=told):
+    with pytest.raises(ServerStartError, match=message):
         mme_handler(handler(source), [mme_models.linear()])
 
 

@@ -105,7 +105,7 @@ def test_a_phase_is_marked(mme_server: Callable[..., Server], mme_traffic: Traff
 
 
 @pytest.mark.parametrize(
-    ("begin", "told"),
+    ("begin", "message"),
     [
         (lambda traffic, mix: traffic.closed(mix), "a closed load needs an end"),
         (lambda traffic, mix: traffic.open(mix), "an open load needs stages"),
@@ -117,9 +117,9 @@ def test_what_is_no_load(
     mme_models: Models,
     mme_traffic: Traffics,
     begin: Callable[..., object],
-    told: str,
+    message: str,
 ) -> None:
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         begin(mme_traffic(mme_server()), round_robin([mme_models.linear()]))
 
 

@@ -61,9 +61,9 @@ def test_without_uniplot_a_failing_test_still_says_how_much_memory_was_used(lack
     timeline = Timeline()
     for used in (1, 3, 2):
         timeline.record("sample", source="server", detail={"used_bytes": used << 20})
-    said = sections.memory(list(timeline))
-    assert said.startswith("at most 3.0 MiB")
-    assert said.endswith("(a chart of it: pip install 'pytest-mme[report]')")
+    summary = sections.memory(list(timeline))
+    assert summary.startswith("at most 3.0 MiB")
+    assert summary.endswith("(a chart of it: pip install 'pytest-mme[report]')")
 
 
 def test_without_docker_there_is_no_container_engine(lacks: Lacking) -> None:

@@ -1,4 +1,4 @@
-"""The TensorFlow versions in the cache: which is meant, which go, what is said when none can be had."""
+"""The TensorFlow versions in the cache: which is resolved, which are removed, what the error reports when none is available."""
 
 from __future__ import annotations
 
@@ -179,15 +179,15 @@ def test_a_wheel_without_the_libraries_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.versions
 def test_one_is_fetched_once_by_all_who_want_it_at_the_same_time(tmp_path: Path) -> None:
-    told: list[float] = []
+    shares: list[float] = []
     with ThreadPoolExecutor(3) as pool:
         found = [
-            pool.submit(VersionCache(tmp_path).directory, "2.12.1", lambda _, share: told.append(share))
+            pool.submit(VersionCache(tmp_path).directory, "2.12.1", lambda _, share: shares.append(share))
             for _ in range(3)
         ]
         assert {one.result() for one in found} == {tmp_path / "2.12.1"}
-    assert told == sorted(told)  # one download
-    assert told[-1] == 1.0
+    assert shares == sorted(shares)  # one download
+    assert shares[-1] == 1.0
     directory = tmp_path / "2.12.1"
     assert {path.name for path in directory.iterdir()} == {wheels.CC, wheels.FRAMEWORK, "include", "used"}
     assert (directory / "include" / "tensorflow" / "c" / "c_api.h").is_file()

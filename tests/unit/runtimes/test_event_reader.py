@@ -227,11 +227,12 @@ def test_a_model_has_no_process_after_a_restart_of_the_server(reader: EventReade
 
 
 @pytest.mark.parametrize(
-    "said", [line("crash"), line("invoke", model="m"), line("load", model="m", outcome="409"), line("evict", model="m")]
+    "reported",
+    [line("crash"), line("invoke", model="m"), line("load", model="m", outcome="409"), line("evict", model="m")],
 )
-def test_a_model_keeps_its_process_after_an_event_that_does_not_end_it(reader: EventReader, said: bytes) -> None:
+def test_a_model_keeps_its_process_after_an_event_that_does_not_end_it(reader: EventReader, reported: bytes) -> None:
     reader.read(loaded("m", 7))
-    reader.read(said)
+    reader.read(reported)
     assert reader.pid("m", marking_client(reader)) == 7
 
 
