@@ -260,7 +260,7 @@ def test_a_kill_in_the_middle_of_a_stop_loses_requests(
         server.check_drained()
 
 
-def test_clients_that_load_whatever_they_miss_load_twice(mme_server: Servers, mme_models: Models) -> None:
+def test_clients_that_each_load_a_missing_model_load_it_twice(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear(weights_mib=20)
     together = Barrier(2)
 

@@ -39,7 +39,7 @@ def expect(extra: str, package: str) -> pytest.RaisesExc[UnavailableError]:
     )
 
 
-def test_what_is_missing_is_named_with_the_line_that_installs_it() -> None:
+def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
     with pytest.raises(UnavailableError) as missing, needs("docker", "a container engine"):
         import nowhere.at_all  # type: ignore[import-not-found]  # noqa: F401
     assert str(missing.value) == (

@@ -48,7 +48,7 @@ def test_a_model_that_does_not_serve_again_does_not_recover() -> None:
         check_recovers([DEATH], within_s=3)
 
 
-def test_another_model_that_fails_meanwhile_is_no_recovery() -> None:
+def test_another_model_that_fails_meanwhile_fails_the_recovery() -> None:
     with pytest.raises(AssertionError, match=r"^b failed meanwhile: b 503 at 11.00 s$"):
         check_recovers([DEATH, request(11.0, "b", "503"), request(12.0)], within_s=3)
 
@@ -136,7 +136,7 @@ def test_a_failure_after_the_recovery_is_not_its_signature() -> None:
         )
 
 
-def test_a_model_of_the_same_name_on_another_server_is_no_recovery() -> None:
+def test_a_request_to_a_model_of_that_name_on_another_server_is_not_a_recovery() -> None:
     elsewhere = [dataclasses.replace(event, server="other") for event in (DEATH, LOST)]
     with pytest.raises(AssertionError, match=r"^a died at 10.00 s and has not replied since"):
         check_recovers([*elsewhere, request(12.0)], within_s=3)
@@ -184,7 +184,7 @@ def test_good_models_that_get_slow_after_a_failure_are_not_isolated() -> None:
         check_isolated([DEATH, *after], good=["b"], bad=["a"], max_ratio=2)
 
 
-def test_a_stop_of_another_server_is_nothing_to_judge_draining_by() -> None:
+def test_a_stop_of_another_server_gives_draining_nothing_to_judge() -> None:
     stop = Event(kind="stop", source="engine", at_s=10.0, server="other")
     with pytest.raises(AssertionError, match="no request was under way"):
         check_drained([request(10.5, seconds=1.0), stop])

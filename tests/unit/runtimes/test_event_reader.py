@@ -146,7 +146,7 @@ def test_times_of_another_boots_clock_are_converted(reader: EventReader, timelin
     assert before_s - 1e-3 <= event.at_s - 3.0 <= after_s + 1e-3
 
 
-def test_times_are_converted_where_boots_cannot_be_told_apart(
+def test_times_are_converted_where_boots_have_no_id(
     reader: EventReader, timeline: Timeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "_boot", lambda: None)
