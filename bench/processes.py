@@ -31,7 +31,7 @@ class Program:
 
 @contextlib.contextmanager
 def started(module: str, *arguments: str) -> Iterator[Program]:
-    """`python -m MODULE ARGUMENTS`, handed over once it has said its port, and killed at the end.
+    """`python -m MODULE ARGUMENTS`, handed over once it has reported its port, and killed at the end.
 
     Raises RuntimeError with what it wrote to its standard error when it ends, or takes too long, before that.
     """
@@ -60,7 +60,7 @@ def _port(process: subprocess.Popen[bytes]) -> int:
     line = process.stdout.readline()
     alarm.cancel()
     if not line:
-        raise ChildProcessError(f"it ended with code {process.wait()} before it said its port")
+        raise ChildProcessError(f"it ended with code {process.wait()} before it reported its port")
     return int(line)
 
 

@@ -167,7 +167,7 @@ class ContractError(MMEError):
             409: "it is loaded already: unload it first",
             507: "no memory left: unload a model, or give the server more",
         }.get(self.status, "read the server's log")
-        return f"{self.call} answered {self.status}\n  body: {self.body}\n  next: {advice}"
+        return f"{self.call} replied {self.status}\n  body: {self.body}\n  next: {advice}"
 
 
 class ServerStartError(MMEError):

@@ -37,7 +37,7 @@ def _claiming(size: int, kind: bytes = tarfile.REGTYPE, name: str = "1/saved_mod
 
 
 def _chain() -> bytes:
-    """Long names, each of which is said to be that of the next one."""
+    """Long names, each declared to be that of the next one."""
     header = member("././@LongLink", tarfile.GNUTYPE_LONGNAME, size=1).tobuf(tarfile.GNU_FORMAT)
     return gzip.compress((header + b"n".ljust(512, b"\0")) * 1000 + member("n").tobuf() + bytes(1024))
 

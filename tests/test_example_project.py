@@ -73,7 +73,7 @@ def test_without_the_published_model_it_says_how_to_get_it(pytester: pytest.Pyte
     result.stdout.fnmatch_lines("SKIPPED*fetch it with: python fetch_models.py")
 
 
-def test_it_uses_public_names_only(project: Path) -> None:
+def test_the_example_project_uses_public_names_only(project: Path) -> None:
     used = {
         name
         for path in project.rglob("*.py")

@@ -15,7 +15,7 @@ PAGE = (ROOT / "docs" / "installing.md").read_text()
 PROMISED = ("2.12.1", "2.15.1", "2.17.1", "2.19.1", "2.21.0")
 
 
-def test_what_was_tried_worked_and_replaced_nothing() -> None:
+def test_every_tried_installation_worked_and_replaced_no_package() -> None:
     rows = install_table.read()["tried"]
     assert {row["name"] for row in rows} == set(install_table.TRIED)
     assert [row for row in rows if row["failed"] or row["changed"]] == []
@@ -38,7 +38,7 @@ def test_the_extras_are_those_of_the_project() -> None:
     assert set(described) == set(extras())
 
 
-def test_all_of_them_is_every_extra_but_those_that_bring_tensorflow() -> None:
+def test_the_extra_all_has_every_extra_except_those_that_bring_tensorflow() -> None:
     (all_of_them,) = map(Requirement, extras()["all"])
     assert all_of_them.extras == set(extras()) - {"all", "tensorflow", "gpu"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.floors import FLOORS
+from tools.rooms import ROOMS
 
 PACKAGE = Path(__file__).parent.parent / "pytest_mme"
 
@@ -44,18 +44,18 @@ def imports(tree: ast.AST, known: Mapping[str, object]) -> Iterator[str]:
         yield from (name if name in known else name.partition(".")[0] for name in names)
 
 
-def floor(module: str) -> str:
-    """The name in `FLOORS` that a module of ours belongs to."""
+def room(module: str) -> str:
+    """The name in `ROOMS` that a module of ours belongs to."""
     return module.split(".")[1] if "." in module else module
 
 
 def violations(trees: Mapping[str, ast.Module]) -> list[str]:
-    """Each import that points to a floor below the importing module's own."""
+    """Each import from a room that is listed later than the importing module's own."""
     return [
         f"{module} imports {imported}"
         for module, tree in trees.items()
         for imported in imports(tree, trees)
-        if imported in trees and FLOORS.index(floor(imported)) > FLOORS.index(floor(module))
+        if imported in trees and ROOMS.index(room(imported)) > ROOMS.index(room(module))
     ]
 
 
@@ -73,11 +73,11 @@ def closure(starts: list[str], trees: Mapping[str, ast.Module]) -> dict[str, str
     return brought_by
 
 
-def test_every_module_has_its_floor() -> None:
-    assert {floor(module) for module in modules()} <= set(FLOORS)
+def test_every_module_has_its_room() -> None:
+    assert {room(module) for module in modules()} <= set(ROOMS)
 
 
-def test_a_module_imports_only_from_floors_above_its_own() -> None:
+def test_a_module_imports_only_from_its_own_room_and_rooms_listed_earlier() -> None:
     assert violations(modules()) == []
 
 
@@ -92,7 +92,7 @@ def test_a_module_imports_only_from_floors_above_its_own() -> None:
         "from pytest_mme import Run",
     ],
 )
-def test_an_import_from_a_floor_below_is_noticed(source: str) -> None:
+def test_an_import_from_a_room_listed_later_is_noticed(source: str) -> None:
     trees = {"pytest_mme": ast.parse(""), "pytest_mme.kit": ast.parse(""), "pytest_mme.errors": ast.parse(source)}
     assert len(violations(trees)) == 1
 
@@ -100,11 +100,11 @@ def test_an_import_from_a_floor_below_is_noticed(source: str) -> None:
 @pytest.mark.parametrize("package", SERVING_SIDE)
 def test_the_serving_side_imports_nothing_of_the_testing_side(package: str) -> None:
     trees = modules()
-    brought_by = closure([module for module in trees if floor(module) == package], trees)
+    brought_by = closure([module for module in trees if room(module) == package], trees)
     assert {name: by for name, by in brought_by.items() if name in TESTING_SIDE} == {}
 
 
-def test_what_is_imported_at_second_hand_is_noticed_too() -> None:
+def test_an_indirect_import_is_noticed() -> None:
     trees = {"pytest_mme.serving": ast.parse("import pytest_mme.models"), "pytest_mme.models": ast.parse("import moto")}
     assert closure(["pytest_mme.serving"], trees)["moto"] == "pytest_mme.models"
 
@@ -133,7 +133,7 @@ def test_a_session_without_our_fixtures_loads_nothing_heavy(pytester: pytest.Pyt
 
 
 def test_the_serving_side_loads_nothing_of_the_testing_side() -> None:
-    statement = "".join(f"import {module}\n" for module in modules() if floor(module) in SERVING_SIDE)
+    statement = "".join(f"import {module}\n" for module in modules() if room(module) in SERVING_SIDE)
     assert loaded_by(statement.replace("import pytest_mme.serving.__main__\n", "")) & TESTING_SIDE == set()
 
 

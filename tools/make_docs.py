@@ -38,7 +38,7 @@ from pytest_mme.models.forging.forge import FORGERIES
 from pytest_mme.settings import OPTIONS, Option
 from tools import install_table
 from tools.field_tables import HEAD, field_rows
-from tools.floors import FLOORS
+from tools.rooms import ROOMS
 
 ROOT = Path(__file__).parents[1]
 RECORDED = ROOT / "docs" / "recorded"
@@ -261,8 +261,8 @@ def fields_of(specification: type[Any]) -> Callable[[], str]:
 
 
 def rooms() -> str:
-    """The rooms of the package, from the lowest floor upwards, by their own docstrings."""
-    found = [(name, importlib.import_module(f"pytest_mme.{name}")) for name in FLOORS[:-1]]
+    """The rooms of the package, in the order in which they may import one another, by their own docstrings."""
+    found = [(name, importlib.import_module(f"pytest_mme.{name}")) for name in ROOMS[:-1]]
     rows = [(f"`{name}{'/' if hasattr(room, '__path__') else '.py'}`", first_line(room)) for name, room in found]
     return markdown(("room", "what is in it"), rows)
 

@@ -71,21 +71,21 @@ def judge(server: Server, model: Model) -> Verdict:
     try:
         answer = server.client.invoke(server.identifier(model), b'{"instances": [[1.0]]}').expect("invoke").json()
     except (ContractError, NoAnswerError) as error:
-        said = error.body if isinstance(error, ContractError) else str(error)
-        return Verdict(outcome="not answered", status=getattr(error, "status", None), words=steady(said))
+        message = error.body if isinstance(error, ContractError) else str(error)
+        return Verdict(outcome="not answered", status=getattr(error, "status", None), words=steady(message))
     finally:
         server.unload(model)
     right = model.spec is None or answer["predictions"][0] == model.answer([1.0])
     return Verdict(outcome="answers" if right else "differs")
 
 
-def steady(said: str) -> str:
+def steady(message: str) -> str:
     """The beginning of an error without what changes from run to run."""
     with contextlib.suppress(ValueError, KeyError, TypeError):
-        said = json.loads(said)["error"]
+        message = json.loads(message)["error"]
     for pattern, replaced in _UNSTABLE:
-        said = re.sub(pattern, replaced, said)
-    return said.partition(" in binary running on")[0][:CUT].strip()
+        message = re.sub(pattern, replaced, message)
+    return message.partition(" in binary running on")[0][:CUT].strip()
 
 
 def fields(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the shops rely on, tested without deploying anything. The models are tiny stand-ins with known answers."""
+"""What the shops rely on, tested without deploying anything. The models are tiny stand-ins with known predictions."""
 
 from concurrent.futures import ThreadPoolExecutor
 

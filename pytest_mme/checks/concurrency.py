@@ -26,7 +26,7 @@ def check_concurrent(events: Iterable[Event], *models: Named | str, at_least: in
         judged = served(events, models)
         if not judged:
             which = listed(map(name_of, models)) if models else "any model"
-            raise AssertionError(f"no request to {which} was recorded, so nothing can be said about concurrency")
+            raise AssertionError(f"no request to {which} was recorded, so there is nothing to judge")
         most, at_s = busiest(judged)
         if most < at_least:
             raise AssertionError(
@@ -59,7 +59,9 @@ def check_loads_once(events: Iterable[Event], *models: Named | str, soft: bool =
         if missing := [name for name in names if name not in {one.name for one in judged}]:
             raise AssertionError(f"{listed(missing)} did not have two requests before its first load had ended")
         if not judged:
-            raise AssertionError("no model had two requests before its first load had ended: nothing can be said")
+            raise AssertionError(
+                "no model had two requests before its first load had ended, so there is nothing to judge"
+            )
         if wrong := [more for one in sorted(judged, key=lambda one: one.name) if (more := one.more_than_one())]:
             raise AssertionError("; ".join(wrong))
 

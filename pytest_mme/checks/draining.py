@@ -19,7 +19,7 @@ def check_drained(events: Iterable[Event], *, soft: bool = False) -> None:
     with softly(soft):
         under_way = [event for server in by_server(events) for event in _under_way(server)]
         if not under_way:
-            raise AssertionError("no request was under way at an unload or a stop: nothing can be said")
+            raise AssertionError("no request was under way at an unload or a stop, so there is nothing to judge")
         lost = [event for event in under_way if event.outcome != "ok"]
         if lost:
             raise AssertionError(

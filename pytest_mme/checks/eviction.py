@@ -27,7 +27,7 @@ def check_evictions(
     with softly(soft):
         events = list(events)
         if not requests(events):
-            raise AssertionError("no request was recorded, so nothing can be said about evictions")
+            raise AssertionError("no request was recorded, so there is nothing to judge")
         evicted = evictions(events)
         if at_most is not None and len(evicted) > at_most:
             raise AssertionError(
@@ -64,7 +64,7 @@ def check_capacity(events: Iterable[Event], n: int, *, soft: bool = False) -> No
         steps = _steps(events)
         fullest = max((step.resident for step in steps), key=len, default={})
         if not fullest:
-            raise AssertionError("no load was recorded, so nothing can be said about what fits")
+            raise AssertionError("no load was recorded, so there is nothing to judge")
         if len(fullest) != n:
             raise AssertionError(f"{len(fullest)} models were in memory at once, not {n}: {listed(fullest)}")
         if not any(step.eviction and len(step.resident) == n for step in steps):
@@ -81,9 +81,7 @@ def check_no_thrash(events: Iterable[Event], *models: Named | str, hit_ratio: fl
         events = list(events)
         judged, loads = requests(events, models), Loads(events)
         if not judged or not loads:
-            raise AssertionError(
-                f"no {'load' if judged else 'request'} was recorded, so nothing can be said about hits"
-            )
+            raise AssertionError(f"no {'load' if judged else 'request'} was recorded, so there is nothing to judge")
         missed = Counter(event.model for event in judged if event.outcome != "ok" or loads.waited_for(event))
         ratio = 1 - missed.total() / len(judged)
         if ratio < hit_ratio:
@@ -134,7 +132,7 @@ def _check_policy(events: Iterable[Event], key: Callable[[_Model], Any], what: s
             if key(step.resident[right]) < key(step.resident[eviction.model]):
                 wrong.append(f"at {eviction.began_s:.2f} s {eviction.model} went, and {what} was {right}")
         if not judged:
-            raise AssertionError("no eviction had a choice of two models or more: nothing can be said of the policy")
+            raise AssertionError("no eviction had a choice of two models or more, so there is nothing to judge")
         if wrong:
             more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
             raise AssertionError(f"{len(wrong)} of {counted(judged, 'eviction')}: {'; '.join(wrong[:_SHOWN])}{more}")

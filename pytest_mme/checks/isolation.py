@@ -37,7 +37,7 @@ def check_isolated(
         well, ill = names_of(good), names_of(bad)
         failures = [one for server in by_server(events) for one in _failures(server) if one.model in ill]
         if missing := [name for name in ill if name not in {event.model for event in failures}]:
-            raise AssertionError(f"{listed(missing)} did not fail, so nothing can be said about others")
+            raise AssertionError(f"{listed(missing)} did not fail, so there is nothing to judge")
         first = min(failures, key=lambda event: event.at_s)
         asked = requests(events, well)
         meanwhile = [event for event in asked if event.at_s >= first.began_s]

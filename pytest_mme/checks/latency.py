@@ -36,7 +36,7 @@ def check_no_stall(
         kinds = (during,) if isinstance(during, str) else during
         spans = list(_spans(events, kinds, without=names))
         if not spans:
-            raise AssertionError(f"no {' or '.join(kinds)} of another model was recorded: nothing can be said")
+            raise AssertionError(f"no {' or '.join(kinds)} of another model was recorded, so there is nothing to judge")
         _compare(events, names, spans, f"while others had a {' or '.join(kinds)}", factor, 0.99, "p99")
 
 
@@ -62,12 +62,12 @@ def check_fair(
             _few_threads(events, max_threads)
         spans = [(event.began_s, event.at_s) for event in requests(events, [hogging])]
         if not spans:
-            raise AssertionError(f"no request to {hogging} was recorded: nothing can be said of others meanwhile")
+            raise AssertionError(f"no request to {hogging} was recorded, so there is nothing to judge")
         requested = {event.model for event in requests(events) if event.model}
         others = names_of(of) if of else sorted(requested - {hogging})
         if not others:
             raise AssertionError(
-                f"no request to another model than {hogging} was recorded: nothing can be said of others meanwhile"
+                f"no request to another model than {hogging} was recorded, so there is nothing to judge"
             )
         _compare(events, others, spans, f"while {hogging} had requests", max_ratio, 0.5, "the median")
 

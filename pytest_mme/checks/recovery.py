@@ -31,7 +31,7 @@ def check_recovers(
 
     Nor may a request to any model be left without a reply meanwhile. Judged are the deaths (`crash`, `oom`) of
     *models*, or of all; each of *models* must have had one. Where one process holds all models, as a container's first
-    process or that of `mme_handler`, its end is the death of each model that had answered and had not left memory
+    process or that of `mme_handler`, its end is the death of each model that had replied and had not left memory
     since. *signature*: an outcome that must have been recorded of it, such as ``SIGKILL``, ``exit 137`` or the
     ``ModelError`` of a request.
     """
@@ -40,9 +40,9 @@ def check_recovers(
         outages = [one for server in by_server(events) for one in _outages(server)]
         judged = [one for one in outages if not names or one.model in names]
         if missing := [name for name in names if name not in {one.model for one in judged}]:
-            raise AssertionError(f"{listed(missing)} did not die, so nothing can be said about its recovery")
+            raise AssertionError(f"{listed(missing)} did not die, so there is nothing to judge")
         if not judged:
-            raise AssertionError("no model died, so nothing can be said about recovery")
+            raise AssertionError("no model died, so there is nothing to judge")
         wrong = [what for outage in judged for what in _failures(outage, outages, within_s, signature)]
         seen = sorted({one for outage in judged for one in outage.signature()})
         if signature is not None and signature not in seen:
@@ -53,14 +53,14 @@ def check_recovers(
 
 @dataclasses.dataclass(frozen=True)
 class _Outage:
-    """A model on a server, from its death until it has answered again."""
+    """A model on a server, from its death until it has replied again."""
 
     model: str
     death: Event
     requests: Sequence[Event]
     """The requests to that server from the death on, and shortly before."""
     recovery: Event | None
-    """The first request to the model itself that a later process answered with success."""
+    """The first request to the model itself that a later process replied to with success."""
 
     @property
     def until_s(self) -> float:
@@ -106,7 +106,7 @@ def _of_each_model(events: Sequence[Event]) -> Iterator[Event]:
 
 
 def _in_use(events: Sequence[Event], at_s: float) -> Iterable[str]:
-    """The models that had answered by then, or just had a request, and had not left memory since.
+    """The models that had replied by then, or just had a request, and had not left memory since.
 
     Requests stand in for the loads that `residency.stays` follows: the models of `mme_handler` have no loads, a death
     may break off the load for which a request waits, and a model that nobody asked has no requests to recover by.
@@ -140,13 +140,13 @@ def _failures(outage: _Outage, outages: Sequence[_Outage], within_s: float, sign
     died = f"{outage.model} died at {outage.death.at_s:.2f} s"
     if outage.recovery is None:
         mine = [event for event in outage.requests if event.model == outage.model and event.outcome != "ok"]
-        yield f"{died} and has not answered since: {outcomes(mine)}"
+        yield f"{died} and has not replied since: {outcomes(mine)}"
         return
     if (took_s := outage.until_s - outage.death.at_s) > within_s:
-        yield f"{died} and answered {took_s:.2f} s later; {within_s:g} s are allowed"
-    unanswered = [event for event in outage.meanwhile() if event.outcome == NO_ANSWER != signature]
-    if unanswered:
-        yield f"{died} and left {counted(len(unanswered), 'request')} without an answer: {outcomes(unanswered)}"
+        yield f"{died} and replied {took_s:.2f} s later; {within_s:g} s are allowed"
+    without_reply = [event for event in outage.meanwhile() if event.outcome == NO_ANSWER != signature]
+    if without_reply:
+        yield f"{died} and left {counted(len(without_reply), 'request')} without a reply: {outcomes(without_reply)}"
     stopped = [
         event
         for event in outage.meanwhile()

@@ -17,7 +17,7 @@ def check_evicted(events: Iterable[Event], *models: Named | str, soft: bool = Fa
     """Fail unless each of *models* was evicted at least once, to make room for another."""
     with softly(soft):
         if not models:
-            raise AssertionError("check_evicted was asked about no model, so it says nothing")
+            raise AssertionError("check_evicted needs at least one model")
         found = evictions(events)
         evicted = {event.model for event in found}
         if missing := [name for name in map(name_of, models) if name not in evicted]:
@@ -32,10 +32,10 @@ def check_resident(events: Iterable[Event], *models: Named | str, soft: bool = F
     """Fail unless each of *models* is in memory at the end of the events."""
     with softly(soft):
         if not models:
-            raise AssertionError("check_resident was asked about no model, so it says nothing")
+            raise AssertionError("check_resident needs at least one model")
         latest = [{change.model: change for change in changes(server)} for server in by_server(events)]
         if not any(latest):
-            raise AssertionError("no load was recorded, so nothing can be said about what is resident")
+            raise AssertionError("no load was recorded, so there is nothing to judge")
         resident = sorted({name for server in latest for name, change in server.items() if change.resident})
         if missing := [name for name in map(name_of, models) if name not in resident]:
             why: list[str] = []

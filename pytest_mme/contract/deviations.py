@@ -88,7 +88,7 @@ _RULES = (
     _Rule(
         ("ping",),
         lambda _, reply: reply.ok and _members(reply).get("status") == "Unhealthy",
-        Deviation("ping-unhealthy", "GET /ping says Unhealthy with status 200; the platform looks at the status"),
+        Deviation("ping-unhealthy", "GET /ping reports Unhealthy with status 200; the platform looks at the status"),
     ),
     _Rule(
         ("list", "next page"),
@@ -122,7 +122,7 @@ _RULES = (
     _Rule(
         ("get",),
         lambda _, reply: reply.ok and _members(reply).keys() > _DESCRIPTION,
-        Deviation("get-extra-fields", "GET /models/ID says more than modelName and modelUrl"),
+        Deviation("get-extra-fields", "GET /models/ID reports more than modelName and modelUrl"),
     ),
     _Rule(
         ("load", "load again"),

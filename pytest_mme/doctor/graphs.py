@@ -225,7 +225,7 @@ def look_for(model: SavedModelFiles, version: str) -> Iterator[Finding]:
     known, produced = registry(), model.served.graph_def.versions
     served = known.graph_def(version)
     if produced.min_consumer > served or served in produced.bad_consumers:
-        wanted = f"wants {produced.min_consumer} or later" if produced.min_consumer > served else "disallows that"
+        wanted = f"requires {produced.min_consumer} or later" if produced.min_consumer > served else "disallows that"
         fact = f"its GraphDef version is {served}; it {wanted}"
         yield Finding(kind=REFUSES_VERSION, where=model.name, tensorflow=version, fact=fact)
     if _is_later(model.exporter, version):

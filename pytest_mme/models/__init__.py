@@ -1,1 +1,1 @@
-"""What is served: specifications, the SavedModels made from them, their archives and their known answers."""
+"""What is served: specifications, the SavedModels made from them, their archives and their expected predictions."""

@@ -95,11 +95,11 @@ class Drive:
         now_s = time.monotonic()
         if now_s - self._logged_s >= _LOG_EVERY_S:
             self._logged_s = now_s
-            answered, seconds = len(self._sent), now_s - self.began_s
+            replies, seconds = len(self._sent), now_s - self.began_s
             failed = sum(one.outcome != "ok" for one in self._sent)
             _LOG.info(
-                "%s: %d answered in %.0f s, %.0f per second, %d failed",
-                *(self._name, answered, seconds, answered / seconds, failed),
+                "%s: %d replies in %.0f s, %.0f per second, %d failed",
+                *(self._name, replies, seconds, replies / seconds, failed),
             )
 
 

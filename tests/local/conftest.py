@@ -42,7 +42,7 @@ def exported(request: pytest.FixtureRequest, foreign: ForeignModels) -> Path:
 
 
 def worker_of(server: Server, model: Model) -> psutil.Process:
-    """The process that holds *model*: the server said so when it loaded it."""
+    """The process that holds *model*: the server reported it with the load."""
     loads = [event for event in server.timeline if event.kind == "load" and event.source == "server"]
     return psutil.Process([event.detail["pid"] for event in loads if event.model == model.name][-1])
 

@@ -245,7 +245,7 @@ NO_VERSION = {
 
 
 @pytest.mark.parametrize("kind", sorted(NO_VERSION.keys() - {"no version"}))
-def test_a_folder_without_a_version_is_no_model_in_python(mme_models: Models, tmp_path: Path, kind: str) -> None:
+def test_a_folder_without_a_version_is_an_archive_error(mme_models: Models, tmp_path: Path, kind: str) -> None:
     fill, words = NO_VERSION[kind]
     folder = tmp_path / "bad"
     folder.mkdir()
@@ -351,7 +351,7 @@ def test_an_archive_that_tensorflow_refuses_is_a_model_error(
         assert_model_error(endpoint, target, 500, words)
 
 
-def test_what_the_server_refuses_leaves_no_files(
+def test_a_model_that_the_server_refuses_leaves_no_files(
     server: Server, good: Model, mme_models: Models, whole: Path, tmp_path: Path
 ) -> None:
     damaging(whole, _garbage)(tmp_path)
@@ -421,7 +421,7 @@ def test_a_file_of_an_odd_name_does_no_harm(
     ],
     ids=lambda value: ascii(value[:30]),
 )
-def test_a_url_that_is_no_folder_is_404(server: Server, good: Model, tmp_path: Path, url: str, words: str) -> None:
+def test_a_url_that_is_not_a_folder_is_404(server: Server, good: Model, tmp_path: Path, url: str, words: str) -> None:
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "loop").symlink_to("loop")
     with unharmed(server, good):
@@ -431,7 +431,7 @@ def test_a_url_that_is_no_folder_is_404(server: Server, good: Model, tmp_path: P
 
 
 @pytest.mark.parametrize("url", ["", ".", "model", "../model", "s3://bucket/model"])
-def test_a_url_that_is_no_whole_path_is_400(server: Server, good: Model, url: str) -> None:
+def test_a_url_that_is_not_an_absolute_path_is_400(server: Server, good: Model, url: str) -> None:
     with unharmed(server, good):
         reply = server.client.load("bad", url)
     assert reply.status == 400
@@ -452,7 +452,7 @@ def test_a_variable_beyond_all_numbers_is_refused_in_tensorflows_words(server: S
     assert "is too large (more than 2**63 - 1 entries)" in reply.json()["error"]
 
 
-def test_a_file_name_that_is_no_text_does_no_harm(server: Server, good: Model) -> None:
+def test_a_file_name_that_is_not_utf_8_does_no_harm(server: Server, good: Model) -> None:
     def fill(folder: Path) -> None:
         identity("DT_FLOAT", (None,)).write(folder / "1")
         (folder / "1" / "variables").mkdir()
@@ -575,7 +575,7 @@ def test_a_target_outside_the_prefix_is_not_there(endpoint: Endpoint, good: Mode
 @pytest.mark.parametrize(
     "target", ["a\0.tar.gz", "\x7f", "\x1b[31m", "n" * 10_000], ids=lambda target: ascii(target[:20])
 )
-def test_a_target_that_is_no_header_is_400(endpoint: Endpoint, good: Model, target: str) -> None:
+def test_a_target_that_cannot_be_a_header_is_400(endpoint: Endpoint, good: Model, target: str) -> None:
     with unharmed_endpoint(endpoint, good):
         status, _, message = refusal(endpoint, target)
     assert status == 400

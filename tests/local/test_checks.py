@@ -100,7 +100,7 @@ def test_a_killed_model_recovers(mme_endpoint: Endpoints, mme_models: Models, mm
     ask_in_turn(endpoint, [other, killed, other])
     endpoint.check_recovers(killed, within_s=30, signature="SIGKILL")
     endpoint.check_isolated(good=[other], bad=[killed])
-    with pytest.raises(AssertionError, match=r"died at .* and answered .* later; 0.0001 s are allowed"):
+    with pytest.raises(AssertionError, match=r"died at .* and replied .* later; 0.0001 s are allowed"):
         endpoint.check_recovers(killed, within_s=0.0001)
 
 
@@ -111,7 +111,7 @@ def test_a_killed_model_does_not_recover_by_itself(
     server.load(model)
     mme_faults(server).kill(model)
     load_fails(server, model)
-    with pytest.raises(AssertionError, match=r"has not answered since: .*model 404 at "):
+    with pytest.raises(AssertionError, match=r"has not replied since: .*model 404 at "):
         server.check_recovers(model, within_s=30)
 
 
@@ -260,7 +260,7 @@ def test_a_kill_in_the_middle_of_a_stop_loses_requests(
         server.check_drained()
 
 
-def test_clients_that_load_whatever_they_miss_load_twice(mme_server: Servers, mme_models: Models) -> None:
+def test_clients_that_each_load_a_missing_model_load_it_twice(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear(weights_mib=20)
     together = Barrier(2)
 

@@ -70,7 +70,7 @@ def test_the_death_of_the_zygote_ends_the_server_with_an_error(mme_server: Serve
     assert gone == "the server's process ended with code 70"
     assert "the zygote ended with code -9; every model is gone, so is this server" in server.log
     with pytest.raises(
-        AssertionError, match=rf"^{model.name} died at .* s and has not answered since: it got no request"
+        AssertionError, match=rf"^{model.name} died at .* s and has not replied since: it got no request"
     ):
         server.check_recovers(within_s=60)
     with pytest.raises(NoAnswerError):

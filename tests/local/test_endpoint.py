@@ -391,7 +391,7 @@ def test_a_reply_without_a_prediction_raises_and_is_recorded_as_an_error(
     model = mme_models.linear()
     endpoint = mme_endpoint([model])
     monkeypatch.setattr(endpoint.running.direct, "invoke", lambda *_, **__: Reply(200, b"{}", {}, 0.0))
-    with pytest.raises(ContractError, match="invoke of model answered 200"):
+    with pytest.raises(ContractError, match="invoke of model replied 200"):
         endpoint.invoke(model, [1.0])
     (invoke,) = events(endpoint, "invoke", "test")
     assert (invoke.outcome, invoke.detail["error"]) == ("200", "{}")

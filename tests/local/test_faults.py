@@ -82,7 +82,7 @@ def test_memory_runs_out_while_a_model_is_loaded(limited: Servers, mme_models: M
     assert server.invoke(victim, [1.0]) == victim.answer([1.0])
 
 
-def test_memory_runs_out_at_a_load_that_nobody_has_refused(
+def test_without_admission_memory_runs_out_at_a_load(
     limited: Servers, mme_models: Models, mme_faults: FaultsOn
 ) -> None:
     victim = mme_models.linear(weights_mib=8)
@@ -93,7 +93,7 @@ def test_memory_runs_out_at_a_load_that_nobody_has_refused(
     assert server.invoke(victim, [1.0]) == victim.answer([1.0])
 
 
-def test_memory_that_nothing_limits_runs_out_nowhere_else(
+def test_out_of_memory_needs_a_limit_of_the_kernel_and_a_known_moment(
     mme_server: Servers, mme_models: Models, mme_faults: FaultsOn
 ) -> None:
     faults = mme_faults(mme_server(memory_mib=400, oom="tensorflow"))
@@ -137,7 +137,9 @@ def test_a_model_monopolises(mme_endpoint: Endpoints, mme_models: Models, mme_fa
     assert fault.detail["requests"] == len(asked) - 1 > 0
 
 
-def test_who_cannot_be_asked_cannot_monopolise(mme_server: Servers, mme_models: Models, mme_faults: FaultsOn) -> None:
+def test_a_model_that_was_never_loaded_cannot_be_a_hog(
+    mme_server: Servers, mme_models: Models, mme_faults: FaultsOn
+) -> None:
     with pytest.raises(KeyError), mme_faults(mme_server()).hogged(mme_models.linear()):
         pass
 

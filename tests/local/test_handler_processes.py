@@ -36,9 +36,9 @@ def handler(data, context):
 """
 RUN_WHAT_IS_SENT = """
 def handler(data, context):
-    told = {}
-    exec(data.read(), told)
-    return str(told.get("answer")), "text/plain"
+    variables = {}
+    exec(data.read(), variables)
+    return str(variables.get("answer")), "text/plain"
 """
 
 
@@ -137,8 +137,10 @@ def test_a_handlers_environment_and_path_are_its_own(
     monkeypatch.chdir(tmp_path)
     server = mme_server(memory_mib=500, oom="tensorflow")
     server.load(runner)
-    told = run(server, runner, "import os, sys\nanswer = repr((dict(os.environ), sys.path, os.getcwd()))").body.decode()
-    environment, path, folder = eval(told)
+    reply = run(
+        server, runner, "import os, sys\nanswer = repr((dict(os.environ), sys.path, os.getcwd()))"
+    ).body.decode()
+    environment, path, folder = eval(reply)
     assert environment["OMP_NUM_THREADS"] == "3"
     assert {"OPENBLAS_NUM_THREADS", "LD_PRELOAD", "MME_ALLOCATOR_FD"} & set(environment) == set()
     code = str(server.running.models / server.identifier(runner) / "model" / "code")

@@ -95,10 +95,10 @@ def test_the_context_has_the_fields_of_the_containers(mme_server: Servers, mme_m
         routes.CUSTOM_ATTRIBUTES: "tfs-model-version=1,tfs-method=predict,mine=yes",
         routes.TARGET_MODEL: "team/model.tar.gz",
     }
-    told = ask(server, model, b"1,2", **headers).json()
-    rest_uri = told.pop("rest_uri")
+    context = ask(server, model, b"1,2", **headers).json()
+    rest_uri = context.pop("rest_uri")
     assert rest_uri == f"{server.client.url}/v1/models/{identifier}/versions/1:predict"
-    assert told == {
+    assert context == {
         "model_name": identifier,
         "model_version": "1",
         "method": "predict",
@@ -116,10 +116,12 @@ def test_the_context_has_the_fields_of_the_containers(mme_server: Servers, mme_m
 def test_the_context_of_a_request_without_headers_has_defaults(mme_server: Servers, mme_models: Models) -> None:
     server, model = mme_server(), mme_models.linear(handler=TELL_THE_CONTEXT)
     server.load(model)
-    told = server.client.ask("POST", routes.invoke(server.identifier(model)), b"", {"Accept": ""}).json()
-    assert told["request_content_type"] == "application/json"
-    assert told["accept_header"] == "application/json"
-    assert (told["model_version"], told["method"], told["custom_attributes"], told["target_model"]) == (None,) * 4
+    context = server.client.ask("POST", routes.invoke(server.identifier(model)), b"", {"Accept": ""}).json()
+    assert context["request_content_type"] == "application/json"
+    assert context["accept_header"] == "application/json"
+    assert (context["model_version"], context["method"], context["custom_attributes"], context["target_model"]) == (
+        None,
+    ) * 4
 
 
 def test_input_and_output_handlers_surround_the_model(mme_server: Servers, mme_models: Models) -> None:

@@ -84,16 +84,16 @@ def test_an_error_fails_only_its_request_and_may_choose_the_status(
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ("import no_such_module", "ModuleNotFoundError"),
         ("", "handler.py defines neither handler, .* nor inference_handler"),
     ],
 )
 def test_a_server_whose_inference_handler_cannot_be_imported_does_not_start(
-    mme_handler: Handlers, mme_models: Models, handler: Callable[[str], Path], source: str, told: str
+    mme_handler: Handlers, mme_models: Models, handler: Callable[[str], Path], source: str, message: str
 ) -> None:
-    with pytest.raises(ServerStartError, match=told):
+    with pytest.raises(ServerStartError, match=message):
         mme_handler(handler(source), [mme_models.linear()])
 
 
@@ -132,5 +132,5 @@ def test_one_bad_model_ends_all_models_of_an_inference_handler(
     with pytest.raises(AssertionError, match=r"^bad took others along: the whole server died at "):
         server.check_isolated(good=good, bad=bad)
     server.check_recovers(good, within_s=60)
-    with pytest.raises(AssertionError, match=r"^bad died at .* s and has not answered since: bad 500 at"):
+    with pytest.raises(AssertionError, match=r"^bad died at .* s and has not replied since: bad 500 at"):
         server.check_recovers(within_s=60)

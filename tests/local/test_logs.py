@@ -45,8 +45,8 @@ def test_every_event_is_one_line(mme_server: Servers, mme_models: Models) -> Non
     server.invoke(model, [1.0])
     server.client.load("other", "/nowhere")
     server.unload(model)
-    told = [(line["event"], line["model"], line["outcome"]) for line in lines(server.log) if "model" in line]
-    assert told == [
+    logged = [(line["event"], line["model"], line["outcome"]) for line in lines(server.log) if "model" in line]
+    assert logged == [
         ("load", identifier, "ok"),
         ("invoke", identifier, "ok"),
         ("load", "other", "404"),

@@ -40,7 +40,7 @@ def test_a_download_that_fails_once_is_tried_again(
     assert faults_on(endpoint) == ["S3 failing"]
 
 
-def test_one_that_is_denied_concerns_no_other_and_is_over_afterwards(
+def test_a_denied_download_affects_no_other_endpoint_and_works_after_the_fault(
     mme_endpoint: Endpoints, mme_models: Models, mme_faults: FaultsOn
 ) -> None:
     denied, other = mme_models.linear("denied"), mme_models.linear("other")

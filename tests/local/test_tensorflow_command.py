@@ -53,7 +53,7 @@ def test_remove_removes_a_version_once(cache: Path) -> None:
     ("asked", "status", "message"),
     [("2.4.4", 2, "is too old"), ("newest", 2, "is not a version"), ("2.13.1", 1, "pip says: ")],
 )
-def test_fetch_explains_why_a_version_cannot_be_had(
+def test_fetch_explains_why_a_version_is_unavailable(
     cache: Path, monkeypatch: pytest.MonkeyPatch, asked: str, status: int, message: str
 ) -> None:
     for name in [name for name in os.environ if name.startswith("PIP_")]:

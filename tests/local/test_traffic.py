@@ -42,7 +42,7 @@ def test_an_open_load_does_not_wait_for_the_server(
     server.check_concurrent(model, at_least=4)
 
 
-def test_what_finds_no_free_client_is_late_and_that_counts(
+def test_a_request_that_waits_for_a_free_client_is_late_and_its_wait_counts_as_latency(
     mme_server: Callable[..., Server], mme_models: Models, mme_traffic: Traffics
 ) -> None:
     model, server = mme_models.linear(sleep_ms=100), mme_server()
@@ -61,7 +61,7 @@ def test_a_time_ends_a_load(mme_server: Callable[..., Server], mme_models: Model
     assert len(mme_traffic(server).closed(trace([model] * 3), clients=2, seconds=30)) == 3
 
 
-def test_what_fails_is_counted(
+def test_failed_requests_are_counted_by_outcome(
     mme_server: Callable[..., Server], mme_endpoint: Endpoints, mme_models: Models, mme_traffic: Traffics
 ) -> None:
     good, bad = mme_models.linear("good"), mme_models.forge(mme_models.linear(), "unknown-op", "bad")
@@ -73,7 +73,7 @@ def test_what_fails_is_counted(
     assert mme_traffic(server).closed(trace([good]), requests=1).outcomes == {"404": 1}
 
 
-def test_what_is_no_answer_at_all_is_raised(
+def test_an_error_that_is_not_a_reply_is_raised(
     mme_server: Callable[..., Server], mme_models: Models, mme_traffic: Traffics
 ) -> None:
     model, server = mme_models.linear(), mme_server()
@@ -93,7 +93,7 @@ def test_a_long_load_says_how_far_it_is(
     server.load(model)
     with caplog.at_level(logging.INFO, "pytest_mme"):
         mme_traffic(server).closed(round_robin([model]), clients=1, requests=5, name="warm-up")
-    assert any("warm-up, round robin of 1: " in message and " answered in " in message for message in caplog.messages)
+    assert any("warm-up, round robin of 1: " in message and " replies in " in message for message in caplog.messages)
 
 
 def test_a_phase_is_marked(mme_server: Callable[..., Server], mme_traffic: Traffics) -> None:
@@ -105,21 +105,21 @@ def test_a_phase_is_marked(mme_server: Callable[..., Server], mme_traffic: Traff
 
 
 @pytest.mark.parametrize(
-    ("begin", "told"),
+    ("begin", "message"),
     [
         (lambda traffic, mix: traffic.closed(mix), "a closed load needs an end"),
         (lambda traffic, mix: traffic.open(mix), "an open load needs stages"),
         (lambda traffic, mix: traffic.closed(mix, requests=1, clients=0), "clients=0: give 1 or more"),
     ],
 )
-def test_what_is_no_load(
+def test_a_load_with_impossible_arguments_is_a_value_error(
     mme_server: Callable[..., Server],
     mme_models: Models,
     mme_traffic: Traffics,
     begin: Callable[..., object],
-    told: str,
+    message: str,
 ) -> None:
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         begin(mme_traffic(mme_server()), round_robin([mme_models.linear()]))
 
 

@@ -59,7 +59,9 @@ def bare(inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pyte
 
 
 @BOTH
-def test_it_is_fetched_once_and_shown(bare: pytest.Pytester, arguments: tuple[str, ...]) -> None:
+def test_without_tensorflow_a_version_is_fetched_once_and_shown(
+    bare: pytest.Pytester, arguments: tuple[str, ...]
+) -> None:
     result = bare.runpytest_subprocess(*arguments)
     result.assert_outcomes(passed=2)
     version = versions.installed()
@@ -73,13 +75,15 @@ def test_it_is_fetched_once_and_shown(bare: pytest.Pytester, arguments: tuple[st
 
 
 @BOTH
-def test_it_is_not_fetched_for_tests_that_start_no_server(bare: pytest.Pytester, arguments: tuple[str, ...]) -> None:
+def test_tests_that_start_no_server_fetch_no_version(bare: pytest.Pytester, arguments: tuple[str, ...]) -> None:
     bare.runpytest_subprocess("-k", "without", *arguments).assert_outcomes(passed=1)
     assert not (bare.path / "fetched").exists()
 
 
 @BOTH
-def test_where_it_cannot_be_fetched_other_tests_still_run(bare: pytest.Pytester, arguments: tuple[str, ...]) -> None:
+def test_when_the_version_cannot_be_fetched_other_tests_still_run(
+    bare: pytest.Pytester, arguments: tuple[str, ...]
+) -> None:
     (bare.path / "offline").touch()
     result = bare.runpytest_subprocess(*arguments)
     result.assert_outcomes(passed=1, errors=0, failed=1)

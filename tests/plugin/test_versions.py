@@ -57,7 +57,7 @@ def test_collecting_fetches_nothing(inner: pytest.Pytester, tmp_path_factory: py
 
 @pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "xdist"])
 @pytest.mark.parametrize("asked", ["latest", "2.13", "2.13.0"])
-def test_a_version_that_cannot_be_had_ends_the_run(
+def test_an_unavailable_version_ends_the_run(
     inner: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,

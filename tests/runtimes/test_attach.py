@@ -160,7 +160,7 @@ def website() -> Iterator[str]:
 def test_another_kind_of_server_is_refused(website: str) -> None:
     with (
         attached(website) as run,
-        pytest.raises(ServerStartError, match="is not a multi-model server: GET /models answered 200: <html>"),
+        pytest.raises(ServerStartError, match="is not a multi-model server: GET /models replied 200: <html>"),
         run.server(),
     ):
         pass
@@ -169,7 +169,7 @@ def test_another_kind_of_server_is_refused(website: str) -> None:
 def test_an_address_without_a_server_is_refused() -> None:
     with (
         attached("http://127.0.0.1:9") as run,
-        pytest.raises(ServerStartError, match=r"nothing answers at http://127\.0\.0\.1:9"),
+        pytest.raises(ServerStartError, match=r"nothing replies at http://127\.0\.0\.1:9"),
         run.server(),
     ):
         pass

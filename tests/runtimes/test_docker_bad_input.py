@@ -72,15 +72,15 @@ def left(engine: docker.DockerClient, run: Run) -> list[str]:
 
 
 def refused(error: type[MMEError], run: Run, engine: docker.DockerClient, **fields: Any) -> str:
-    """What is said when a server of that kind is asked for."""
+    """The message of the error when a server with these fields is requested."""
     began = time.monotonic()
     with pytest.raises(error) as refusal, run.server(**fields):
         pass
     assert time.monotonic() - began < SOON_S
     assert left(engine, run) == []
-    said = str(refusal.value)
-    assert "next:" in said
-    return said
+    message = str(refusal.value)
+    assert "next:" in message
+    return message
 
 
 @pytest.fixture
@@ -144,15 +144,15 @@ def test_a_missing_image_that_must_not_be_pulled(engine: docker.DockerClient, mo
 
 def test_an_image_that_cannot_be_pulled(docker_run: Run, engine: docker.DockerClient, closed_port: int) -> None:
     name = f"127.0.0.1:{closed_port}/absent:1"
-    said = refused(UnavailableError, docker_run, engine, image=name)
-    assert f"the image {name} cannot be had here" in said
-    assert "refused" in said
-    assert "docker login" in said
+    message = refused(UnavailableError, docker_run, engine, image=name)
+    assert f"the image {name} cannot be had here" in message
+    assert "refused" in message
+    assert "docker login" in message
 
 
 def test_a_missing_image_of_the_kit_is_not_pulled(docker_run: Run, engine: docker.DockerClient) -> None:
-    said = refused(UnavailableError, docker_run, engine, image="pytest-mme-absent:1")
-    assert "build it: pytest-mme image build absent" in said
+    message = refused(UnavailableError, docker_run, engine, image="pytest-mme-absent:1")
+    assert "build it: pytest-mme image build absent" in message
 
 
 @pytest.mark.parametrize("name", ["UPPER", "no such!!", "-", "a" * 300, "\u202e", "a:b:c", "http://a/b"])
@@ -166,51 +166,51 @@ def test_an_image_without_the_multi_model_label(
 ) -> None:
     label = "com.amazonaws.sagemaker.capabilities.multi-models"
     image = derived(f'LABEL {label}="{value}"')
-    said = refused(UnavailableError, docker_run, engine, image=image)
-    assert f"its label {label} is {value!r}; SageMaker asks for 'true'" in said
-    assert f"LABEL {label}=true" in said
+    message = refused(UnavailableError, docker_run, engine, image=image)
+    assert f"its label {label} is {value!r}; SageMaker asks for 'true'" in message
+    assert f"LABEL {label}=true" in message
 
 
 def test_an_entry_point_that_ends(docker_run: Run, engine: docker.DockerClient, derived: Derive) -> None:
     image = derived(entry_point("sh", "-c", "echo to stdout; echo to stderr >&2; printf 'no newline'; exit 3"))
-    said = refused(ServerStartError, docker_run, engine, image=image)
-    assert "the container ended with code 3\n" in said
-    assert {"to stdout", "to stderr", "no newline"} <= set(said.splitlines())
-    assert "docker run --rm" in said
+    message = refused(ServerStartError, docker_run, engine, image=image)
+    assert "the container ended with code 3\n" in message
+    assert {"to stdout", "to stderr", "no newline"} <= set(message.splitlines())
+    assert "docker run --rm" in message
 
 
 def test_a_missing_entry_point(docker_run: Run, engine: docker.DockerClient, derived: Derive) -> None:
-    said = refused(ServerStartError, docker_run, engine, image=derived(entry_point("no-such-program")))
-    assert '"no-such-program": executable file not found' in said
+    message = refused(ServerStartError, docker_run, engine, image=derived(entry_point("no-such-program")))
+    assert '"no-such-program": executable file not found' in message
 
 
 def test_a_server_that_only_pings(docker_run: Run, engine: docker.DockerClient, derived: Derive) -> None:
     image = derived(entry_point("python3", "-c", ANSWERING))
-    said = refused(ServerStartError, docker_run, engine, image=image)
-    assert "waiting for GET /models to answer 200, as /ping does" in said
-    assert "it answered 404" in said
+    message = refused(ServerStartError, docker_run, engine, image=image)
+    assert "waiting for GET /models to reply 200, as /ping does" in message
+    assert "it replied 404" in message
 
 
 def test_a_server_that_never_lists_its_models(docker_run: Run, engine: docker.DockerClient, derived: Derive) -> None:
     image = derived(entry_point("python3", "-c", ANSWERING, "hang"))
-    said = refused(ServerStartError, docker_run, engine, image=image)
-    assert "waiting for GET /models to answer 200, as /ping does" in said
-    assert "timed out" in said
+    message = refused(ServerStartError, docker_run, engine, image=image)
+    assert "waiting for GET /models to reply 200, as /ping does" in message
+    assert "timed out" in message
 
 
 def test_a_server_that_dies_when_it_is_ready(docker_run: Run, engine: docker.DockerClient, derived: Derive) -> None:
     image = derived(entry_point("python3", "-c", ANSWERING, "both", "die"), "LABEL pytest-mme.events=none")
-    said = refused(ServerStartError, docker_run, engine, image=image)
-    assert "got no reply" in said
-    assert '"GET /models HTTP/1.1" 200' in said  # the end of its log
+    message = refused(ServerStartError, docker_run, engine, image=image)
+    assert "got no reply" in message
+    assert '"GET /models HTTP/1.1" 200' in message  # the end of its log
 
 
 def test_a_server_that_does_not_answer(docker_run: Run, engine: docker.DockerClient, derived: Derive) -> None:
     image = derived(entry_point("sh", "-c", "exec sleep 600"))
-    said = refused(ServerStartError, docker_run, engine, image=image, start_s=2)
-    assert "waiting for GET /ping to answer 200" in said
-    assert "the limit is 2 s" in said
-    assert "the server has to listen on port 8080" in said
+    message = refused(ServerStartError, docker_run, engine, image=image, start_s=2)
+    assert "waiting for GET /ping to reply 200" in message
+    assert "the limit is 2 s" in message
+    assert "the server has to listen on port 8080" in message
 
 
 def test_an_image_labelled_as_embedded_without_events(
@@ -218,8 +218,8 @@ def test_an_image_labelled_as_embedded_without_events(
 ) -> None:
     monkeypatch.setattr(event_reader, "_FACTS_S", 0.5)
     lines = (entry_point("python3", "-c", ANSWERING, "both"),)
-    said = refused(ServerStartError, docker_run, engine, image=derived(*lines))
-    assert "LABEL pytest-mme.events=none" in said
+    message = refused(ServerStartError, docker_run, engine, image=derived(*lines))
+    assert "LABEL pytest-mme.events=none" in message
     with docker_run.server(image=derived(*lines, "LABEL pytest-mme.events=none")) as server:
         assert server.list() == []
 
@@ -236,36 +236,36 @@ def test_a_container_that_is_removed_while_it_starts(
             return next((one for one in found if one.status == "running"), None)
 
         wait_for(running, what="a container", timeout_s=SOON_S).remove(force=True)
-        said = starting.result()
-    assert "somebody has removed the container" in said or "ended with code 137" in said  # it ends before it goes
+        message = starting.result()
+    assert "the container was removed" in message or "ended with code 137" in message  # it ends before it goes
 
 
 def test_less_memory_than_the_server_needs(docker_run: Run, engine: docker.DockerClient) -> None:
-    said = refused(ServerStartError, docker_run, engine, memory_mib=20)
-    assert "the kernel killed the container for lack of memory" in said
-    assert "give the server more, memory_mib=" in said
+    message = refused(ServerStartError, docker_run, engine, memory_mib=20)
+    assert "the kernel killed the container for lack of memory" in message
+    assert "give the server more, memory_mib=" in message
 
 
 def test_less_memory_than_the_engine_allows(docker_run: Run, engine: docker.DockerClient) -> None:
-    said = refused(ServerStartError, docker_run, engine, memory_mib=4)
-    assert "the engine reports: Minimum memory limit allowed is" in said
+    message = refused(ServerStartError, docker_run, engine, memory_mib=4)
+    assert "the engine reports: Minimum memory limit allowed is" in message
 
 
 def test_more_processors_than_the_machine_has(docker_run: Run, engine: docker.DockerClient) -> None:
-    said = refused(ServerStartError, docker_run, engine, cpus=1024)
-    assert "the engine reports: " in said
+    message = refused(ServerStartError, docker_run, engine, cpus=1024)
+    assert "the engine reports: " in message
 
 
 def test_a_gpu_that_the_engine_cannot_give(docker_run: Run, engine: docker.DockerClient) -> None:
     if "nvidia" in str(engine.info().get("Runtimes")):
         pytest.skip("the engine here has NVIDIA's runtime")
-    said = refused(UnavailableError, docker_run, engine, device="gpu")
-    assert "could not select device driver" in said
-    assert "NVIDIA's container toolkit" in said
+    message = refused(UnavailableError, docker_run, engine, device="gpu")
+    assert "could not select device driver" in message
+    assert "NVIDIA's container toolkit" in message
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "message"),
     [
         ({"PYTEST_MME_SERVING": "nonsense"}, "PYTEST_MME_SERVING does not hold a server's settings"),
         ({"SAGEMAKER_BIND_TO_PORT": "nonsense"}, "SAGEMAKER_BIND_TO_PORT is 'nonsense': give a port, 1 to 65535"),
@@ -274,9 +274,9 @@ def test_a_gpu_that_the_engine_cannot_give(docker_run: Run, engine: docker.Docke
     ],
 )
 def test_an_environment_that_the_server_cannot_use(
-    docker_run: Run, engine: docker.DockerClient, environment: dict[str, str], said: str
+    docker_run: Run, engine: docker.DockerClient, environment: dict[str, str], message: str
 ) -> None:
-    assert said in refused(ServerStartError, docker_run, engine, env=environment)
+    assert message in refused(ServerStartError, docker_run, engine, env=environment)
 
 
 @pytest.mark.parametrize("environment", [{"A=B": "1"}, {"": "1"}, {"A": "\0"}, {"A": 1}, "A=1"])
@@ -319,7 +319,7 @@ def container_of(engine: docker.DockerClient, run: Run) -> Container:
     return engine.containers.get(name)
 
 
-def check_that_the_end_is_told(server: Server, outcome: str, why: str) -> None:
+def check_that_the_end_is_recorded(server: Server, outcome: str, why: str) -> None:
     began = time.monotonic()
     with pytest.raises(NoAnswerError):
         server.ping()
@@ -337,8 +337,8 @@ def test_a_server_that_is_killed(docker_run: Run, engine: docker.DockerClient) -
         server.load(model)
         assert server.invoke(model, [1.0]) == model.answer([1.0])
         container_of(engine, docker_run).kill("SIGKILL")
-        check_that_the_end_is_told(server, "exit 137", "the container ended with code 137")
-        with pytest.raises(AssertionError, match=r"^a died at .* s and has not answered since"):
+        check_that_the_end_is_recorded(server, "exit 137", "the container ended with code 137")
+        with pytest.raises(AssertionError, match=r"^a died at .* s and has not replied since"):
             server.check_recovers(model, within_s=60)
     assert left(engine, docker_run) == []
 
@@ -346,7 +346,7 @@ def test_a_server_that_is_killed(docker_run: Run, engine: docker.DockerClient) -
 def test_a_container_that_is_removed(docker_run: Run, engine: docker.DockerClient) -> None:
     with docker_run.server() as server:
         container_of(engine, docker_run).remove(force=True)
-        check_that_the_end_is_told(server, "exit 137", "somebody has removed the container")
+        check_that_the_end_is_recorded(server, "exit 137", "the container was removed")
         with pytest.raises(UnavailableError, match="while it runs"):
             controls_of(server.running).limit_memory(2**30)
         with pytest.raises(UnavailableError, match="No such container"):

@@ -89,21 +89,21 @@ def test_an_engine_that_does_not_see_this_machines_files(
     engine: docker.DockerClient, server_image: str, code: Path, tmp_path: Path
 ) -> None:
     """In a mount namespace of its own, the temporary folder is one that the engine has not."""
-    hide, said = tmp_path / "hidden", tmp_path / "said.json"
+    hide, report = tmp_path / "hidden", tmp_path / "report.json"
     hide.mkdir()
     namespace = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs tmpfs "{hide}" && exec "$@"', "sh"]
     if not shutil.which("unshare") or subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
         lacking("no mount namespace may be made here")
     environment = {"TMPDIR": str(hide), "PYTEST_MME_RUNTIME": "docker", "PYTEST_MME_IMAGE": server_image}
     done = subprocess.run(
-        [*namespace, sys.executable, "-c", UNSEEN, str(code), str(said)],
+        [*namespace, sys.executable, "-c", UNSEEN, str(code), str(report)],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    right, mounts, coded, directory = json.loads(said.read_text())
+    right, mounts, coded, directory = json.loads(report.read_text())
     assert (right, mounts, coded) == (True, [], "by the code")
     assert directory.startswith(str(hide))
     assert engine.containers.list(all=True, filters={"label": f"{RUN}={directory}"}) == []

@@ -31,7 +31,7 @@ def shell(script: str) -> str:
     return f"ENTRYPOINT {json.dumps(['sh', '-c', script])}"
 
 
-def told_by_the_engine(server: Server) -> list[Event]:
+def reported_by_the_engine(server: Server) -> list[Event]:
     return [event for event in server.timeline if event.source == "engine"]
 
 
@@ -56,8 +56,8 @@ def container(server: Server, engine: docker.DockerClient) -> Container:
 
 def in_it(container: Container, *command: str, user: str = "") -> tuple[int, str]:
     """What a command in the container ends with, and says."""
-    code, said = container.exec_run(list(command), user=user)
-    return code or 0, bytes(said).decode().strip()  # type: ignore[arg-type]  # no stream was asked for
+    code, output = container.exec_run(list(command), user=user)
+    return code or 0, bytes(output).decode().strip()  # type: ignore[arg-type]  # no stream was asked for
 
 
 def test_labels_name_the_run_the_owner_and_the_test(
@@ -72,9 +72,9 @@ def test_labels_name_the_run_the_owner_and_the_test(
 
 def test_the_models_folder_is_read_only(container: Container, server: Server) -> None:
     for user in ("mme", "root"):
-        code, said = in_it(container, "touch", f"{routes.MODELS_FOLDER}/file", user=user)
+        code, output = in_it(container, "touch", f"{routes.MODELS_FOLDER}/file", user=user)
         assert code
-        assert "Read-only file system" in said
+        assert "Read-only file system" in output
     assert not (server.running.models / "file").exists()
 
 
@@ -126,7 +126,7 @@ def test_a_server_that_handles_sigterm_ends_at_once(docker_run: Run) -> None:
     with docker_run.server() as server:
         seconds = controls_of(server.running).stop()
         assert seconds < 10
-        stop = told_by_the_engine(server)[-1]
+        stop = reported_by_the_engine(server)[-1]
         assert (stop.kind, stop.outcome, stop.seconds) == ("stop", "ok", seconds)
         assert server.running.gone() == "the container ended with code 0"
         with pytest.raises(NoAnswerError):
@@ -138,12 +138,12 @@ def test_a_server_that_ignores_sigterm_is_killed_after_the_grace(docker_run: Run
     with docker_run.server(image=image) as server:
         seconds = controls_of(server.running).stop(grace_s=1)
         assert 1 <= seconds < 10
-        stop = told_by_the_engine(server)[-1]
+        stop = reported_by_the_engine(server)[-1]
         assert (stop.kind, stop.outcome, stop.seconds) == ("stop", "exit 137", seconds)
         controls_of(server.running).start_again()
         assert server.ping().ok
         controls_of(server.running).stop(grace_s=0)
-        assert [event.kind for event in told_by_the_engine(server)] == ["start", "stop", "restart", "stop"]
+        assert [event.kind for event in reported_by_the_engine(server)] == ["start", "stop", "restart", "stop"]
 
 
 def test_every_line_is_logged_also_an_unfinished_last_one(docker_run: Run, derived: Derive) -> None:

@@ -95,7 +95,7 @@ def test_without_tensorflow_the_default_image_holds_the_default_version(monkeypa
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
         (("image", "build", "nothing"), "choose one of mms, server"),
         (("image", "build", "server", "--tf", "a b"), "is not a version: give one as in 2.15.1"),
@@ -103,10 +103,10 @@ def test_without_tensorflow_the_default_image_holds_the_default_version(monkeypa
         (("image", "build", "server", "--ca-bundle", "absent.pem"), "absent.pem is not a file"),
     ],
 )
-def test_bad_arguments_are_reported_before_anything_is_built(command: tuple[str, ...], said: str) -> None:
+def test_bad_arguments_are_reported_before_anything_is_built(command: tuple[str, ...], message: str) -> None:
     done = CliRunner().invoke(app, list(command), env={"COLUMNS": "200"})
     assert done.exit_code == 2
-    assert said in done.output
+    assert message in done.output
 
 
 def test_an_image_with_other_code_than_the_installed_warns(derived: Callable[..., str]) -> None:

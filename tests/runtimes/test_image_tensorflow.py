@@ -57,9 +57,9 @@ def test_archives_are_examined_for_the_images_version(
     old = derived(UNLABELLED, "USER root", SERVING)
     done = doctor(archive, "--image", old, "--image", server_image, "--tf", "2.11.1", "--json")
     assert done.exit_code == 1
-    said = json.loads(done.output)
-    assert said["serving"] == ["2.11.1", versions.installed()]
-    (finding,) = said["archives"][str(archive)]["findings"]
+    reported = json.loads(done.output)
+    assert reported["serving"] == ["2.11.1", versions.installed()]
+    (finding,) = reported["archives"][str(archive)]["findings"]
     assert (finding["code"], finding["tensorflow"]) == ("MME303", "2.11.1")
 
 

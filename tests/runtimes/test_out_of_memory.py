@@ -161,7 +161,7 @@ def test_fits_counts_what_tensorflow_allocates_where_that_is_the_limit(docker_ru
         assert [event.model for event in endpoint.timeline if event.kind == "evict"] == [fleet[0].name]
 
 
-def test_a_load_into_a_squeezed_server_is_answered_507(any_run: Run) -> None:
+def test_a_load_into_a_squeezed_server_is_507(any_run: Run) -> None:
     small, large = any_run.models.linear("small"), any_run.models.linear("large", weights_mib=400)
     with any_run.server(memory_mib=2000) as server:
         server.load(small)

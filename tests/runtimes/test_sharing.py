@@ -82,8 +82,8 @@ def test_xdist_workers_share_a_container(
     options = ("-n2", "-rP", "--mme-runtime=docker", f"--mme-image={server_image}")
     result = pytester.runpytest_subprocess(*options)
     result.assert_outcomes(passed=4)
-    said = {line for line in result.outlines if line.startswith("in mme-")}
-    assert len(said) == 1
-    (name,) = (line.removeprefix("in ") for line in said)
+    lines = {line for line in result.outlines if line.startswith("in mme-")}
+    assert len(lines) == 1
+    (name,) = (line.removeprefix("in ") for line in lines)
     with pytest.raises(docker.errors.NotFound):
         engine.containers.get(name)

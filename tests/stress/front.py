@@ -48,5 +48,5 @@ class Front:
         """Whatever is asked in the block is no reason for the server to log an error."""
         before = len(self.server.log)
         yield
-        said = self.server.log[before:].splitlines()
-        assert [line for line in said if '"level": "error"' in line or "Traceback" in line] == []
+        logged = self.server.log[before:].splitlines()
+        assert [line for line in logged if '"level": "error"' in line or "Traceback" in line] == []

@@ -328,7 +328,7 @@ def world(tmp_path: Path, mme_settings: Settings, mme_models: Models) -> Iterato
             yield world
 
 
-def test_any_order_of_calls_is_answered_as_the_contract_says(world: World, record_property: RecordProperty) -> None:
+def test_any_order_of_calls_gets_the_replies_of_the_contract(world: World, record_property: RecordProperty) -> None:
     try:
         run_state_machine_as_test(type("AnyOrderHere", (AnyOrder,), {"world": world}), settings=HOW_MUCH)
     except Exception:

@@ -40,7 +40,9 @@ def until_404(server: Server, model: Model) -> None:
     wait_for(lambda: server.client.get(server.identifier(model)).status == 404 or None, what="404", timeout_s=20)
 
 
-def test_of_loads_of_one_id_at_once_one_wins(mme_server: Servers, folder: Path, pool: ThreadPoolExecutor) -> None:
+def test_only_one_of_several_simultaneous_loads_of_one_id_succeeds(
+    mme_server: Servers, folder: Path, pool: ThreadPoolExecutor
+) -> None:
     server = mme_server()
     for round_ in range(5):
         loads = [pool.submit(server.client.load, f"m{round_}", str(folder)) for _ in range(4)]
@@ -49,7 +51,7 @@ def test_of_loads_of_one_id_at_once_one_wins(mme_server: Servers, folder: Path, 
     assert len(server.list()) == 5
 
 
-def test_a_load_that_meets_an_unload_begins_when_that_is_done(
+def test_a_load_during_an_unload_begins_when_the_unload_is_done(
     mme_server: Servers, gated: Model, gate: Gate, pool: ThreadPoolExecutor
 ) -> None:
     server = mme_server()
@@ -70,7 +72,7 @@ def test_a_load_that_meets_an_unload_begins_when_that_is_done(
     assert not first.is_running()
 
 
-def test_what_is_loaded_once_more_answers_meanwhile(
+def test_a_model_that_is_loaded_a_second_time_answers_meanwhile(
     mme_server: Servers, mme_models: Models, pool: ThreadPoolExecutor
 ) -> None:
     server, model = mme_server(), mme_models.linear(weights_mib=100)
@@ -81,7 +83,7 @@ def test_what_is_loaded_once_more_answers_meanwhile(
     assert server.identifier(model) == once_more.result() != first
 
 
-def test_an_unload_that_meets_a_load_comes_after_it(
+def test_an_unload_during_a_load_happens_after_the_load(
     mme_server: Servers, folder: Path, pool: ThreadPoolExecutor
 ) -> None:
     server = mme_server()
@@ -98,7 +100,7 @@ def test_an_unload_that_meets_a_load_comes_after_it(
     assert psutil.Process(server.running.facts["pid"]).children()[0].children() == []
 
 
-def test_a_request_that_meets_an_unload_is_404_and_the_one_before_it_is_answered(
+def test_a_request_during_an_unload_is_404_and_an_earlier_one_gets_its_prediction(
     mme_server: Servers, gated: Model, gate: Gate, pool: ThreadPoolExecutor
 ) -> None:
     server = mme_server()

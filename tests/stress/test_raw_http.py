@@ -63,7 +63,7 @@ def front(one_front: Front) -> Iterator[Front]:
     ],
     ids=repr,
 )
-def test_what_is_no_http_is_400(front: Front, headers: list[bytes], body: bytes) -> None:
+def test_a_request_that_is_not_valid_http_is_400(front: Front, headers: list[bytes], body: bytes) -> None:
     message = request("POST", routes.invoke(front.plain), *headers, body=None) + body
     assert ask(front.url, message).status == 400
 
@@ -76,7 +76,7 @@ def test_a_body_that_is_not_packed_as_it_says_is_400_in_words(front: Front) -> N
 @pytest.mark.parametrize(
     "line", [b"GARBAGE", b"\0\1\2\3", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", b"GET /\xff HTTP/1.1"]
 )
-def test_what_is_no_request_line_is_400(front: Front, line: bytes) -> None:
+def test_an_invalid_request_line_is_400(front: Front, line: bytes) -> None:
     assert ask(front.url, line + b"\r\n\r\n").status == 400
 
 
@@ -112,7 +112,7 @@ def test_a_body_at_the_limit_is_taken(front: Front) -> None:
     "name", ["Content-Type", "Accept", routes.CUSTOM_ATTRIBUTES, routes.TARGET_MODEL, routes.REQUEST_ID]
 )
 @pytest.mark.parametrize("user_code", [True, False])
-def test_a_header_that_is_no_text_is_400(front: Front, name: str, user_code: bool) -> None:
+def test_a_header_that_is_not_utf_8_is_400(front: Front, name: str, user_code: bool) -> None:
     path = routes.invoke(front.echo if user_code else front.plain)
     refused = ask(front.url, request("POST", path, name.encode() + b": \xff\xfe", body=BODY))
     assert (refused.status, refused.refusal) == (400, rf"the header {name} is not UTF-8: b'\xff\xfe'")
@@ -152,13 +152,13 @@ def test_a_token_that_was_never_given_out_is_400(front: Front, token: str) -> No
 
 
 @pytest.mark.parametrize("url", [r"/\u0000", "/" + "x" * 300, "/x" * 5000, "/dev/null/x"])
-def test_what_can_be_no_folder_is_404(front: Front, url: str) -> None:
+def test_a_url_that_cannot_be_a_folder_is_404(front: Front, url: str) -> None:
     refused = ask(front.url, request("POST", routes.MODELS, body=b'{"model_name": "m", "url": "%s"}' % url.encode()))
     assert refused.status == 404
     assert "cannot be" in refused.refusal
 
 
-def test_a_mark_that_is_no_text_is_400(front: Front) -> None:
+def test_a_mark_that_is_not_utf_8_is_400(front: Front) -> None:
     refused = ask(front.url, request("POST", routes.MARK, body=b"\xff"))
     assert (refused.status, refused.refusal[:21]) == (400, "the mark is not UTF-8")
     assert (
@@ -194,13 +194,13 @@ def test_any_other_path_is_404(front: Front, path: str) -> None:
     assert refused.refusal.startswith("Not Found: GET ")
 
 
-def test_an_old_client_is_answered(front: Front) -> None:
+def test_an_http_1_0_client_gets_a_reply(front: Front) -> None:
     with connected(front.url) as connection:
         connection.sendall(request("POST", routes.invoke(front.plain), body=BODY, version="1.0"))
         assert everything(connection).startswith(b"HTTP/1.0 200 OK")
 
 
-def test_requests_that_come_at_once_are_answered_in_their_order(front: Front) -> None:
+def test_pipelined_requests_get_their_replies_in_order(front: Front) -> None:
     messages = [request("POST", routes.invoke(front.echo), body=b"<%d>" % number) for number in range(9)]
     with connected(front.url) as connection:
         connection.sendall(b"".join(messages) + request("POST", routes.invoke(front.echo), CLOSE, body=b"<9>"))
@@ -279,5 +279,5 @@ def test_a_server_ends_while_clients_dawdle(mme_settings: Settings) -> None:
             connection = clients.enter_context(connected(server.client.url))
             connection.sendall(request("POST", routes.MODELS, b"Content-Length: 9", EXPECT, body=None))
             assert connection.recv(1000).startswith(CONTINUE)
-            told = time.monotonic()
-        assert time.monotonic() - told < 10
+            began_s = time.monotonic()
+        assert time.monotonic() - began_s < 10

@@ -39,7 +39,7 @@ def expect(extra: str, package: str) -> pytest.RaisesExc[UnavailableError]:
     )
 
 
-def test_what_is_missing_is_named_with_the_line_that_installs_it() -> None:
+def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
     with pytest.raises(UnavailableError) as missing, needs("docker", "a container engine"):
         import nowhere.at_all  # type: ignore[import-not-found]  # noqa: F401
     assert str(missing.value) == (
@@ -61,9 +61,9 @@ def test_without_uniplot_a_failing_test_still_says_how_much_memory_was_used(lack
     timeline = Timeline()
     for used in (1, 3, 2):
         timeline.record("sample", source="server", detail={"used_bytes": used << 20})
-    said = sections.memory(list(timeline))
-    assert said.startswith("at most 3.0 MiB")
-    assert said.endswith("(a chart of it: pip install 'pytest-mme[report]')")
+    summary = sections.memory(list(timeline))
+    assert summary.startswith("at most 3.0 MiB")
+    assert summary.endswith("(a chart of it: pip install 'pytest-mme[report]')")
 
 
 def test_without_docker_there_is_no_container_engine(lacks: Lacking) -> None:

@@ -31,7 +31,7 @@ def test_a_false_answer_is_an_answer() -> None:
     assert wait_for(lambda: 0, what="it", timeout_s=9) == 0
 
 
-def test_an_error_of_the_system_is_no_answer_yet() -> None:
+def test_an_os_error_keeps_the_wait_going() -> None:
     clock, tries = Clock(), _refused_twice()
     assert wait_for(lambda: next(tries)(), what="it", timeout_s=9, clock=clock, sleep=clock.sleep) == "ready"
 

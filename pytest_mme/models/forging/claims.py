@@ -62,18 +62,18 @@ FORGERIES = (
     ),
     Forgery(
         name="producer-negative",
-        about="The graph says that version -1 of the format produced it: a tool wrote the field without knowing it.",
+        about="The graph states that version -1 of the format produced it: a tool wrote the field without knowing it.",
         change=of_each_graph(_declare, producer=-1),
     ),
     Forgery(
         name="producer-zero",
-        about="The graph does not say which version of the format produced it: a tool left the field out.",
+        about="The graph does not state which version of the format produced it: a tool left the field out.",
         change=of_each_graph(_declare, producer=0),
         keeps_answers=True,
     ),
     Forgery(
         name="producer-huge",
-        about="The graph says that a version far in the future produced it, and asks for nothing: what a model of a "
+        about="The graph states that a version far in the future produced it, and asks for nothing: what a model of a "
         "later TensorFlow looks like to an older one.",
         change=of_each_graph(_declare, producer=_HUGE),
         keeps_answers=True,

@@ -71,9 +71,9 @@ def _dialect(name: str, client: ContractClient) -> Dialect:
         replies = {"GET /ping": client.ping(), "GET /models": client.list(timeout_s=routes.LOOK_TIMEOUT_S)}
         dialect = dialect_of(client)
     except NoAnswerError as error:
-        raise ServerStartError(name, f"nothing answers at {client.url}: {error.cause}", "") from error
+        raise ServerStartError(name, f"nothing replies at {client.url}: {error.cause}", "") from error
     for call, reply in replies.items():
         if not reply.ok or (call == "GET /models" and dialect.page(reply) is None):
-            seen = f"{call} answered {reply.status}: {reply.text}"
+            seen = f"{call} replied {reply.status}: {reply.text}"
             raise ServerStartError(name, f"{client.url} is not a multi-model server: {seen}", "")
     return dialect

@@ -53,7 +53,7 @@ class AttachedServer(Interceptable):
         reply = self.direct.memory()
         if not reply.ok:
             advice = "measure on --mme-runtime=docker, which asks the kernel"
-            raise UnavailableError("the memory of an attached server", f"it answered {reply.status}", advice)
+            raise UnavailableError("the memory of an attached server", f"it replied {reply.status}", advice)
         return int(reply.json()["used_bytes"])
 
     def catch_up(self) -> None:

@@ -134,7 +134,7 @@ class Ended:
 
     def __str__(self) -> str:
         if self.code is None:
-            return "somebody has removed the container"
+            return "the container was removed"
         if self.killed_for_memory:
             return "the kernel killed the container for lack of memory"
         after = " after the kernel killed a process in it for lack of memory" if self.out_of_memory else ""

@@ -1,4 +1,4 @@
-"""When a container is ready: `/ping` and `GET /models` answer, as the platform uses both."""
+"""When a container is ready: `/ping` and `GET /models` reply with 200, as the platform uses both."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pytest_mme.contract.client import ContractClient, Reply
 from pytest_mme.errors import NoAnswerError, NotReadyError
 from pytest_mme.waiting import wait_for
 
-PINGED = "waiting for GET /ping to answer 200"
-LISTED = "waiting for GET /models to answer 200, as /ping does"
+PINGED = "waiting for GET /ping to reply 200"
+LISTED = "waiting for GET /models to reply 200, as /ping does"
 
 
 def ready_client(
     addresses: Callable[[], list[str]], *, within_s: float, gone: Callable[[], str | None]
 ) -> ContractClient:
     """A client of the first address at which the server is ready; raises `NotReadyError` with what was seen last."""
-    client = wait_for(lambda: _answering(addresses()), what=PINGED, timeout_s=within_s, gone=gone)
+    client = wait_for(lambda: _replying(addresses()), what=PINGED, timeout_s=within_s, gone=gone)
     try:
         wait_for(
             lambda: _good(partial(client.list, timeout_s=routes.LOOK_TIMEOUT_S)),
@@ -32,8 +32,8 @@ def ready_client(
     return client
 
 
-def _answering(urls: list[str]) -> ContractClient:
-    """A client of the first address that answers; raises OSError with what was seen of the last one."""
+def _replying(urls: list[str]) -> ContractClient:
+    """A client of the first address that replies; raises OSError with what was seen of the last one."""
     seen = OSError("it has no address yet")
     for url in urls:
         client = ContractClient(url)
@@ -51,7 +51,7 @@ def _good(call: Callable[[], Reply]) -> Reply:
     try:
         reply = call()
     except NoAnswerError as error:
-        raise OSError(f"no answer: {error.cause}") from error
+        raise OSError(f"no reply: {error.cause}") from error
     if reply.status != 200:
-        raise OSError(f"it answered {reply.status}: {reply.text[:200]}")
+        raise OSError(f"it replied {reply.status}: {reply.text[:200]}")
     return reply

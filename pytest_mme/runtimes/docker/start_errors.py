@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 _NO_GPU_DRIVER = "could not select device driver"
-_HANGS = "a server that is ready answers GET /models and GET /models/ID at once; read what it printed last"
+_HANGS = "a server that is ready replies to GET /models and GET /models/ID at once; read what it printed last"
 _MISSING = {
     readiness.PINGED: f"the server has to listen on port {PORT}, on all addresses; if it needs longer, give start_s=",
-    readiness.LISTED: "a multi-model server answers GET /models, too",
+    readiness.LISTED: "a multi-model server replies to GET /models, too",
     event_reader.FACTS: f"label an image whose server is not the embedded one: LABEL {EVENTS_LABEL}=none",
 }
 

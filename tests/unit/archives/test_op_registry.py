@@ -21,11 +21,11 @@ def test_the_registry_agrees_with_the_installed_release() -> None:
     done = subprocess.run(
         [sys.executable, tool, "--look", str(installed_directory())], capture_output=True, text=True, check=True
     )
-    said, installed, known = json.loads(done.stdout), versions.installed(), registry()
-    assert known.graph_def(installed) == said["graph_def"]
-    assert all(known.has(op, installed) for op in said["ops"])
-    assert all(known.runs_on_cpu(op, installed) for op in said["on_cpu"] if op in said["ops"])
-    for op, attributes in said["ops"].items():
+    reported, installed, known = json.loads(done.stdout), versions.installed(), registry()
+    assert known.graph_def(installed) == reported["graph_def"]
+    assert all(known.has(op, installed) for op in reported["ops"])
+    assert all(known.runs_on_cpu(op, installed) for op in reported["on_cpu"] if op in reported["ops"])
+    for op, attributes in reported["ops"].items():
         assert all(known.has_attribute(op, attribute, installed) for attribute in attributes)
         for attribute, described in attributes.items():
             assert all(known.takes(op, attribute, data_type, installed) for data_type in described["types"])

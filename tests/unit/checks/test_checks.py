@@ -26,7 +26,7 @@ def test_check_evicted_fails_for_a_model_that_was_not_evicted() -> None:
         check_evicted(EVICTION, "a", "b")
     with pytest.raises(AssertionError, match=r"^a was not evicted; evictions: none was recorded$"):
         check_evicted(LOADS, "a")
-    with pytest.raises(AssertionError, match="asked about no model"):
+    with pytest.raises(AssertionError, match="check_evicted needs at least one model"):
         check_evicted(EVICTION)
 
 
@@ -38,7 +38,7 @@ def test_check_resident_fails_for_a_model_that_left_or_never_came() -> None:
         check_resident(EVICTION, "d")
     with pytest.raises(AssertionError, match="no load was recorded"):
         check_resident([], "a")
-    with pytest.raises(AssertionError, match="asked about no model"):
+    with pytest.raises(AssertionError, match="check_resident needs at least one model"):
         check_resident(EVICTION)
 
 

@@ -55,5 +55,5 @@ def test_a_connection_that_is_cut_has_not_timed_out(silent: socket.socket) -> No
 
 def test_expect_raises_for_a_status_other_than_2xx() -> None:
     assert Reply(200, b"", {}, 0.0).expect("load").ok
-    with pytest.raises(ContractError, match=r"load answered 507\n  body: full\n  next: no memory left"):
+    with pytest.raises(ContractError, match=r"load replied 507\n  body: full\n  next: no memory left"):
         Reply(507, b"full", {}, 0.0).expect("load")

@@ -107,7 +107,7 @@ def test_a_model_that_is_not_loaded_is_404_with_all_containers(
     server = start(kind())
     server.load(model)
     server.unload(model)
-    with pytest.raises(ContractError, match="get of m answered 404"):
+    with pytest.raises(ContractError, match="get of m replied 404"):
         server.get(model)
 
 
@@ -116,7 +116,7 @@ def test_a_list_that_fails_raises_the_containers_error(start: Started, model: Mo
     server = start(container)
     server.load(model)
     container.kill("m")
-    with pytest.raises(ContractError, match=r"GET /models answered 500\n.*Connection refused"):
+    with pytest.raises(ContractError, match=r"GET /models replied 500\n.*Connection refused"):
         server.list()
     assert kinds(server) == ["list-error"]
 
@@ -140,7 +140,7 @@ def test_an_error_in_a_reply_that_says_200_is_raised(start: Started, model: Mode
     server = start(Refusing())
     server.load(model)
     for _ in range(2):
-        with pytest.raises(ContractError, match=r"invoke of m answered 200\n.*does not have named input"):
+        with pytest.raises(ContractError, match=r"invoke of m replied 200\n.*does not have named input"):
             server.invoke(model, [1.0])
     assert [event.outcome for event in server.timeline if event.kind == "invoke"] == ["200", "200"]
     assert kinds(server) == ["invoke-error-200"]
@@ -190,7 +190,7 @@ def test_two_threads_with_the_same_reply_at_once_record_it_once() -> None:
 
 def test_models_holds_every_model_that_was_to_be_loaded(start: Started, model: Model) -> None:
     server = start(MultiModelServer(room=0))
-    with pytest.raises(ContractError, match="load of m answered 507"):
+    with pytest.raises(ContractError, match="load of m replied 507"):
         server.load(model)
     assert server.models == {"m": model}
 

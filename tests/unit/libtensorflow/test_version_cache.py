@@ -1,4 +1,4 @@
-"""The TensorFlow versions in the cache: which is meant, which go, what is said when none can be had."""
+"""The TensorFlow versions in the cache: which is resolved, which are removed, what the error reports when none is available."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def test_installed_is_the_installed_one_where_it_is(version_cache: VersionCache)
 
 
 @pytest.mark.usefixtures("no_index")
-def test_a_minor_version_is_the_last_of_those_that_are_here(version_cache: VersionCache, keep: Keep) -> None:
+def test_a_minor_version_is_resolved_to_its_latest_cached_patch_release(
+    version_cache: VersionCache, keep: Keep
+) -> None:
     for version in ("2.15.9", "2.15.10", "2.15.1", "2.16.0"):
         keep(version)
     assert version_cache.resolve("2.15") == "2.15.10"
@@ -78,7 +80,7 @@ def test_a_minor_version_is_the_last_of_those_that_are_here(version_cache: Versi
 
 @pytest.mark.usefixtures("no_index")
 @pytest.mark.parametrize(("asked", "named"), [("latest", "the latest TensorFlow"), ("2.14", "TensorFlow 2.14.*")])
-def test_what_is_not_here_and_cannot_be_looked_up_is_said(version_cache: VersionCache, asked: str, named: str) -> None:
+def test_a_version_that_cannot_be_looked_up_is_unavailable(version_cache: VersionCache, asked: str, named: str) -> None:
     with pytest.raises(UnavailableError, match="needs no network: pytest-mme tensorflow list") as missing:
         version_cache.resolve(asked)
     assert missing.value.asked == named
@@ -86,7 +88,7 @@ def test_what_is_not_here_and_cannot_be_looked_up_is_said(version_cache: Version
 
 
 @pytest.mark.usefixtures("no_index")
-def test_what_is_not_here_and_cannot_be_fetched_is_said_and_leaves_nothing(
+def test_a_version_that_cannot_be_fetched_is_unavailable_and_leaves_no_files(
     version_cache: VersionCache, tmp_path: Path
 ) -> None:
     with pytest.raises(UnavailableError, match=re.escape("TensorFlow 2.14.1 cannot be had here")):
@@ -95,7 +97,7 @@ def test_what_is_not_here_and_cannot_be_fetched_is_said_and_leaves_nothing(
 
 
 @pytest.mark.usefixtures("no_index")
-def test_what_is_here_needs_no_network_and_counts_as_used(version_cache: VersionCache, keep: Keep) -> None:
+def test_a_cached_version_needs_no_network_and_counts_as_used(version_cache: VersionCache, keep: Keep) -> None:
     directory = keep("2.14.1", used=LONG_AGO)
     assert version_cache.directory("2.14.1") == directory
     (kept,) = version_cache.kept()
@@ -103,21 +105,23 @@ def test_what_is_here_needs_no_network_and_counts_as_used(version_cache: Version
     assert (kept.version, kept.directory, kept.size_bytes) == ("2.14.1", directory, MIB)
 
 
-def test_the_least_recently_used_go_when_there_is_no_room(version_cache: VersionCache, keep: Keep) -> None:
+def test_the_least_recently_used_versions_are_removed_when_the_cache_is_full(
+    version_cache: VersionCache, keep: Keep
+) -> None:
     for number, version in enumerate(("2.12.0", "2.13.0", "2.14.0", "2.15.0")):
         keep(version, mib=4, used=LONG_AGO + number)
     version_cache.prune()
     assert names(version_cache) == ["2.14.0", "2.15.0"]
 
 
-def test_what_was_just_asked_for_stays(version_cache: VersionCache, keep: Keep) -> None:
+def test_recently_requested_versions_are_kept_when_the_cache_is_full(version_cache: VersionCache, keep: Keep) -> None:
     for version in ("2.12.0", "2.13.0", "2.14.0"):
         keep(version, mib=9)
     version_cache.prune()
     assert names(version_cache) == ["2.12.0", "2.13.0", "2.14.0"]
 
 
-def test_one_is_removed_by_name(version_cache: VersionCache, keep: Keep) -> None:
+def test_a_version_is_removed_by_name(version_cache: VersionCache, keep: Keep) -> None:
     keep("2.12.0")
     keep("2.13.0")
     version_cache.remove("2.12.0")
@@ -126,7 +130,7 @@ def test_one_is_removed_by_name(version_cache: VersionCache, keep: Keep) -> None
         version_cache.remove("2.12.0")
 
 
-def test_several_may_drop_versions_at_once(tmp_path: Path, keep: Keep) -> None:
+def test_versions_can_be_removed_by_several_threads_at_once(tmp_path: Path, keep: Keep) -> None:
     for number in range(40):
         keep(f"2.12.{number}", used=LONG_AGO)
 
@@ -142,7 +146,7 @@ def test_several_may_drop_versions_at_once(tmp_path: Path, keep: Keep) -> None:
     assert len(names(VersionCache(tmp_path))) == 1
 
 
-def test_one_that_is_dropped_while_it_is_asked_for_is_fetched_again(
+def test_a_version_removed_while_it_is_requested_is_fetched_again(
     version_cache: VersionCache, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the look whether it is there and the note that it is used."""
@@ -161,7 +165,7 @@ def test_one_that_is_dropped_while_it_is_asked_for_is_fetched_again(
     assert kept == ["dropped"]
 
 
-def test_versions_are_listed_from_the_oldest_on(version_cache: VersionCache, keep: Keep) -> None:
+def test_versions_are_listed_oldest_first(version_cache: VersionCache, keep: Keep) -> None:
     for version in ("2.9.3", "2.10.1", "2.21.0"):
         keep(version)
     assert names(version_cache) == ["2.9.3", "2.10.1", "2.21.0"]
@@ -178,16 +182,16 @@ def test_a_wheel_without_the_libraries_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.versions
-def test_one_is_fetched_once_by_all_who_want_it_at_the_same_time(tmp_path: Path) -> None:
-    told: list[float] = []
+def test_a_version_requested_by_several_threads_at_once_is_fetched_once(tmp_path: Path) -> None:
+    shares: list[float] = []
     with ThreadPoolExecutor(3) as pool:
         found = [
-            pool.submit(VersionCache(tmp_path).directory, "2.12.1", lambda _, share: told.append(share))
+            pool.submit(VersionCache(tmp_path).directory, "2.12.1", lambda _, share: shares.append(share))
             for _ in range(3)
         ]
         assert {one.result() for one in found} == {tmp_path / "2.12.1"}
-    assert told == sorted(told)  # one download
-    assert told[-1] == 1.0
+    assert shares == sorted(shares)  # one download
+    assert shares[-1] == 1.0
     directory = tmp_path / "2.12.1"
     assert {path.name for path in directory.iterdir()} == {wheels.CC, wheels.FRAMEWORK, "include", "used"}
     assert (directory / "include" / "tensorflow" / "c" / "c_api.h").is_file()
@@ -209,7 +213,7 @@ def test_libraries_of_another_version_are_not_kept(
 
 
 @pytest.mark.versions
-def test_what_cannot_be_opened_here_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_that_cannot_be_opened_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unpack = wheels.unpack
 
     def damaged(wheel: Path, target: Path) -> None:

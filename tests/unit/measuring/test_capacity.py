@@ -81,11 +81,11 @@ def test_a_need_is_the_most_of_its_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [('{"error": "no\\nmore"}', "no"), ("\n  plain \nmore", "plain"), ('["error"]', '["error"]'), ("", "")],
 )
-def test_the_message_of_an_error(body: str, said: str) -> None:
-    assert first_line(error_in(body)) == said
+def test_the_message_of_an_error(body: str, message: str) -> None:
+    assert first_line(error_in(body)) == message
 
 
 def tensor(dtype: str, *shape: int | None) -> TensorSpec:

@@ -229,7 +229,7 @@ def test_a_missing_symbol_is_explained(
     assert advised in output.partition("next: ")[2]
 
 
-def test_of_a_library_that_is_not_linked_to_tensorflow_the_flags_are_shown(
+def test_a_library_that_is_not_linked_to_tensorflow_is_refused_with_the_linker_flags(
     custom_op: CustomOpModel, ask: Ask, tmp_path: Path
 ) -> None:
     model, library = custom_op(), tmp_path / "unlinked.so"

@@ -201,14 +201,14 @@ def seen(
     tmp_path_factory: pytest.TempPathFactory, apart: Apart, folders: dict[str, Path]
 ) -> dict[tuple[str, str], tuple[str, str, Any]]:
     """What TensorFlow did with each forgery of each model, all in one process."""
-    told = {}
+    requests = {}
     for base, name in CASES:
         folder = tmp_path_factory.mktemp("forged") / name
         shutil.copytree(folders[base], folder)
         forge(folder, name)
-        told[base, name] = (str(folder / ("2" if name == "several-versions" else "1")), INPUTS[base])
-    told |= {(base, "whole"): (str(folder / "1"), INPUTS[base]) for base, folder in folders.items()}
-    return dict(zip(told, apart(judge_all, list(told.values())), strict=True))
+        requests[base, name] = (str(folder / ("2" if name == "several-versions" else "1")), INPUTS[base])
+    requests |= {(base, "whole"): (str(folder / "1"), INPUTS[base]) for base, folder in folders.items()}
+    return dict(zip(requests, apart(judge_all, list(requests.values())), strict=True))
 
 
 @pytest.mark.parametrize(("base", "name"), CASES)

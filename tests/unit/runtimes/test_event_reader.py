@@ -146,7 +146,7 @@ def test_times_of_another_boots_clock_are_converted(reader: EventReader, timelin
     assert before_s - 1e-3 <= event.at_s - 3.0 <= after_s + 1e-3
 
 
-def test_times_are_converted_where_boots_cannot_be_told_apart(
+def test_times_are_converted_where_boots_have_no_id(
     reader: EventReader, timeline: Timeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "_boot", lambda: None)
@@ -227,11 +227,12 @@ def test_a_model_has_no_process_after_a_restart_of_the_server(reader: EventReade
 
 
 @pytest.mark.parametrize(
-    "said", [line("crash"), line("invoke", model="m"), line("load", model="m", outcome="409"), line("evict", model="m")]
+    "reported",
+    [line("crash"), line("invoke", model="m"), line("load", model="m", outcome="409"), line("evict", model="m")],
 )
-def test_a_model_keeps_its_process_after_an_event_that_does_not_end_it(reader: EventReader, said: bytes) -> None:
+def test_a_model_keeps_its_process_after_an_event_that_does_not_end_it(reader: EventReader, reported: bytes) -> None:
     reader.read(loaded("m", 7))
-    reader.read(said)
+    reader.read(reported)
     assert reader.pid("m", marking_client(reader)) == 7
 
 

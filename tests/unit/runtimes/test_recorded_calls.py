@@ -73,7 +73,7 @@ def test_a_call_that_raises_is_recorded_with_no_answer() -> None:
 def test_a_refused_call_names_itself_and_records_the_reply() -> None:
     call = RecordedCall(kind="load", model="m")
     error = call.refused(Reply(507, b"full", {}, 0.0))
-    assert str(error).startswith("load of m answered 507")
+    assert str(error).startswith("load of m replied 507")
     assert (call.outcome, call.detail) == ("507", {"error": "full"})
 
 

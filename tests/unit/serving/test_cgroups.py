@@ -55,11 +55,11 @@ def test_a_version_2_cgroup_is_made_where_the_controller_is_enabled(
     own = tmp_path / "unified" / "user.slice" / "run-1.scope"
     own.mkdir(parents=True)
     enabled(monkeypatch, "memory.max", own.parent)
-    heard: list[Path] = []
+    reported: list[Path] = []
     here = proc(tmp_path, cgroup="0::/user.slice/run-1.scope\n", mounts=V2_MOUNTS)
-    made = cgroups.create("kit", before_creation=heard.append, proc=here)
+    made = cgroups.create("kit", before_creation=reported.append, proc=here)
     assert (made.version, made.directory) == (2, own.parent / "kit")
-    assert heard == [own / "kit", own.parent / "kit"]
+    assert reported == [own / "kit", own.parent / "kit"]
     assert not (own / "kit").exists()
     (made.directory / "memory.swap.max").write_text("max")
     made.limit(1000)

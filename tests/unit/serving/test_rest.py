@@ -194,11 +194,11 @@ def calls(model: SavedModel, request: Mapping[str, Any]) -> int:
     body, count = json.dumps(request).encode(), 0
     rest.predict(model, body)  # the first one works out more
 
-    def heard(_frame: FrameType, event: str, _argument: object) -> None:
+    def count_calls(_frame: FrameType, event: str, _argument: object) -> None:
         nonlocal count
         count += event == "call"
 
-    sys.setprofile(heard)
+    sys.setprofile(count_calls)
     try:
         rest.predict(model, body)
     finally:

@@ -133,8 +133,8 @@ def test_a_default_signature_that_is_absent_or_has_no_inputs_is_refused(load: Lo
     ],
 )
 def test_rows_that_do_not_fit_are_refused(load: Load, instances: Any, words: str) -> None:
-    told = refusal(load(echo(x="DT_FLOAT")), {"instances": instances})
-    assert told == "Failed to process element: " + words.format("'instances' list")
+    message = refusal(load(echo(x="DT_FLOAT")), {"instances": instances})
+    assert message == "Failed to process element: " + words.format("'instances' list")
 
 
 @pytest.mark.parametrize(
@@ -236,8 +236,8 @@ def test_inputs_that_tensorflow_serving_cannot_read_are_unimplemented(load: Load
     graph.sign({"x": Tensor("x:0", f"DT_{dtype.upper()}")}, {"y": Tensor("y:0")})
     words = f"UNIMPLEMENTED: Conversion of JSON Value: 1.5 to type: {dtype}"
     assert refusal(load(graph), {"inputs": 1.5}) == words
-    told = refusal(load(graph), {"instances": [1.5]})
-    assert told == f"Failed to process element: 0 of 'instances' list. Error: {words}"
+    message = refusal(load(graph), {"instances": [1.5]})
+    assert message == f"Failed to process element: 0 of 'instances' list. Error: {words}"
 
 
 @pytest.mark.parametrize("dtype", ["half", "bfloat16", "uint16", "complex64", "resource"])
@@ -262,13 +262,13 @@ def test_outputs_that_are_not_a_batch_are_refused(load: Load) -> None:
     graph.sign(x, {"y": Tensor("size:0", "DT_INT32")}, name="scalar")
     graph.sign(x, {"x": of_x, "y": Tensor("shape:0", "DT_INT32")}, name="uneven")
     model = load(graph)
-    told = refusal(model, {"instances": [[1], [2]], "signature_name": "scalar"})
-    assert told == "Tensor name: y has no shape information "
-    told = refusal(model, {"instances": [[1], [2], [3]], "signature_name": "uneven"})
-    assert told == "Tensor name: y has inconsistent batch size: 2 expecting: 3"
+    message = refusal(model, {"instances": [[1], [2]], "signature_name": "scalar"})
+    assert message == "Tensor name: y has no shape information "
+    message = refusal(model, {"instances": [[1], [2], [3]], "signature_name": "uneven"})
+    assert message == "Tensor name: y has inconsistent batch size: 2 expecting: 3"
 
 
 def test_lone_surrogates_in_an_error_become_question_marks(load: Load) -> None:
-    told = refusal(load(echo(x="DT_FLOAT")), b'{"inputs": "\xff\\ud800"}')
-    assert told == 'JSON Value: "??" Type: String is not of expected type: float'
-    told.encode()
+    message = refusal(load(echo(x="DT_FLOAT")), b'{"inputs": "\xff\\ud800"}')
+    assert message == 'JSON Value: "??" Type: String is not of expected type: float'
+    message.encode()

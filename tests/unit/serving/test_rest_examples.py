@@ -146,8 +146,8 @@ def test_half_plus_two_classifies_and_regresses(foreign: ForeignModels, load: Lo
     assert answer == [[["", 2.5]], [["", 3.0]]]
     request = {"signature_name": "regress_x2_to_y3", "examples": examples}
     assert refusal("regress", model, request) == "Expects arg[0] to be float but string is provided"
-    told = refusal("regress", model, {"examples": examples})
-    assert told.startswith('No regression inputs found in SignatureDef: inputs {\n  key: "x"\n')
+    message = refusal("regress", model, {"examples": examples})
+    assert message.startswith('No regression inputs found in SignatureDef: inputs {\n  key: "x"\n')
 
 
 def test_a_signature_that_declares_its_strings_as_floats_is_served(foreign: ForeignModels, load: Load) -> None:
@@ -181,8 +181,8 @@ def test_a_signature_that_declares_its_strings_as_floats_is_served(foreign: Fore
     ],
 )
 def test_invalid_examples_are_refused(load: Load, method: str, body: bytes, words: str) -> None:
-    told = refusal(method, load(mirror()), body)
-    assert told.endswith(words[1:]) if words.startswith("*") else told == words
+    message = refusal(method, load(mirror()), body)
+    assert message.endswith(words[1:]) if words.startswith("*") else message == words
 
 
 STRINGS, FLOATS = Tensor("x:0", "DT_STRING"), Tensor("scores:0")
@@ -252,8 +252,8 @@ def test_signatures_of_another_form_are_refused(load: Load, method: str, inputs:
     few = protos.TensorProto(dtype=1, tensor_shape=graphs.shape_proto((1, 1)), float_val=[1])
     graph.const("few", few)
     graph.sign(inputs, outputs, name="wrong")
-    told = refusal(method, load(graph), {"examples": [{}, {}], "signature_name": "wrong"})
-    assert told.startswith(words)
+    message = refusal(method, load(graph), {"examples": [{}, {}], "signature_name": "wrong"})
+    assert message.startswith(words)
 
 
 def test_the_method_name_of_a_signature_is_ignored(load: Load) -> None:

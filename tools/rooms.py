@@ -1,8 +1,8 @@
-"""The floors of the package: a module imports from its own room and from those listed before it, never from a later one."""
+"""The rooms of the package in order: a module imports from its own room and from rooms listed earlier."""
 
 from __future__ import annotations
 
-FLOORS = (
+ROOMS = (
     *("errors", "extras", "versions", "answers", "waiting", "validation", "settings"),
     *(
         "timeline",
