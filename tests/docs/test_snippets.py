@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import PAGES, Block, blocks, count_tests, name_of
-from tests.lacking import ALL
+from tests.lacking import ALL, needs_compiler
 from tools.make_docs import ROOT
 
+COMPILED = "docs/custom-ops.md"
 TUTORIAL = "docs/tutorial.md"  # its blocks build on one another: see test_tutorial.py
 LOCUST = "from locust import"  # run by tests/local/test_locust.py, in an environment that has Locust
 SNIPPETS = [
@@ -23,7 +24,9 @@ TESTS = {name_of(block.page) for block in SNIPPETS if block.is_test}
 SCRIPTS = [block for block in SNIPPETS if not block.is_test]
 
 
-@pytest.mark.parametrize("page", sorted(TESTS))
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=needs_compiler if page == COMPILED else ()) for page in sorted(TESTS)]
+)
 def test_every_test_of_a_page_passes_without_a_warning(pytester: pytest.Pytester, page: str) -> None:
     found = [block for block in SNIPPETS if name_of(block.page) == page and block.is_test]
     for block in found:

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_mme import Models, Server
 from pytest_mme.contract.conformance.judge import CLAUSES, Report, Specimens, Subject, judge_conformance
+from tests.lacking import needs_compiler
 
 Servers = Callable[..., Server]
 
@@ -51,7 +52,9 @@ def test_with_60_mib_all_clauses_but_that_about_memory_are_judged(mme_server: Se
     assert set(not_passed(judged(mme_server(memory_mib=60), mme_models))) == {"list.pages", "unload.frees-memory"}
 
 
-@pytest.mark.parametrize("how", [{"admission": "none"}, {"oom": "tensorflow", "memory_mib": 300}])
+@pytest.mark.parametrize(
+    "how", [{"admission": "none"}, pytest.param({"oom": "tensorflow", "memory_mib": 300}, marks=needs_compiler)]
+)
 def test_the_contract_is_kept_with_every_way_of_limiting_memory(
     mme_server: Servers, mme_models: Models, how: dict[str, object]
 ) -> None:

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from pytest_mme import Endpoint, Faults, Models, Server
 from pytest_mme.errors import ContractError, UnavailableError
 from pytest_mme.waiting import wait_for
-from tests.lacking import lacking
+from tests.lacking import lacking, needs_compiler
 from tests.local.conftest import wait_until_asked
 
 Endpoints = Callable[..., Endpoint]
@@ -93,6 +93,7 @@ def test_without_admission_memory_runs_out_at_a_load(
     assert server.invoke(victim, [1.0]) == victim.answer([1.0])
 
 
+@needs_compiler
 def test_out_of_memory_needs_a_limit_of_the_kernel_and_a_known_moment(
     mme_server: Servers, mme_models: Models, mme_faults: FaultsOn
 ) -> None:

@@ -23,6 +23,7 @@ from pytest_mme.contract.client import Reply
 from pytest_mme.errors import NoAnswerError
 from pytest_mme.serving.config import ServingConfig
 from pytest_mme.waiting import wait_for
+from tests.lacking import needs_compiler
 from tests.local.conftest import process_of, worker_of
 from tests.local.gate import Gate
 
@@ -129,6 +130,7 @@ def test_a_failed_load_does_not_wait_for_threads_of_the_code(mme_server: Servers
         server.load(model)
 
 
+@needs_compiler
 def test_a_handlers_environment_and_path_are_its_own(
     mme_server: Servers, runner: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

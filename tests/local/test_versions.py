@@ -8,6 +8,7 @@ import pytest
 
 from pytest_mme import Endpoint, Models, Server
 from pytest_mme.errors import ContractError
+from tests.lacking import needs_compiler
 
 OTHERS = ("2.5.3", "2.12.1", "2.15.1")
 """The oldest that the binding runs, the first with the C API in a library of its own, and one in between."""
@@ -57,6 +58,7 @@ def test_fits_is_exact_on_every_version(mme_endpoint: Callable[..., Endpoint], m
     endpoint.check_resident(*fleet[1:])
 
 
+@needs_compiler
 @each_version
 def test_tensorflow_reports_that_memory_ran_out(mme_server: Callable[..., Server], mme_models: Models) -> None:
     server = mme_server(memory_mib=60, oom="tensorflow", admission="none")

@@ -16,20 +16,22 @@ from tests.unit.libtensorflow import graphs
 OURS = """
 import json, sys
 from pathlib import Path
+from types import SimpleNamespace
 from google.protobuf import __version__, text_format
 from pytest_mme.libtensorflow import protos
-from pytest_mme.serving.rest.about import _printable
+from pytest_mme.serving.rest.about import metadata
 
 serialised = Path(sys.argv[1]).read_bytes()
 model = protos.SavedModel.FromString(serialised)
 graph = model.meta_graphs[0].graph_def
+described = {name: SimpleNamespace(definition=of) for name, of in model.meta_graphs[0].signature_def.items()}
 try:
     protos.SavedModel.FromString(b"\\xff")
 except protos.DecodeError:
     print(json.dumps({
         "again": model.SerializeToString(deterministic=True).hex(),
         "from text": text_format.Parse(text_format.MessageToString(model), protos.SavedModel()) == model,
-        "signature": _printable(model.meta_graphs[0].signature_def["serving_default"]),
+        "signatures": metadata(SimpleNamespace(signatures=described), name="m", version=1).decode(),
         "ops": [node.op for node in graph.node],
         "which": [graph.node[0].attr["dtype"].WhichOneof("value"), graph.HasField("library")],
         "type": protos.data_type_name(1),
