@@ -16,9 +16,10 @@ from tests.unit.libtensorflow import graphs
 OURS = """
 import json, sys
 from pathlib import Path
+from types import SimpleNamespace
 from google.protobuf import __version__, text_format
 from pytest_mme.libtensorflow import protos
-from pytest_mme.serving.rest.about import _printable
+from pytest_mme.serving import rest
 
 serialised = Path(sys.argv[1]).read_bytes()
 model = protos.SavedModel.FromString(serialised)
@@ -26,10 +27,12 @@ graph = model.meta_graphs[0].graph_def
 try:
     protos.SavedModel.FromString(b"\\xff")
 except protos.DecodeError:
+    signature = SimpleNamespace(definition=model.meta_graphs[0].signature_def["serving_default"])
+    loaded = SimpleNamespace(signatures={"serving_default": signature})
     print(json.dumps({
         "again": model.SerializeToString(deterministic=True).hex(),
         "from text": text_format.Parse(text_format.MessageToString(model), protos.SavedModel()) == model,
-        "signature": _printable(model.meta_graphs[0].signature_def["serving_default"]),
+        "metadata": json.loads(rest.metadata(loaded, name="m", version=1)),
         "ops": [node.op for node in graph.node],
         "which": [graph.node[0].attr["dtype"].WhichOneof("value"), graph.HasField("library")],
         "type": protos.data_type_name(1),
