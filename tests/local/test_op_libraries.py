@@ -132,7 +132,7 @@ def test_a_file_that_is_not_an_op_library_is_reported(mme_server: Servers, mme_m
 
 @pytest.mark.parametrize("given", ["ops.so", ["absent.so"], [3], None])
 def test_op_libraries_must_be_a_list_of_files(mme_server: Servers, given: object) -> None:
-    with pytest.raises(ValueError, match=r"give a list of files, as in model\.op_libraries"):
+    with pytest.raises(ValueError, match=r"give a list of files that are there, as in model\.op_libraries"):
         mme_server(op_libraries=given)
 
 

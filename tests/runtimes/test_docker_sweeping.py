@@ -46,7 +46,7 @@ LIFE = """
 import os, signal, sys
 import docker.models.containers as containers
 from pytest_mme import Run
-from pytest_mme.runtimes import container_leases
+from pytest_mme.runtimes.docker import container_leases
 
 container_leases._owner = lambda: sys.argv[2]
 

@@ -19,19 +19,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from google.protobuf import __version__, text_format
 from pytest_mme.libtensorflow import protos
-from pytest_mme.serving.rest.about import metadata
+from pytest_mme.serving import rest
 
 serialised = Path(sys.argv[1]).read_bytes()
 model = protos.SavedModel.FromString(serialised)
 graph = model.meta_graphs[0].graph_def
-described = {name: SimpleNamespace(definition=of) for name, of in model.meta_graphs[0].signature_def.items()}
 try:
     protos.SavedModel.FromString(b"\\xff")
 except protos.DecodeError:
+    signature = SimpleNamespace(definition=model.meta_graphs[0].signature_def["serving_default"])
+    loaded = SimpleNamespace(signatures={"serving_default": signature})
     print(json.dumps({
         "again": model.SerializeToString(deterministic=True).hex(),
         "from text": text_format.Parse(text_format.MessageToString(model), protos.SavedModel()) == model,
-        "signatures": metadata(SimpleNamespace(signatures=described), name="m", version=1).decode(),
+        "metadata": json.loads(rest.metadata(loaded, name="m", version=1)),
         "ops": [node.op for node in graph.node],
         "which": [graph.node[0].attr["dtype"].WhichOneof("value"), graph.HasField("library")],
         "type": protos.data_type_name(1),
