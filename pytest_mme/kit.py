@@ -23,6 +23,7 @@ from pytest_mme.hosting.spec import EndpointSpec, check_archives
 from pytest_mme.libtensorflow.version_cache import VersionCache
 from pytest_mme.measuring.fits import Measurements
 from pytest_mme.models.builder import Model, Models
+from pytest_mme.models.exporting.environments import Exporters
 from pytest_mme.runtimes import leases
 from pytest_mme.runtimes.attach.runtime import AttachRuntime
 from pytest_mme.runtimes.base import Runtime
@@ -71,7 +72,9 @@ class Run:
     def models(self) -> Models:
         """Builds models, and keeps them in the cache."""
         store = Store(self.settings.cache.value / "models", cap_mib=self.settings.cache_mib.value)
-        return self._undo.enter_context(Models(store, self.directory))
+        return self._undo.enter_context(
+            Models(store, self.directory, Exporters(self.settings.cache.value, self.version_cache))
+        )
 
     @cached_property
     def runtime(self) -> Runtime:
@@ -98,7 +101,7 @@ class Run:
     @cached_property
     def version_cache(self) -> VersionCache:
         """The TensorFlow versions that servers can be started with."""
-        return VersionCache(self.settings.cache.value / "tensorflow", cap_mib=self.settings.tf_cache_mib.value)
+        return VersionCache.of(self.settings)
 
     def tensorflow(self, asked: str | None) -> str | None:
         """The exact version that is *asked* for, or else `versions.default`; None where a container has its own."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +12,11 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pytest_mme.cli.output import checked, console, explained, show_line
+from pytest_mme.cli.running import settings_with
 from pytest_mme.images import build as images
 from pytest_mme.images.context import image_names
 from pytest_mme.libtensorflow.version_cache import VersionCache
 from pytest_mme.runtimes.docker.engine import connect
-from pytest_mme.settings import Settings
 from pytest_mme.versions import BY_DEFAULT
 
 image_app = typer.Typer(no_args_is_help=True, help="Build the images that `pytest --mme-runtime=docker` can run.")
@@ -74,8 +73,7 @@ def build_image(
     began = time.monotonic()
     with explained():
         with checked("--tf"):
-            cache = Settings.resolve(environment=os.environ).cache.value
-            version = VersionCache(cache / "tensorflow").resolve(tf)
+            version = VersionCache.of(settings_with({})).resolve(tf)
         with contextlib.closing(connect()) as engine, _progress() as progress:
             built = images.build(engine, name, tensorflow=version, base=base, ca_bundle=ca_bundle, progress=progress)
     how = (

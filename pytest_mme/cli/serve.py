@@ -89,7 +89,7 @@ def serve_models(
     if code is not None and not (code / INFERENCE).is_file():
         raise typer.BadParameter(f"{code} has no {INFERENCE}", param_hint="--code")
     with explained(), checked("--tf"), fetching() as show:
-        libraries = VersionCache(settings_with({}).cache.value / "tensorflow").directory(tf, show)
+        libraries = VersionCache.of(settings_with({})).directory(tf, show)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     config = ServingConfig(
         host=host,

@@ -15,6 +15,7 @@ from pytest_mme.cli.output import checked, console, explained, show_line
 from pytest_mme.cli.running import fetching, settings_with
 from pytest_mme.errors import MMEError
 from pytest_mme.libtensorflow.version_cache import VersionCache
+from pytest_mme.settings import Settings
 
 tensorflow_app = typer.Typer(
     no_args_is_help=True, help="List, fetch and remove the TensorFlow versions that servers can be started with."
@@ -39,15 +40,15 @@ def list_versions(cache: _Cache = None) -> None:
     Exit status: 0, or 1 for a setting in the environment that makes no sense.
     """
     with explained():
-        folder = _folder(cache)
+        settings = _settings(cache)
     table = Table("version", "MiB", "last used")
     with contextlib.suppress(MMEError):
         table.add_row(versions.installed(), "", "installed")
-    for kept in VersionCache(folder).kept():
+    for kept in VersionCache.of(settings).kept():
         used = datetime.fromtimestamp(kept.used).astimezone()
         table.add_row(kept.version, f"{kept.size_bytes / _MIB:.0f}", f"{used:%Y-%m-%d %H:%M}")
     console.print(table)
-    show_line(f"in {folder}")
+    show_line(f"in {settings.cache.value / 'tensorflow'}")
 
 
 @tensorflow_app.command("fetch")
@@ -64,7 +65,7 @@ def fetch_versions(
     Exit status: 0 when all are here, 1 when one cannot be fetched, 2 for a name that is not a version.
     """
     with explained():
-        version_cache = VersionCache(_folder(cache))
+        version_cache = VersionCache.of(_settings(cache))
     for one in asked:
         with explained(), checked("VERSION"), fetching() as show:
             directory = version_cache.directory(one, show)
@@ -84,10 +85,10 @@ def remove_versions(
     """
     for version in gone:
         with explained():
-            VersionCache(_folder(cache)).remove(version)
+            VersionCache.of(_settings(cache)).remove(version)
         show_line(f"removed TensorFlow {version}")
 
 
-def _folder(cache: Path | None) -> Path:
+def _settings(cache: Path | None) -> Settings:
     given = {} if cache is None else {"cache": str(cache)}
-    return settings_with(given).cache.value / "tensorflow"
+    return settings_with(given)

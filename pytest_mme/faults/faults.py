@@ -30,7 +30,7 @@ from pytest_mme.timeline.events import Timeline
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_LOG = logging.getLogger("pytest_mme")
+log = logging.getLogger("pytest_mme")
 _MIB = 1024 * 1024
 _PAUSE_S = 0.01
 """How long a client of `hogged` waits after an error."""
@@ -242,7 +242,7 @@ class Faults:
         chosen = next(one for one in (seed, self._seed, chaos.random_seed()) if one is not None)
         named = {model.name: model for model in models}
         plan = chaos.schedule(chosen, list(named), seconds=seconds, rate=rate, kinds=kinds)
-        _LOG.warning("chaos with seed %d, %d faults: --mme-seed=%d makes the same again", chosen, len(plan), chosen)
+        log.warning("chaos with seed %d, %d faults: --mme-seed=%d makes the same again", chosen, len(plan), chosen)
         self._record("chaos begins", seed=chosen, faults=len(plan))
         over, began = threading.Event(), time.monotonic()
 

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
 from packaging.version import Version
@@ -20,6 +21,9 @@ from pytest_mme import versions
 from pytest_mme.errors import UnavailableError
 from pytest_mme.libtensorflow import wheels
 from pytest_mme.libtensorflow.capi import installed_directory
+
+if TYPE_CHECKING:
+    from pytest_mme.settings import Settings
 
 IN_USE_S = 3600.0
 """A version that was requested within this time is not removed to make room."""
@@ -53,6 +57,11 @@ class VersionCache:
     def __init__(self, directory: Path, *, cap_mib: int = 16_384) -> None:
         self._folder, self._cap_mib = directory, cap_mib
         self._resolved: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> VersionCache:
+        """The cache where the settings have it, as large as they let it grow."""
+        return cls(settings.cache.value / "tensorflow", cap_mib=settings.tf_cache_mib.value)
 
     def resolve(self, asked: str | None) -> str:
         """Return the exact version: for ``2.15`` the last of its releases in the cache, or else in the package index.

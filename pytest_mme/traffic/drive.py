@@ -14,7 +14,7 @@ from pytest_mme.errors import ContractError, NoAnswerError
 from pytest_mme.models.builder import Model
 from pytest_mme.traffic.load import Load, Sent
 
-_LOG = logging.getLogger("pytest_mme")
+log = logging.getLogger("pytest_mme")
 _LOG_EVERY_S = 5.0
 
 
@@ -97,7 +97,7 @@ class Drive:
             self._logged_s = now_s
             replies, seconds = len(self._sent), now_s - self.began_s
             failed = sum(one.outcome != "ok" for one in self._sent)
-            _LOG.info(
+            log.info(
                 "%s: %d replies in %.0f s, %.0f per second, %d failed",
                 *(self._name, replies, seconds, replies / seconds, failed),
             )

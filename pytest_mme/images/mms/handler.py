@@ -40,7 +40,7 @@ HEADROOM_MIB = "PYTEST_MME_HEADROOM_MIB"
 _IMPORT_MIB = "200"
 _HEADROOM_MIB = "32"
 _MIB = 1 << 20
-_LOG = logging.getLogger("pytest_mme")
+log = logging.getLogger("pytest_mme")
 _TAG = "serve"
 
 
@@ -75,7 +75,7 @@ def room(directory: Path, cgroup: cgroups.MemoryCgroup | None) -> Iterator[None]
         try:
             check_room(needed, limit, cgroup.used_bytes())
         except MemoryError as error:
-            _LOG.warning("not loaded: %s", error)  # multi-model-server replies 507 without the reason
+            log.warning("not loaded: %s", error)  # multi-model-server replies 507 without the reason
             raise
         yield
 

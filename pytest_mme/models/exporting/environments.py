@@ -30,7 +30,7 @@ OLDEST = (2, 8)
 Progress = Callable[[str], None]
 """Called with the description of each step as it begins."""
 
-_LOG = logging.getLogger("pytest_mme")
+log = logging.getLogger("pytest_mme")
 _FINISHED = "finished.json"
 OLDEST_PYTHON = 10  # minor version of Python 3; what this package needs
 # The newest Python with a wheel, by the first release that has one for a newer Python (seen in the package index).
@@ -61,10 +61,10 @@ class Exporter:
 class Exporters:
     """The environments in a cache folder. Each is made when it is first needed, and stays until a user removes it."""
 
-    def __init__(self, cache: Path, progress: Progress = _LOG.info) -> None:
+    def __init__(self, cache: Path, version_cache: VersionCache | None = None, progress: Progress = log.info) -> None:
         """Keep environments in ``<cache>/exporters/<version>-py<Python>/``."""
         self._folder, self._progress = cache.absolute() / "exporters", progress
-        self.version_cache = VersionCache(cache / "tensorflow")
+        self.version_cache = version_cache or VersionCache(cache / "tensorflow")
         self._known: dict[str, Exporter] = {}
 
     def identity(self, asked: str) -> str:

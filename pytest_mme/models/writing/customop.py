@@ -30,7 +30,7 @@ Language = Literal["c", "c++"]
 
 _SOURCES = {"c": Path(__file__).with_name("customop.c"), "c++": Path(__file__).with_name("customop.cc")}
 _MESSAGE_CHARACTERS = 4000
-_LOG = logging.getLogger("pytest_mme")
+log = logging.getLogger("pytest_mme")
 
 # The flags that a TensorFlow was built with show in the names of its symbols (read in 2.5 to 2.21): the old strings of
 # libstdc++ in `OpDefBuilder::Input(std::string)`, up to 2.8; C++17's own string_view, not abseil's, in
@@ -108,7 +108,7 @@ def _compile(compiler: _Compiler, source: Path, flags: Sequence[str], tensorflow
     if program is None:
         seen = f"no {compiler.language} compiler was found on the PATH: {', '.join(compiler.programs)}"
         raise UnavailableError(asked, seen, compiler.advice)
-    _LOG.info("compiling %s, %s for TensorFlow in %s: once", target.name, compiler.language, tensorflow)
+    log.info("compiling %s, %s for TensorFlow in %s: once", target.name, compiler.language, tensorflow)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".draft-") as folder:
         draft = Path(folder, target.name)
         command = [program, *flags, "-shared", "-fPIC", f"-isystem{tensorflow / 'include'}", str(source)]

@@ -242,7 +242,7 @@ def test_uv_makes_environments_where_it_is_installed(asked: Path, made: Exporter
 @pytest.mark.usefixtures("asked")
 def test_progress_names_each_step(tmp_path: Path) -> None:
     steps: list[str] = []
-    Exporters(tmp_path, steps.append).exporter("2.99.1")
+    Exporters(tmp_path, progress=steps.append).exporter("2.99.1")
     assert len(steps) == 3
     assert all("2.99.1" in one for one in steps)
 
