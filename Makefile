@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 REPORT := report.html
 FETCHED := example_project/.models/basic-pitch
 PYTEST := $(PY) -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
-CORE := -m "not stress and not containers and not versions"
+CORE := -m "not slow and not stress and not containers and not versions"
 QUIET_MAKE := $(MAKE) --no-print-directory
 
 SHELL := bash
@@ -34,7 +34,7 @@ demo: ## see it work: set up .venv, test a small example project, say what was s
 test: $(INSTALLED) ## run the tests that need nothing else, in a few minutes; ARGS="…" is handed to pytest
 	@$(PYTEST) $(CORE) $(ARGS)
 
-test-all: $(INSTALLED) ## run all tests: stress, containers and other versions of TensorFlow too
+test-all: $(INSTALLED) ## run all tests: the slow, stress, containers and other versions of TensorFlow too
 	@$(PYTEST) $(ARGS)
 
 lint: $(INSTALLED) ## check style, format and types

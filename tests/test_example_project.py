@@ -14,6 +14,8 @@ from tests.docs.pages import count_tests
 from tests.foreign.models import ForeignModels
 from tests.lacking import lacking
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parent.parent / "example_project"
 FETCHED = Path(".models", "basic-pitch")
 

@@ -25,7 +25,17 @@ SCRIPTS = [block for block in SNIPPETS if not block.is_test]
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=needs_compiler if page == COMPILED else ()) for page in sorted(TESTS)]
+    "page",
+    [
+        pytest.param(
+            page,
+            marks=[
+                *([] if page == "README.md" else [pytest.mark.slow]),
+                *([needs_compiler] if page == COMPILED else []),
+            ],
+        )
+        for page in sorted(TESTS)
+    ],
 )
 def test_every_test_of_a_page_passes_without_a_warning(pytester: pytest.Pytester, page: str) -> None:
     found = [block for block in SNIPPETS if name_of(block.page) == page and block.is_test]

@@ -8,8 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.docs.pages import Block, blocks
 from tools.make_docs import ROOT
+
+pytestmark = pytest.mark.slow
 
 PAGE = ROOT / "docs" / "tutorial.md"
 SET_UP = ("python3 -m venv", "source", "pip install")  # the environment of this test stands for the one they make

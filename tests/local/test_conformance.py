@@ -10,6 +10,8 @@ from pytest_mme import Models, Server
 from pytest_mme.contract.conformance.judge import CLAUSES, Report, Specimens, Subject, judge_conformance
 from tests.lacking import needs_compiler
 
+pytestmark = pytest.mark.slow
+
 Servers = Callable[..., Server]
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pytest_mme import Event, Model, Models, Run, Server, Settings
@@ -17,6 +16,7 @@ from pytest_mme.errors import ContractError, NoAnswerError
 from pytest_mme.waiting import wait_for
 from tests.local.conftest import process_of, worker_of
 from tests.local.gate import Gate
+from tests.processes import survivors
 
 Servers = Callable[..., Server]
 
@@ -64,8 +64,7 @@ def test_the_death_of_the_zygote_ends_the_server_with_an_error(mme_server: Serve
     front, worker = process_of(server), worker_of(server, model)
     (zygote,) = [child for child in front.children() if child.pid == worker.ppid()]
     zygote.kill()
-    psutil.wait_procs([worker], timeout=10)
-    assert not worker.is_running()
+    assert survivors([worker]) == []
     gone = wait_for(server.running.gone, what="the end of the server", timeout_s=10)
     assert gone == "the server's process ended with code 70"
     assert "the zygote ended with code -9; every model is gone, so is this server" in server.log
@@ -86,8 +85,7 @@ def test_no_process_survives_the_death_of_the_server(mme_server: Servers, mme_mo
     if stopped:  # a stopped process cannot notice that its lifeline has closed
         worker.suspend()
     front.kill()
-    _, alive = psutil.wait_procs(family, timeout=10)
-    assert alive == []
+    assert survivors(family) == []
 
 
 def test_sigterm_drains_a_server_and_ends_it_with_status_0(
@@ -106,7 +104,7 @@ def test_sigterm_drains_a_server_and_ends_it_with_status_0(
     assert asked.result().status == 400  # the model's own reply
     gone = wait_for(server.running.gone, what="the end of the server", timeout_s=10)
     assert gone == "the server's process ended with code 0"
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert survivors(family) == []
 
 
 def test_a_server_with_a_load_in_progress_ends_at_once(
@@ -123,7 +121,7 @@ def test_a_server_with_a_load_in_progress_ends_at_once(
                 began_s = time.monotonic()
                 server.running.close()  # type: ignore[attr-defined]
         assert time.monotonic() - began_s < 15  # and neither the 300 s of the drain nor SIGKILL's 20 s
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert survivors(family) == []
     load.exception()
 
 

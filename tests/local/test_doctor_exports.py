@@ -13,6 +13,8 @@ from pytest_mme import Models, Server
 from pytest_mme.doctor import examine
 from pytest_mme.errors import ContractError
 
+pytestmark = pytest.mark.slow
+
 Predict = Callable[[str, Path], object]
 GOOD = ("tables_of_tensorflow_1", "lstm_exported", "lookup", "unread_asset", "read_asset", "rewritten", "compiled")
 

@@ -12,6 +12,8 @@ from typer.testing import CliRunner, Result
 from pytest_mme import Model, Models
 from pytest_mme.cli import app
 
+pytestmark = pytest.mark.slow
+
 _CLOSE = 0.15
 _MIB = 1 << 20
 

@@ -26,6 +26,7 @@ from pytest_mme.waiting import wait_for
 from tests.lacking import needs_compiler
 from tests.local.conftest import process_of, worker_of
 from tests.local.gate import Gate
+from tests.processes import is_alive, survivors
 
 Servers = Callable[..., Server]
 
@@ -51,13 +52,6 @@ def run(server: Server, model: Model, program: str) -> Reply:
 def runner(mme_models: Models) -> Model:
     """A model whose handler runs the program in a request."""
     return mme_models.linear("runner", handler=RUN_WHAT_IS_SENT)
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 @pytest.mark.parametrize("apart", ["", ", start_new_session=True", ", preexec_fn=os.setpgrp"])
@@ -216,7 +210,7 @@ def test_no_handler_survives_the_death_of_the_server(mme_server: Servers, runner
     stuck = next(one for one in family if "pytest_mme.serving.processes.handler" in one.cmdline())
     stuck.suspend()  # it cannot notice that its lifeline has closed
     front.kill()
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert survivors(family) == []
 
 
 def test_a_clean_end_is_not_a_crash(mme_server: Servers, runner: Model, tmp_path: Path) -> None:
@@ -302,7 +296,7 @@ def test_a_server_whose_universal_handler_imports_for_ever_can_be_stopped(tmp_pa
             process.stdin.close()
         assert process.wait(timeout=20) == 0
         assert time.monotonic() - began_s < 10
-        assert psutil.wait_procs(family, timeout=10)[1] == []
+        assert survivors(family) == []
 
 
 def test_a_universal_handler_that_imports_too_long_is_killed(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
 from pytest_mme.errors import ContractError, ServerStartError
 from pytest_mme.waiting import wait_for
+from tests.processes import is_alive
 
 Servers = Callable[..., Server]
 
@@ -326,7 +327,7 @@ def test_the_handler_of_a_worker_that_dies_ends_too(mme_server: Servers, mme_mod
     (load,) = [event for event in server.timeline if event.kind == "load" and event.source == "server"]
     psutil.Process(load.detail["pid"]).kill()
     wait_for(lambda: ask(server, model).status == 404 or None, what="404", timeout_s=10)
-    wait_for(lambda: not handler.is_running() or None, what="the handler's end", timeout_s=10)
+    wait_for(lambda: not is_alive(handler) or None, what="the handler's end", timeout_s=10)
 
 
 def test_processes_started_by_a_handler_end_with_it(mme_server: Servers, mme_models: Models) -> None:
@@ -339,14 +340,7 @@ def handler(data, context): return str(child.pid), "text/plain"
     server.load(model)
     child = psutil.Process(int(ask(server, model).body))
     server.unload(model)
-    wait_for(lambda: not _alive(child) or None, what="the child's end", timeout_s=10)
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    wait_for(lambda: not is_alive(child) or None, what="the child's end", timeout_s=10)
 
 
 COUNT_THOSE_INSIDE = """

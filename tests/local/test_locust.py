@@ -11,9 +11,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from pytest_mme import Endpoint, Models, zipf
 from tests.docs.pages import blocks
 from tests.lacking import lacking
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent.parent
 LOCUST = ROOT / ".locust" / "bin" / "locust"

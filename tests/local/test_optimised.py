@@ -21,6 +21,8 @@ from pytest_mme.doctor import examine
 from pytest_mme.errors import ArchiveError
 from pytest_mme.models.builder import Model
 
+pytestmark = pytest.mark.slow
+
 VARIABLES = {"VarHandleOp", "VariableV2", "ReadVariableOp"}
 
 

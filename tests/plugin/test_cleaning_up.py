@@ -16,6 +16,9 @@ import psutil
 import pytest
 
 from pytest_mme.waiting import wait_for
+from tests.processes import survivors
+
+pytestmark = pytest.mark.slow
 
 BLOCKING = """
     import json
@@ -48,8 +51,7 @@ class Blocked:
         return self.process.wait(timeout=60)
 
     def survivors(self) -> list[psutil.Process]:
-        alive: list[psutil.Process] = psutil.wait_procs(self.family, timeout=20)[1]
-        return alive
+        return survivors(self.family, timeout_s=20)
 
     def cgroups(self) -> list[Path]:
         return [Path(facts["cgroup"]) for facts in self.facts if facts["cgroup"]]

@@ -6,6 +6,8 @@ import pytest
 
 from pytest_mme.contract.conformance.judge import CLAUSES
 
+pytestmark = pytest.mark.slow
+
 PING_FAILS = """
 import pytest_mme.contract.client as client
 

@@ -9,6 +9,8 @@ import pytest
 from pytest_mme import Models
 from pytest_mme.models.builder import Model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def archives(inner: pytest.Pytester, mme_models: Models) -> pytest.Pytester:

@@ -8,6 +8,8 @@ import pytest
 
 from pytest_mme import Timeline
 
+pytestmark = pytest.mark.slow
+
 FAILING = """
     def test_failing(mme_endpoint, mme_models):
         a, b = mme_models.fleet(2)

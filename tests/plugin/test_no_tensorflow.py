@@ -6,6 +6,8 @@ import pytest
 
 from pytest_mme import versions
 
+pytestmark = pytest.mark.slow
+
 NONE_INSTALLED = """
     import contextlib
     from pathlib import Path

@@ -17,6 +17,8 @@ from pytest_mme.replay.run_again import rerun
 from pytest_mme.settings import Settings
 from pytest_mme.timeline.events import Event, Timeline
 
+pytestmark = pytest.mark.slow
+
 FAILING = """
     def test_failing(mme_endpoint, mme_server, mme_models, mme_faults):
         models = mme_models.fleet(3, weights_mib=30)

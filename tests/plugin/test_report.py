@@ -20,6 +20,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 from pytest_mme.report.summary import Summary
 from tests.lacking import lacking
 
+pytestmark = pytest.mark.slow
+
 RUN = """
     import contextlib
 

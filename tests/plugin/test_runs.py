@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def test_xdist_workers_do_not_collide(inner: pytest.Pytester) -> None:
     inner.makepyfile(

@@ -8,6 +8,8 @@ import pytest
 
 from pytest_mme import versions
 
+pytestmark = pytest.mark.slow
+
 MODULE = """
     import pytest
 

@@ -18,6 +18,8 @@ from pytest_mme import Faults, Model, Run, Server, Settings
 from pytest_mme.errors import ServerStartError, UnavailableError
 from tests.lacking import lacking
 
+pytestmark = pytest.mark.slow
+
 Fault = Callable[[Faults, Model], contextlib.AbstractContextManager[object]]
 NOBODY = 65534
 

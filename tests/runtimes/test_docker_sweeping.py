@@ -35,6 +35,7 @@ from pytest_mme.runtimes.docker.probes import CgroupProbe, probe_of
 from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.waiting import wait_for
 from tests.conftest import run_on
+from tests.processes import survivors
 from tests.runtimes.test_docker import containers_of
 from tests.stress.figures import RecordProperty, show
 
@@ -215,8 +216,7 @@ def test_pytest_killed_at_any_moment_is_swept(
         children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.kill()
         code = process.wait()
-        psutil.wait_procs(children, timeout=STARTED_S)
-    assert not [child for child in children if child.is_running()]
+        assert survivors(children, timeout_s=STARTED_S) == []
     found = {one.name: one.status for one in of_folder(engine, folder)}
     show(record_property, after_s=round(after_s, 2), code=code, containers=found)
     begin_a_run(server_image)

@@ -120,7 +120,7 @@ def test_a_silent_network(server: Server, model: Model, faults: Faults) -> None:
     answers(server, model)
 
 
-@pytest.mark.parametrize("runtime", ["local", "server"])
+@pytest.mark.parametrize("runtime", ["local", pytest.param("server", marks=pytest.mark.containers)])
 def test_events_behind_a_cut_network_are_recorded(request: pytest.FixtureRequest, runtime: str) -> None:
     image = None if runtime == "local" else request.getfixturevalue("server_image")
     with run_on(image) as run, run.server() as server:

@@ -26,6 +26,7 @@ from pytest_mme.serving.memory.enforcement import MIB
 from pytest_mme.serving.memory.private_memory import private_bytes
 from pytest_mme.waiting import wait_for
 from tests.local.conftest import process_of
+from tests.processes import survivors
 from tests.stress.asking import ASK_OR_RAISE
 from tests.stress.family import Family
 from tests.stress.figures import RecordProperty, show
@@ -264,7 +265,7 @@ def server(tmp_path: Path, mme_settings: Settings, monkeypatch: pytest.MonkeyPat
     with Run(mme_settings, directory=tmp_path) as run, run.server() as server:
         family = Family.of(server)
         yield server
-    assert psutil.wait_procs([family.front, family.zygote], timeout=10)[1] == []
+    assert survivors([family.front, family.zygote]) == []
 
 
 def test_thousands_of_requests_while_models_come_and_go(

@@ -15,6 +15,7 @@ from pytest_mme.contract.client import Reply
 from pytest_mme.waiting import wait_for
 from tests.local.conftest import process_of, worker_of
 from tests.local.gate import Gate
+from tests.processes import survivors
 
 Servers = Callable[..., Server]
 
@@ -158,7 +159,7 @@ def test_a_request_that_outlasts_the_grace_is_cut_off_and_the_status_is_0_all_th
         process_of(server).terminate()
         assert asked.result().status == 500
         assert wait_for(server.running.gone, what="the end", timeout_s=20) == "the server's process ended with code 0"
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert survivors(family) == []
 
 
 def test_a_load_that_outlasts_the_grace_is_cut_off_too(

@@ -18,6 +18,7 @@ from pytest_mme.models.builder import Models
 from pytest_mme.models.exporting.process import TensorFlowProcess
 from pytest_mme.models.spec import ModelSpec
 from pytest_mme.waiting import wait_for
+from tests.processes import is_alive
 from tests.unit.models.conftest import ROOT, Run, ask
 
 Shared = Callable[[], TensorFlowProcess]
@@ -79,7 +80,8 @@ def test_close_ends_the_process_and_the_next_build_starts_another(shared: Shared
     old = pid(process)
     process.close()
     process.close()
-    assert not psutil.pid_exists(old or 0)
+    assert old is not None
+    assert not psutil.pid_exists(old)
     process.build([], tmp_path)
     assert pid(process) not in (None, old)
 
@@ -92,7 +94,8 @@ def test_closing_a_builder_ends_the_process_that_it_started(store: Store, tmp_pa
         models.close()
         models.close()
         assert not directory.exists()
-        assert not psutil.pid_exists(started or 0)
+        assert started is not None
+        assert not psutil.pid_exists(started)
 
 
 def test_the_process_ends_with_the_process_that_started_it(directory: Path) -> None:
@@ -106,14 +109,7 @@ def test_the_process_ends_with_the_process_that_started_it(directory: Path) -> N
     ended = subprocess.run([sys.executable, "-c", script, directory], cwd=ROOT, stdout=subprocess.PIPE, check=False)
     assert ended.returncode == -signal.SIGKILL
     started = int(ended.stdout)
-    wait_for(lambda: None if running(started) else True, what="the building process to end", timeout_s=20)
-
-
-def running(started: int) -> bool:
-    try:
-        return psutil.Process(started).status() != psutil.STATUS_ZOMBIE  # a container's first process may not reap
-    except psutil.NoSuchProcess:
-        return False
+    wait_for(lambda: not is_alive(psutil.Process(started)) or None, what="the building process to end", timeout_s=20)
 
 
 def test_a_process_that_hangs_is_ended_after_the_timeout(shared: Shared, tmp_path: Path) -> None:
