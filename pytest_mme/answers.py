@@ -38,6 +38,11 @@ class Answer:
         return f"Answer({{'identity': {self.identity!r}, 'y': {self.value!r}}})"
 
 
+def recorded(expected: Mapping[str, Any]) -> Answer:
+    """The expected prediction that an event has in its detail as `expected`."""
+    return Answer(**expected)
+
+
 def alike(expected: Any, seen: Any) -> bool:
     """Whether two JSON values are equal but for the tolerance of their numbers; arrays count as lists."""
     expected, seen = _plain(expected), _plain(seen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_mme.answers import Answer
+from pytest_mme import answers
 from pytest_mme.checks.soft import softly
 from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
@@ -25,7 +25,7 @@ def check_answers(events: Iterable[Event], *, at_least: int = 1, soft: bool = Fa
             raise AssertionError(
                 f"{len(judged)} predictions with a known expected value were recorded; at least {at_least} must be"
             )
-        wrong = [event for event in judged if Answer(**event.detail["expected"]) != event.detail["got"]]
+        wrong = [event for event in judged if answers.recorded(event.detail["expected"]) != event.detail["got"]]
         if wrong:
             shown = "\n".join(f"  {_difference(event)}" for event in wrong[:_SHOWN])
             raise AssertionError(f"{len(wrong)} of {len(judged)} predictions are wrong:\n{shown}")
@@ -35,4 +35,4 @@ def _difference(event: Event) -> str:
     expected, got = event.detail["expected"], event.detail["got"]
     identity = got.get("identity") if isinstance(got, dict) else None
     crossed = f" (that is {identity}'s)" if identity and identity != expected["identity"] else ""
-    return f"at {event.at_s:.2f} s {event.model} answered {got!r}{crossed}, not {Answer(**expected)!r}"
+    return f"at {event.at_s:.2f} s {event.model} answered {got!r}{crossed}, not {answers.recorded(expected)!r}"

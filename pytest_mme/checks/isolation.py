@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from pytest_mme.answers import Answer
+from pytest_mme import answers
 from pytest_mme.checks.latency import compare
 from pytest_mme.checks.soft import softly
 from pytest_mme.checks.tracebacks import fails_at_the_call
@@ -80,5 +80,5 @@ def _wrong(event: Event) -> str:
     if event.outcome != "ok":
         return event.outcome
     expected = event.detail.get("expected")
-    right = expected is None or Answer(**expected) == event.detail.get("got")
+    right = expected is None or answers.recorded(expected) == event.detail.get("got")
     return "" if right else f"answered {event.detail.get('got')!r}"

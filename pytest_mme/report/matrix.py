@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from packaging.version import Version
 
-from pytest_mme.answers import Answer
+from pytest_mme import answers
 from pytest_mme.timeline.events import Event
 from pytest_mme.timeline.observed import LOADED
 
@@ -130,9 +130,9 @@ def _request(event: Event) -> Cell | None:
     if event.outcome != "ok":
         error = detail.get("error")  # only hosting's event of a request has the error
         return None if error is None else Cell(verdict="request fails", why=first_line(str(error)) or event.outcome)
-    if not {"expected", "got"} <= detail.keys() or Answer(**detail["expected"]) == detail["got"]:
+    if not {"expected", "got"} <= detail.keys() or answers.recorded(detail["expected"]) == detail["got"]:
         return Cell(verdict="answers")
-    why = f"answered {detail['got']!r}, not {Answer(**detail['expected'])!r}"
+    why = f"answered {detail['got']!r}, not {answers.recorded(detail['expected'])!r}"
     return Cell(verdict="differs", why=_cut(why, _MOST_CHARACTERS))
 
 
