@@ -2,37 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pytest_mme import answers
 from pytest_mme.checks.soft import softly
 from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
+from pytest_mme.timeline.observed import requests
+from pytest_mme.timeline.wording import Named, counted, listed, name_of, outcomes
 
 _SHOWN = 5
 
 
 @fails_at_the_call
-def check_answers(events: Iterable[Event], *, at_least: int = 1, soft: bool = False) -> None:
-    """Fail unless every recorded prediction is what the model that was asked must give, in identity and value.
+def check_answers(
+    events: Iterable[Event], *models: Named | str, at_least: int = 1, failures: bool = False, soft: bool = False
+) -> None:
+    """Fail unless every request to *models*, or to all, got the prediction that its model must give for that instance.
 
-    Judged are the calls of `endpoint.invoke` and `server.invoke` for which the prediction is known beforehand; at least
-    *at_least* of them must have been recorded.
+    A request that failed did not get it; with ``failures=True`` only those that succeeded are judged.
+
+    Seen by: the test, which has the predictions.
+    Reads: `invoke` events of the kit's own calls, with what was expected and what was predicted.
+    Nothing to judge: fewer than *at_least* predictions that are known beforehand, *at_least* below 1, a model without any,
+    or a prediction that nobody knows: an archive without ``answers=``, a counter without ``before=``.
+    Cannot see: what other boto3 clients were answered.
     """
     with softly(soft):
-        judged = [event for event in events if event.kind == "invoke" and "expected" in event.detail]
+        if at_least < 1:
+            raise AssertionError(f"at_least={at_least} judges nothing: ask for 1 or more predictions")
+        names = [name_of(model) for model in models]
+        asked = [event for event in requests(events, names) if not failures or event.outcome == "ok"]
+        calls = [event for event in asked if event.kind == "invoke" and event.source != "server"]
+        judged = [event for event in calls if {"expected", "got"} <= event.detail.keys()]
         if len(judged) < at_least:
             raise AssertionError(
-                f"{len(judged)} predictions with a known expected value were recorded; at least {at_least} must be"
+                f"{counted(len(judged), 'prediction')} with a known expected value, and at least {at_least} must have "
+                f"been recorded; requests: {len(asked)}"
             )
-        wrong = [event for event in judged if answers.recorded(event.detail["expected"]) != event.detail["got"]]
+        known = {event.model for event in judged}
+        if missing := sorted({event.model for event in asked if event.model} - known):
+            raise AssertionError(
+                f"no prediction of {listed(missing)} is known beforehand, so they cannot be judged: give the archive "
+                "answers=, or name the models to judge"
+            )
+        unknown = [event for event in calls if event.outcome == "ok" and "expected" not in event.detail]
+        if unknown:
+            raise AssertionError(
+                f"{len(unknown)} of {counted(len(calls), 'request')} got predictions that nobody knows beforehand: "
+                f"{_listed(unknown)}"
+            )
+        if missing := [name for name in names if name not in known]:
+            raise AssertionError(f"{listed(missing)} was not asked for a prediction, so there is nothing to judge")
+        if failed := [event for event in calls if event.outcome != "ok"]:
+            raise AssertionError(
+                f"{len(failed)} of {counted(len(calls), 'request')} failed: {outcomes(failed)}; "
+                "failures=True judges only those that succeeded"
+            )
+        wrong = [event for event in judged if is_wrong(event)]
         if wrong:
             shown = "\n".join(f"  {_difference(event)}" for event in wrong[:_SHOWN])
             raise AssertionError(f"{len(wrong)} of {len(judged)} predictions are wrong:\n{shown}")
 
 
+def is_wrong(event: Event) -> bool:
+    """Whether the prediction of a request is known beforehand, and another one came."""
+    detail = event.detail
+    return {"expected", "got"} <= detail.keys() and bool(answers.recorded(detail["expected"]) != detail["got"])
+
+
+def why_not_right(event: Event) -> str:
+    """Why a request cannot be said to have got the right prediction, for a message; empty where it can.
+
+    Where the test saw the reply only by its status, as that of another boto3 client, the status is all there is.
+    """
+    if event.outcome != "ok":
+        return event.outcome
+    if is_wrong(event):
+        return f"predicted {event.detail.get('got')!r}, not {answers.recorded(event.detail['expected'])!r}"
+    if "got" in event.detail and "expected" not in event.detail:
+        return f"predicted {event.detail['got']!r}, and nobody knows what is right (an archive takes answers=)"
+    return ""
+
+
+def _listed(events: Sequence[Event]) -> str:
+    return ", ".join(f"{event.model} at {event.at_s:.2f} s" for event in events[:_SHOWN])
+
+
 def _difference(event: Event) -> str:
-    expected, got = event.detail["expected"], event.detail["got"]
+    expected, got = event.detail["expected"], event.detail.get("got")
     identity = got.get("identity") if isinstance(got, dict) else None
-    crossed = f" (that is {identity}'s)" if identity and identity != expected["identity"] else ""
+    crossed = f" (that is {identity}'s)" if identity and identity != expected.get("identity") else ""
     return f"at {event.at_s:.2f} s {event.model} answered {got!r}{crossed}, not {answers.recorded(expected)!r}"

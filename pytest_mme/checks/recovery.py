@@ -6,15 +6,15 @@ import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from pytest_mme.checks.answers import why_not_right
 from pytest_mme.checks.soft import softly
 from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import NO_ANSWER, Event
-from pytest_mme.timeline.observed import Loads, by_server, requests
-from pytest_mme.timeline.residency import DEATHS, departures, empties
+from pytest_mme.timeline.observed import SAME_MOMENT_S, Loads, by_server, is_bad_request, requests
+from pytest_mme.timeline.residency import DEATHS, deaths, departures, empties
 from pytest_mme.timeline.wording import Named, counted, listed, name_of, outcomes
 
-_ONE_DEATH_S = 1.0
-"""How far apart two observers may report the same death, in seconds."""
+_SHOWN = 5
 _BEFORE_S = 1.0
 """How much sooner a request that a death broke may have ended than the death was reported, in seconds."""
 
@@ -27,13 +27,19 @@ def check_recovers(
     signature: str | None = None,
     soft: bool = False,
 ) -> None:
-    """Fail unless each model that died served again within *within_s* seconds, and no other model failed meanwhile.
+    """Fail unless each model that died predicted rightly again within *within_s* seconds, and no other failed meanwhile.
 
-    Nor may a request to any model be left without a reply meanwhile. Judged are the deaths (`crash`, `oom`) of
-    *models*, or of all; each of *models* must have had one. Where one process holds all models, as a container's first
-    process or that of `mme_handler`, its end is the death of each model that had replied and had not left memory
-    since. *signature*: an outcome that must have been recorded of it, such as ``SIGKILL``, ``exit 137`` or the
-    ``ModelError`` of a request.
+    Nor may a request to any model that came meanwhile be left without a reply, or be held up: take more than *within_s*
+    and twice what the slowest other request to its model took. Judged are the deaths (`crash`, `oom`) of *models*, or of
+    all; each of *models* must have had one. A death that the server, the kernel and the engine report is one. Where one
+    process holds all models, as a container's first process or that of `mme_handler`, its end is the death of each model
+    that had replied and had not left memory since. *signature*: an outcome that must have been recorded of it, such as
+    ``SIGKILL``, ``exit 137`` or the ``ModelError`` of a request.
+
+    Seen by: the callers; deaths by whoever reports them; loads by the platform, or else the client, or else the server.
+    Reads: `crash`, `oom`, `invoke`, `attempt` and `load` events.
+    Nothing to judge: no model died, or one of *models* did not; a prediction came of which nobody knows whether it is right.
+    Cannot see: a model that nobody asks again has not recovered, also where it could have.
     """
     with softly(soft):
         names = [name_of(model) for model in models]
@@ -58,7 +64,7 @@ class _Outage:
     model: str
     death: Event
     requests: Sequence[Event]
-    """The requests to that server from the death on, and shortly before."""
+    """The requests to that server."""
     recovery: Event | None
     """The first request to the model itself that a later process replied to with success."""
 
@@ -67,7 +73,12 @@ class _Outage:
         return self.recovery.at_s if self.recovery else math.inf
 
     def meanwhile(self) -> list[Event]:
-        return [event for event in self.requests if event.at_s <= self.until_s]
+        """The requests that began before the model had recovered, and did not end long before it died."""
+        return [
+            event
+            for event in self.requests
+            if event.at_s >= self.death.at_s - _BEFORE_S and event.began_s <= self.until_s
+        ]
 
     def signature(self) -> set[str]:
         """The outcomes that the death and, until it was over, the requests to the model had."""
@@ -76,32 +87,43 @@ class _Outage:
 
     def covers(self, event: Event) -> bool:
         """Whether *event* concerns this model while it was dead."""
-        return event.model == self.model and self.death.at_s - _BEFORE_S <= event.at_s <= self.until_s
+        return (
+            (event.server, event.model) == (self.death.server, self.model)
+            and event.at_s >= self.death.at_s - _BEFORE_S
+            and event.began_s <= self.until_s
+        )
+
+    def is_held_up(self, event: Event, within_s: float) -> bool:
+        """Whether a request that came meanwhile took longer than it may, and than the model takes otherwise."""
+        others = [one for one in self.requests if one.model == event.model and one is not event and one.outcome == "ok"]
+        usual_s = max((one.seconds or 0.0 for one in others if not self.covers(one)), default=0.0)
+        waited_s = event.at_s - max(event.began_s, self.death.at_s)
+        return waited_s > within_s + SAME_MOMENT_S and waited_s > 2 * usual_s
 
 
 def _outages(events: Sequence[Event]) -> Iterator[_Outage]:
     """The outages on one server."""
     seen, loads = requests(events), Loads(events)
-    for death in _deaths(events, loads):
-        later = [event for event in seen if event.at_s >= death.at_s - _BEFORE_S]
+    for death in deaths(_of_each_model(events)):
+        if death.model is None:
+            continue
         served = [  # by a later process: a request that began before needs a load of the model in between
             event
-            for event in later
+            for event in seen
             if event.model == death.model
+            and event.at_s >= death.at_s
             and event.outcome == "ok"
             and (event.began_s >= death.at_s or loads.ended(death.server, death.model, death.at_s, event.at_s))
         ]
-        yield _Outage(death.model or "", death, later, next(iter(served), None))
+        yield _Outage(death.model, death, seen, next(iter(served), None))
 
 
 def _of_each_model(events: Sequence[Event]) -> Iterator[Event]:
-    """The reported deaths, one for each model; the end of a process that has all models is that of each of them."""
+    """The events, where the end of a process that has all models is that of each of them."""
     for event in events:
-        if event.kind not in DEATHS:
-            continue
-        if empties(event):
+        if event.kind in DEATHS and empties(event):
             yield from (dataclasses.replace(event, model=model) for model in _in_use(events, event.at_s))
-        elif event.model is not None:
+        else:
             yield event
 
 
@@ -120,30 +142,18 @@ def _in_use(events: Sequence[Event], at_s: float) -> Iterable[str]:
     )
 
 
-def _deaths(events: Sequence[Event], loads: Loads) -> list[Event]:
-    """The deaths, each once: the kernel, the server and the engine may all report the same one."""
-    deaths: list[Event] = []
-    latest: dict[str | None, tuple[Event, set[str]]] = {}
-    for event in _of_each_model(events):
-        death, sources = latest.get(event.model, (None, set[str]()))
-        same = death is not None and event.source not in sources and event.at_s - death.at_s <= _ONE_DEATH_S
-        if same and death and not loads.ended(event.server, event.model, death.at_s, event.at_s):
-            sources.add(event.source)
-        else:
-            deaths.append(event)
-            latest[event.model] = (event, {event.source})
-    return deaths
-
-
 def _failures(outage: _Outage, outages: Sequence[_Outage], within_s: float, signature: str | None) -> Iterator[str]:
     """What went wrong after a death."""
     died = f"{outage.model} died at {outage.death.at_s:.2f} s"
+    mine = [event for event in outage.meanwhile() if event.model == outage.model]
     if outage.recovery is None:
-        mine = [event for event in outage.requests if event.model == outage.model and event.outcome != "ok"]
-        yield f"{died} and has not replied since: {outcomes(mine)}"
+        failed = [event for event in mine if event.outcome != "ok"]
+        yield f"{died} and has not replied since: {outcomes(failed)}"
         return
-    if (took_s := outage.until_s - outage.death.at_s) > within_s:
+    if (took_s := outage.until_s - outage.death.at_s) > within_s + SAME_MOMENT_S:
         yield f"{died} and replied {took_s:.2f} s later; {within_s:g} s are allowed"
+    if why := why_not_right(outage.recovery):
+        yield f"{died} and then {why}"
     without_reply = [event for event in outage.meanwhile() if event.outcome == NO_ANSWER != signature]
     if without_reply:
         yield f"{died} and left {counted(len(without_reply), 'request')} without a reply: {outcomes(without_reply)}"
@@ -151,8 +161,12 @@ def _failures(outage: _Outage, outages: Sequence[_Outage], within_s: float, sign
         event
         for event in outage.meanwhile()
         if event.outcome not in ("ok", NO_ANSWER)
+        and not is_bad_request(event)
         and event.at_s >= outage.death.at_s
-        and not any(other.death.server == event.server and other.covers(event) for other in outages)
+        and not any(other.covers(event) for other in outages)
     ]
     if stopped:
         yield f"{listed(str(event.model) for event in stopped)} failed meanwhile: {outcomes(stopped)}"
+    if held_up := [one for one in outage.meanwhile() if one.outcome == "ok" and outage.is_held_up(one, within_s)]:
+        held = ", ".join(f"{one.model} for {one.seconds or 0.0:.2f} s" for one in held_up[:_SHOWN])
+        yield f"{died} and requests that came meanwhile were held up: {held}"

@@ -14,7 +14,7 @@ from pytest_mme.errors import ContractError
 from pytest_mme.models.builder import Model
 from pytest_mme.models.json_values import to_json
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
-from pytest_mme.timeline.events import NO_ANSWER, Kind, Source, Timeline
+from pytest_mme.timeline.events import NO_ANSWER, NO_PREDICTION, Kind, Source, Timeline
 
 _MAX_RECORDED_BYTES = 2000
 
@@ -37,11 +37,12 @@ class RecordedCall:
 
 @dataclasses.dataclass(kw_only=True)
 class RecordedInvoke(RecordedCall):
-    """A request with one instance, in TensorFlow Serving's row format."""
+    """A request with one instance, in TensorFlow Serving's row format.
+
+    Its detail has `expected`, what `checks.check_answers` holds the prediction to, where the kit knows that.
+    """
 
     body: bytes
-    expected: dict[str, Any] | None
-    """What `checks.check_answers` holds the prediction to: `identity` and `value`; None where the kit cannot know it."""
 
     @classmethod
     def of(cls, model: Model, x: Any, signature: str, before: float | None) -> RecordedInvoke:
@@ -51,27 +52,20 @@ class RecordedInvoke(RecordedCall):
         """
         options: dict[str, Any] = {} if signature == DEFAULT_SIGNATURE else {"signature_name": signature}
         body = to_json({"instances": [x], **options}).encode()
-        return cls(
-            kind="invoke",
-            model=model.name,
-            detail=_to_ask_again(body, signature, before),
-            body=body,
-            expected=_expected(model, x, signature, before),
-        )
+        expected = _expected(model, x, signature, before)
+        detail = _to_ask_again(body, signature, before) | ({} if expected is None else {"expected": expected})
+        return cls(kind="invoke", model=model.name, detail=detail, body=body)
 
     def prediction(self, reply: Reply) -> Any:
         """Record and return the one prediction of *reply*; `ContractError` when a reply with the status 200 holds none."""
         try:
             predicted = reply.json()["predictions"][0]
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise self.refused(reply) from error
+            refused = self.refused(reply)
+            self.outcome = NO_PREDICTION
+            raise refused from error
         self.outcome = "ok"
-        if self.expected is None:
-            self.detail["got"] = _shortened(
-                predicted
-            )  # a check that judges predictions has to see that nobody knows it
-        else:
-            self.detail |= {"expected": self.expected, "got": predicted}
+        self.detail["got"] = predicted if "expected" in self.detail else _shortened(predicted)
         return predicted
 
 

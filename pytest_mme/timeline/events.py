@@ -20,6 +20,8 @@ Kind = Literal[
 # fmt: on
 NO_ANSWER = "no answer"
 """The outcome of a call that ended without a reply."""
+NO_PREDICTION = "no prediction"
+"""The outcome of a request whose reply has the status 200 and holds no prediction."""
 _SOURCES, _KINDS = frozenset(get_args(Source)), frozenset(get_args(Kind))
 
 

@@ -6,19 +6,26 @@ Each server is read by itself: the kit's own calls may be known of one, and of a
 from __future__ import annotations
 
 import bisect
-import math
+import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from pytest_mme.timeline.events import Event, Kind, Source
+from pytest_mme.timeline.events import NO_ANSWER, NO_PREDICTION, Event, Kind, Source
 from pytest_mme.timeline.wording import Named, name_of
 
 LOADED = ("ok", "409")
 """The outcomes of a load after which the model is in memory."""
+SAME_MOMENT_S = 0.005
+"""Moments less than this apart have no known order: CPython lets another thread run for as long before it records.
+
+Source: `sys.getswitchinterval`.
+"""
 Span = tuple[float, float]
 """When something began and when it ended, in seconds of the timeline."""
 _View = Callable[[Sequence[Event]], list[Event]]
 _PLATFORM: tuple[Source, ...] = ("hosting", "client", "server")
+_BAD_REQUEST = ("400", "413", "415", "422")
+"""The statuses with which a server refuses a request for what is in it. Source: RFC 9110, 15.5."""
 
 
 def by_server(events: Iterable[Event]) -> list[list[Event]]:
@@ -29,20 +36,41 @@ def by_server(events: Iterable[Event]) -> list[list[Event]]:
     return list(found.values())
 
 
+def by_instance(events: Iterable[Event]) -> list[list[Event]]:
+    """The events of each instance of each server, with those of the server that name no instance."""
+    return [one for server in by_server(events) for one in _of_instances(server)]
+
+
+def _of_instances(events: Sequence[Event]) -> list[list[Event]]:
+    instances = dict.fromkeys(event.instance for event in events if event.instance is not None)
+    return [[event for event in events if event.instance in (None, one)] for one in instances] or [list(events)]
+
+
 def requests(events: Iterable[Event], models: Collection[Named | str] = ()) -> list[Event]:
-    """The requests to *models*, or to all, as their callers saw them: the kit's own calls, and those of boto3 clients."""
+    """The requests to *models*, or to all, as their callers saw them: the kit's own calls, and those of boto3 clients.
+
+    The tries of one call of a boto3 client are one request, which ended as the last of them did.
+    """
     return _of_each(events, models, _as_callers_saw)
 
 
 def served(events: Iterable[Event], models: Collection[Named | str] = ()) -> list[Event]:
-    """The requests to *models*, or to all, as the server saw them, or else the platform, or else their callers."""
-    return _of_each(events, models, lambda one: _invokes(one, "server") or hosted(one))
+    """The requests that reached a process of their model, from when it had them; only the server itself sees that."""
+    return _of_each(events, models, _at_work)
 
 
 def hosted(events: Iterable[Event]) -> list[Event]:
-    """The requests to one server as the platform saw them, or else their callers."""
+    """The requests to one server as the platform saw them, each try by itself, or else their callers."""
     events = list(events)
     return [event for event in events if event.kind == "attempt"] or _as_callers_saw(events)
+
+
+def is_bad_request(event: Event) -> bool:
+    """Whether a request was refused for what was in it, which is no failure of a model.
+
+    It is one after all where the kit knows what the model must predict for it.
+    """
+    return "expected" not in event.detail and str(event.detail.get("status", event.outcome)) in _BAD_REQUEST
 
 
 def _of_each(events: Iterable[Event], models: Collection[Named | str], view: _View) -> list[Event]:
@@ -53,28 +81,80 @@ def _of_each(events: Iterable[Event], models: Collection[Named | str], view: _Vi
 
 def _as_callers_saw(events: Sequence[Event]) -> list[Event]:
     ours = _invokes(events, "test", "client")
-    calls = _Times(ours)
-    theirs = [event for event in events if event.kind == "attempt" and not calls.include(event)]
-    return [*ours, *theirs] or _invokes(events, "server")
+    theirs = calls([event for event in events if event.kind == "attempt"])
+    return [*ours, *_of_others(theirs, ours)] or _invokes(events, "server")
 
 
 def _invokes(events: Iterable[Event], *sources: Source) -> list[Event]:
     return [event for event in events if event.kind == "invoke" and event.source in sources]
 
 
-class _Times:
-    """When calls of the kit to each model went on: an attempt of boto3 in such a time is part of a call."""
+def _at_work(events: Sequence[Event]) -> list[Event]:
+    seen = _invokes(events, "server")
+    timed = [event for event in seen if "queued_s" in event.detail]
+    if timed:
+        return [
+            dataclasses.replace(event, seconds=(event.seconds or 0.0) - event.detail["queued_s"]) for event in timed
+        ]
+    return [event for event in seen if event.outcome == "ok"]
 
-    def __init__(self, calls: Iterable[Event]) -> None:
-        spans: defaultdict[str | None, list[Span]] = defaultdict(list)
-        for call in calls:
-            spans[call.model].append((call.began_s, call.at_s))
-        self._times = {model: joined(times) for model, times in spans.items()}
 
-    def include(self, attempt: Event) -> bool:
-        times = self._times.get(attempt.model, [])
-        last = bisect.bisect_right(times, (attempt.began_s, math.inf)) - 1
-        return last >= 0 and attempt.at_s <= times[last][1]
+def calls(attempts: Iterable[Event]) -> list[Event]:
+    """The calls that boto3 clients made by their *attempts*, each an attempt that lasted from the first try to the last.
+
+    Tries of one call have the same `invocation`; where that was not recorded, the second try of a model's is the next
+    one that calls itself the second, and so on.
+    """
+    found: list[list[Event]] = []
+    by_invocation: dict[str, list[Event]] = {}
+    waiting: defaultdict[tuple[str | None, int], list[list[Event]]] = defaultdict(list)
+    for attempt in sorted(attempts, key=lambda event: (event.began_s, event.at_s)):
+        invocation, number = attempt.detail.get("invocation"), _number(attempt)
+        if invocation is None:
+            tried = [one for one in waiting[attempt.model, number - 1] if _may_continue(one[-1], attempt)]
+            call = tried[-1] if tried else []
+            if call:
+                waiting[attempt.model, number - 1].remove(call)
+            waiting[attempt.model, number].append(call)
+        else:
+            call = by_invocation.setdefault(invocation, [])
+        if not call:
+            found.append(call)
+        call.append(attempt)
+    return [dataclasses.replace(call[-1], seconds=call[-1].at_s - call[0].began_s) for call in found]
+
+
+def _may_continue(before: Event, attempt: Event) -> bool:
+    """Whether a client that failed with the try *before* may then have made *attempt*."""
+    return before.outcome != "ok" and before.at_s <= attempt.began_s + SAME_MOMENT_S
+
+
+def _number(attempt: Event) -> int:
+    """Which try of its call it is. Source: botocore's header ``amz-sdk-request``, ``attempt=2; max=5``."""
+    text = str(attempt.detail.get("attempt") or "").partition("attempt=")[2].partition(";")[0].strip()
+    return int(text) if text.isdecimal() else 1
+
+
+def _of_others(theirs: Sequence[Event], ours: Sequence[Event]) -> list[Event]:
+    """Those calls of boto3 clients that are not part of a call of the kit."""
+    known = {event.detail["invocation"] for event in ours if "invocation" in event.detail}
+    left = [call for call in theirs if call.detail.get("invocation") not in known]
+    for call in sorted((one for one in ours if "invocation" not in one.detail), key=lambda event: event.at_s):
+        inside = [other for other in left if _may_be(other, call)]
+        if inside:
+            left.remove(max(inside, key=lambda other: other.seconds or 0.0))
+    return left
+
+
+def _may_be(other: Event, call: Event) -> bool:
+    """Whether a call of a boto3 client may be that of the kit, which lasts a little longer and ends as it does."""
+    succeeded = call.outcome in ("ok", NO_PREDICTION)
+    return (
+        other.model == call.model
+        and call.began_s - SAME_MOMENT_S <= other.began_s
+        and other.at_s <= call.at_s + SAME_MOMENT_S
+        and (call.outcome == NO_ANSWER or succeeded is (other.outcome == "ok"))
+    )
 
 
 def joined(spans: Iterable[Span]) -> list[Span]:
@@ -89,8 +169,14 @@ def joined(spans: Iterable[Span]) -> list[Span]:
 
 
 def evictions(events: Iterable[Event]) -> list[Event]:
-    """The evictions that were carried out."""
-    return [event for event in events if event.kind == "evict" and event.outcome == "ok"]
+    """The evictions that were carried out, in the order in which they were decided."""
+    found = [event for event in events if event.kind == "evict" and event.outcome == "ok"]
+    return sorted(found, key=decided_s)
+
+
+def decided_s(eviction: Event) -> float:
+    """When an eviction was decided; where the platform did not record that, when it began."""
+    return float(eviction.detail.get("decided_s", eviction.began_s))
 
 
 def moves(events: Iterable[Event], *kinds: Kind) -> list[Event]:
@@ -118,8 +204,17 @@ class Loads:
         """Whether the model was loaded while *request* was under way, so that it was not in memory when the request came."""
         return self.ended(request.server, request.model, request.began_s, request.at_s)
 
+    def waited_for_first(self, request: Event) -> bool:
+        """Whether *request* waited for the first load of its model; a later load is one that others made necessary."""
+        ends = self._ends.get((request.server, request.model), [])
+        return bool(ends) and request.began_s <= ends[0] <= request.at_s
+
     def ended(self, server: str | None, model: str | None, began_s: float, at_s: float) -> bool:
         """Whether a load of *model* on *server* ended in that time."""
+        return self.last(server, model, began_s, at_s) is not None
+
+    def last(self, server: str | None, model: str | None, began_s: float, at_s: float) -> float | None:
+        """When the last load of *model* on *server* that ended in that time did so."""
         ends = self._ends.get((server, model), [])
-        first = bisect.bisect_left(ends, began_s)
-        return first < len(ends) and ends[first] <= at_s
+        found = bisect.bisect_right(ends, at_s) - 1
+        return ends[found] if found >= 0 and ends[found] >= began_s else None

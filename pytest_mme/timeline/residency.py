@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from pytest_mme.timeline.events import Event, Kind
-from pytest_mme.timeline.observed import LOADED, moves
+from pytest_mme.timeline.observed import LOADED, Loads, moves, requests
 
 DEATHS: tuple[Kind, ...] = ("crash", "oom")
 """The kinds of events that report that a process with models has ended."""
 _REMOVALS: tuple[Kind, ...] = ("unload", "evict")
-_CONCERNING = frozenset(("load", *_REMOVALS, *DEATHS, "stop", "restart", "replace"))
+ONE_DEATH_S = 1.0
+"""How far apart two observers may report the same death, in seconds."""
 _UNLOADED = ("ok", "cut off")
 """The outcomes of an unload or an eviction after which the model is not in memory."""
 
@@ -42,18 +44,17 @@ class Stay:
 
 
 def changes(events: Iterable[Event]) -> Iterator[Change]:
-    """Follow the models of one server in and out of memory, in the order of time; at one moment, in the order given.
+    """Follow the models of one server in and out of memory, in the order of time; at one moment, first out, then in.
 
     A load of a model in memory changes nothing, nor does a second report that it has left: an eviction and the unload
-    that carries it out report the same move.
+    that carries it out report the same move, and several observers report one death.
     """
-    concerning = [event for event in events if event.kind in _CONCERNING]
-    loads = [event for event in moves(concerning, "load") if event.outcome in LOADED]
-    reports = {id(event) for event in (*loads, *departures(concerning))}
+    events = list(events)
+    loads = [event for event in moves(events, "load") if event.outcome in LOADED]
     resident: dict[str, None] = {}
-    for event in sorted((event for event in concerning if id(event) in reports), key=lambda event: event.at_s):
+    moments = [*((event, False) for event in departures(events)), *((event, True) for event in loads)]
+    for event, comes in sorted(moments, key=lambda moment: (moment[0].at_s, moment[1])):
         concerned = list(resident) if event.model is None else [event.model]
-        comes = event.kind == "load"
         for model in concerned:
             if (model in resident) is not comes:
                 yield Change(model, event, comes)
@@ -77,13 +78,44 @@ def stays(events: Iterable[Event]) -> list[Stay]:
 
 def departures(events: Iterable[Event]) -> list[Event]:
     """The events of one server that reported a model, or all at once, to have left memory; one move may have several."""
-    events = [event for event in events if event.kind in _CONCERNING]
+    events = list(events)
     removals = [event for kind in _REMOVALS for event in moves(events, kind) if event.outcome in _UNLOADED]
-    deaths = [event for event in events if event.kind in DEATHS]
-    found = [event for event in events if empties(event)] + [
-        one for one in (*removals, *deaths) if one.model is not None
-    ]
+    ends = [event for event in events if event.kind not in DEATHS and empties(event)]
+    found = [*removals, *ends, *(death for death in deaths(events) if death.model is not None or empties(death))]
     return sorted(found, key=lambda event: event.at_s)
+
+
+def deaths(events: Iterable[Event]) -> list[Event]:
+    """The deaths of processes with models on one server, each once, as it was first reported.
+
+    The server, the kernel and the engine may each report the same death, up to a second apart, and a model may have been
+    loaded anew meanwhile. A further report is of another death only when the model was there again, loaded or with a
+    request that succeeded, and its observer had reported the death before, or more than a second has passed.
+    """
+    events = sorted(events, key=lambda event: event.at_s)
+    loads = Loads(events)
+    replied: defaultdict[str | None, list[float]] = defaultdict(list)
+    for request in requests(events):
+        if request.outcome == "ok":
+            replied[request.model].append(request.began_s)
+    found: list[Event] = []
+    latest: dict[tuple[str | None, bool], tuple[Event, set[str]]] = {}
+    for report in events:
+        if report.kind not in DEATHS:
+            continue
+        whose = report.model, empties(report)
+        death, sources = latest.get(whose, (None, set[str]()))
+        back = death is not None and (
+            loads.ended(report.server, report.model, death.at_s, report.at_s)
+            or any(death.at_s < began_s <= report.at_s for began_s in replied[report.model])
+        )
+        late = death is not None and report.source not in sources and report.at_s - death.at_s <= ONE_DEATH_S
+        if death is None or (back and not late):
+            found.append(report)
+            latest[whose] = (report, {report.source})
+        else:
+            sources.add(report.source)
+    return found
 
 
 def empties(event: Event) -> bool:
