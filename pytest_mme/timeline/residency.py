@@ -81,8 +81,8 @@ def departures(events: Iterable[Event]) -> list[Event]:
     events = list(events)
     removals = [event for kind in _REMOVALS for event in moves(events, kind) if event.outcome in _UNLOADED]
     ends = [event for event in events if event.kind not in DEATHS and empties(event)]
-    found = [*removals, *ends, *(death for death in deaths(events) if death.model is not None or empties(death))]
-    return sorted(found, key=lambda event: event.at_s)
+    found = [event for event in (*removals, *deaths(events)) if event.model is not None or empties(event)]
+    return sorted([*found, *ends], key=lambda event: event.at_s)
 
 
 def deaths(events: Iterable[Event]) -> list[Event]:

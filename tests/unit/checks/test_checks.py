@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from pytest_mme.checks import check_answers, check_evicted, check_resident
-from pytest_mme.timeline.events import Event, Kind
+from pytest_mme.timeline.events import Event, Kind, Source
 
 
 def event(at_s: float, kind: Kind, model: str | None = None, outcome: str = "ok", **detail: Any) -> Event:
-    return Event(at_s=at_s, kind=kind, source="hosting", model=model, outcome=outcome, detail=detail)
+    source: Source = "test" if kind == "invoke" else "hosting"
+    return Event(at_s=at_s, kind=kind, source=source, model=model, outcome=outcome, detail=detail)
 
 
 LOADS = [event(1.0, "load", "a"), event(2.0, "load", "b")]
@@ -91,10 +92,11 @@ RIGHT: dict[str, Any] = {
 def test_check_answers_passes_right_predictions_and_fails_without_any() -> None:
     check_answers([event(1.0, "invoke", "a", **RIGHT)])
     with pytest.raises(
-        AssertionError, match=r"^0 predictions with a known expected value were recorded; at least 1 must be$"
+        AssertionError,
+        match=r"^0 predictions with a known expected value, and at least 1 must have been recorded; requests: 1$",
     ):
         check_answers([event(1.0, "invoke", "a")])
-    with pytest.raises(AssertionError, match="at least 2 must be"):
+    with pytest.raises(AssertionError, match="at least 2 must have been recorded"):
         check_answers([event(1.0, "invoke", "a", **RIGHT)], at_least=2)
 
 
@@ -136,6 +138,14 @@ def test_the_end_of_a_process_that_holds_no_model_leaves_models_resident() -> No
     check_resident([*EVICTION, handler], "b")
 
 
-def test_a_model_that_one_of_two_servers_holds_is_resident() -> None:
+def test_a_model_must_be_resident_on_each_server_that_had_loaded_it() -> None:
     gone = [dataclasses.replace(one, server="other") for one in EVICTION]
-    check_resident([*(dataclasses.replace(one, server="one") for one in LOADS), *gone], "a")
+    events = [*(dataclasses.replace(one, server="one") for one in LOADS), *gone]
+    check_resident(events, "b", "c")
+    with pytest.raises(AssertionError, match=r"\(a: load at 1.00 s on one, evict at 3.00 s on other\)"):
+        check_resident(events, "a")
+
+
+def test_a_model_is_resident_when_one_instance_of_the_endpoint_has_it() -> None:
+    gone = [dataclasses.replace(one, instance="other") for one in EVICTION]
+    check_resident([*(dataclasses.replace(one, instance="one") for one in LOADS), *gone], "a")

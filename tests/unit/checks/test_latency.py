@@ -32,8 +32,8 @@ def test_requests_that_take_longer_while_others_load_stall() -> None:
     check_no_stall([*QUIET, LOAD, *meanwhile(0.29)], of=["a"])
     with pytest.raises(
         AssertionError,
-        match=r"^while others had a load, p99 of 12 requests to a was 400.0 ms, 4.0 times the 100.0 ms of 20 others; "
-        r"at most 3 times may be$",
+        match=r"^while others had a load, p50 of 12 requests to a was 400.0 ms, 4.0 times the 100.0 ms of 20 others; "
+        r"p99 of 12 requests to a was 400.0 ms, .*; at most 3 times may be$",
     ):
         check_no_stall([*QUIET, LOAD, *meanwhile(0.4)], of=["a"])
     check_no_stall([*QUIET, LOAD, *meanwhile(0.4)], of=["a"], factor=5)
@@ -51,7 +51,7 @@ def test_a_crash_lasts_until_the_model_is_loaded_again() -> None:
     crash = Event(kind="crash", source="server", at_s=100.0, model="b", outcome="SIGKILL")
     again = move("load", 106.0, seconds=0.1)
     afterwards = [request(200.0 + number, 0.1) for number in range(20)]
-    with pytest.raises(AssertionError, match=r"while others had a crash, p99 of 12 requests"):
+    with pytest.raises(AssertionError, match=r"while others had a crash, p50 of 12 requests"):
         check_no_stall([crash, *meanwhile(0.4), again, *afterwards], of=["a"], during="crash")
     with pytest.raises(AssertionError, match=r"32 requests to a lie while others had a crash, and 0 do not"):
         check_no_stall([crash, *meanwhile(0.4), *afterwards], of=["a"], during="crash")
@@ -88,10 +88,10 @@ HOG = [request(100.0, 8.0, "hog")]
 def test_requests_that_take_longer_beside_a_hog_are_unfair() -> None:
     check_fair([*QUIET, *HOG, *meanwhile(0.19)], hog="hog", max_ratio=2)
     with pytest.raises(
-        AssertionError, match=r"^while hog had requests, the median of 12 requests to a was 300.0 ms, 3.0 times the"
+        AssertionError, match=r"^while hog had requests, p50 of 12 requests to a was 300.0 ms, 3.0 times the"
     ):
         check_fair([*QUIET, *HOG, *meanwhile(0.3)], hog="hog", max_ratio=2)
-    with pytest.raises(AssertionError, match=r"^no request to hog was recorded"):
+    with pytest.raises(AssertionError, match=r"^no request to hog succeeded"):
         check_fair(QUIET, hog="hog", max_ratio=2)
 
 
@@ -111,5 +111,5 @@ def test_only_the_named_models_are_judged_beside_a_hog() -> None:
     ]
     events = [*QUIET, *HOG, *meanwhile(0.1), *slow]
     check_fair(events, hog="hog", max_ratio=2, of=["a"])
-    with pytest.raises(AssertionError, match=r"requests to c was"):
+    with pytest.raises(AssertionError, match=r"p50 of 12 requests to c was"):
         check_fair(events, hog="hog", max_ratio=2, of=["c"])

@@ -2,38 +2,108 @@
 
 from __future__ import annotations
 
+import dataclasses
+from random import Random
+
 import pytest
 
 from pytest_mme.checks import check_memory_bounded
 from pytest_mme.timeline.events import Event
 
+MIB = 1 << 20
+
 
 def rounds(*most_mib: float) -> list[Event]:
-    """A measurement and an unload for each."""
+    """Measurements and an unload for each."""
     events = []
     for number, mib in enumerate(most_mib):
-        detail = {"used_bytes": int(mib * 1024 * 1024)}
+        detail = {"used_bytes": int(mib * MIB)}
         events.append(Event(kind="sample", source="server", at_s=number + 0.2, detail={"used_bytes": 0}))
         events.append(Event(kind="sample", source="server", at_s=number + 0.5, detail=detail))
         events.append(Event(kind="unload", source="client", at_s=number + 0.9, model="a"))
     return events
 
 
-def test_memory_may_rise_a_little_and_not_more() -> None:
+def test_memory_that_rises_a_little_each_round_leaks() -> None:
     check_memory_bounded(rounds(100, 103, 99, 104), cycles=4)
     with pytest.raises(
-        AssertionError, match=r"^memory rises over 4 rounds, from 110.0 to 130.0 MiB: 100.0, 110.0, 120.0, 130.0$"
+        AssertionError,
+        match=r"^memory rises by 10.00 MiB a round \(10.00 or more with 95 % confidence\) over 4 rounds of a; "
+        r"0.25 MiB may be: 100.0, 110.0, 120.0, 130.0$",
     ):
         check_memory_bounded(rounds(100, 110, 120, 130), cycles=4)
+    check_memory_bounded(rounds(100, 110, 120, 130), cycles=4, tolerance_mib=10)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_a_mebibyte_a_round_is_seen_in_three_hundred(noise: float) -> None:
+    dice = Random(0)
+    with pytest.raises(AssertionError, match=r"^memory rises by (1\.0|0\.9)\d MiB a round"):
+        check_memory_bounded(rounds(*(300 + number + dice.gauss(0, noise) for number in range(30))), cycles=30)
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        (100, 110, 110),
+        (100, 105, 108, 110, 110, 110, 110, 110, 110),
+        (100, 100, 100, 100, 100, 140, 140, 140, 140, 140),
+        (100, 150, 100, 150, 100, 150, 100, 150),
+    ],
+    ids=["warm-up", "slow warm-up", "one step", "sizes in turn"],
+)
+def test_memory_that_stays_where_it_is_does_not_leak(marks: tuple[float, ...]) -> None:
+    check_memory_bounded(rounds(*marks), cycles=len(marks))
+
+
+def of(model: str, *most_mib: float, first: int = 0, step: int = 1) -> list[Event]:
+    """Rounds in which *model* is loaded, measured and unloaded."""
+    events: list[Event] = []
+    for number, mib in enumerate(most_mib):
+        began_s = float(first + number * step)
+        events += [
+            Event(kind="load", source="client", at_s=began_s + 0.2, seconds=0.1, model=model),
+            Event(kind="sample", source="server", at_s=began_s + 0.5, detail={"used_bytes": int(mib * MIB)}),
+            Event(kind="unload", source="client", at_s=began_s + 0.9, seconds=0.1, model=model),
+        ]
+    return events
+
+
+def test_rounds_of_one_model_are_compared_with_each_other_only() -> None:
+    small, large = of("small", *[100.0] * 6), of("large", *[200.0] * 6, first=6)
+    check_memory_bounded([*small, *large], cycles=12)
+    leaking = of("large", *(200.0 + number for number in range(6)), first=6)
+    with pytest.raises(AssertionError, match=r"^memory rises by 1.00 MiB a round"):
+        check_memory_bounded([*of("small", *(94.0 + number for number in range(6))), *leaking], cycles=12)
+
+
+def test_rounds_of_different_models_cannot_be_compared() -> None:
+    events = [event for number in range(6) for event in of(f"model-{number}", 100.0 + number, first=number)]
+    with pytest.raises(
+        AssertionError, match=r"^0 rounds with a measurement and an unload can be compared with another"
+    ):
+        check_memory_bounded(events, cycles=6)
+
+
+def test_what_an_unload_has_left_is_no_measure_of_a_round() -> None:
+    events = [
+        dataclasses.replace(event, at_s=event.at_s + 0.45) if event.kind == "sample" else event
+        for event in of("a", *[100.0] * 6)
+    ]
+    with pytest.raises(AssertionError, match=r"^0 rounds with a measurement"):
+        check_memory_bounded(events, cycles=6)
 
 
 def test_fewer_rounds_than_asked_for_fail() -> None:
-    with pytest.raises(AssertionError, match=r"^2 rounds with a measurement and an unload were recorded, not 3$"):
-        check_memory_bounded(rounds(100, 100), cycles=3)
-    with pytest.raises(ValueError, match=r"cycles=1: give 2 or more"):
-        check_memory_bounded([], cycles=1)
+    with pytest.raises(AssertionError, match=r"^3 rounds with a measurement .* and 4 must be$"):
+        check_memory_bounded(rounds(100, 100, 100), cycles=4)
+    with pytest.raises(AssertionError, match=r"^0 rounds with a measurement"):
+        check_memory_bounded([], cycles=4)
+    with pytest.raises(ValueError, match=r"cycles=2: give 3 or more"):
+        check_memory_bounded([], cycles=2)
 
 
-def test_rounds_without_a_new_sample_count_with_the_last_one() -> None:
-    plateau = [event for event in rounds(100, 100, 100, 100) if event.kind == "unload" or event.at_s < 1]
-    check_memory_bounded(plateau, cycles=4)
+def test_rounds_without_a_sample_of_their_own_do_not_count() -> None:
+    seen_once = [event for event in rounds(100, 100, 100, 100) if event.kind == "unload" or event.at_s < 1]
+    with pytest.raises(AssertionError, match=r"^0 rounds with a measurement"):
+        check_memory_bounded(seen_once, cycles=4)

@@ -38,7 +38,7 @@ def test_help_shows_the_options_of_a_bound_check(capsys: pytest.CaptureFixture[s
     help(Endpoint().check_capacity)
     shown = capsys.readouterr().out
     assert "check_capacity(n: 'int', *, soft: 'bool' = False)" in shown
-    assert "Fail unless *n* models were in memory at once when most were" in shown
+    assert "Fail unless *n* models, no more and no fewer, fit into the memory of an instance." in shown
 
 
 def test_a_method_records_the_check_its_arguments_and_why_it_failed() -> None:

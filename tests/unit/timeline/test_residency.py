@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mme.timeline.events import Event, Kind, Source
-from pytest_mme.timeline.residency import changes, departures, stays
+from pytest_mme.timeline.residency import changes, deaths, departures, stays
 
 MODELS = ("a", "b", "c")
 SOURCES: tuple[Source, ...] = ("hosting", "client", "server")
@@ -27,11 +27,11 @@ moves = st.builds(
     model=st.sampled_from((*MODELS, None)),
     outcome=st.sampled_from(("ok", "ok", "409", "507", "404", "cut off", "no answer")),
 )
-deaths = st.builds(
+endings = st.builds(
     Event,
     at_s=st.integers(0, 9).map(float),
     kind=st.sampled_from(("crash", "oom")),
-    source=st.sampled_from(("server", "engine")),
+    source=st.just("server"),  # further observers: tests of `deaths`, and the simulator
     model=st.sampled_from((*MODELS, None)),
     outcome=st.just("SIGKILL"),
     detail=st.sampled_from(({}, {"models": "all"})),
@@ -43,7 +43,7 @@ others = st.builds(
     source=st.sampled_from(get_args(Source)),
     model=st.sampled_from((*MODELS, None)),
 )
-servers = st.lists(st.one_of(moves, moves, deaths, others), max_size=25)
+servers = st.lists(st.one_of(moves, moves, endings, others), max_size=25)
 
 
 # A replay that is obviously right, and slow
@@ -73,7 +73,7 @@ def credible(events: Sequence[Event]) -> list[Event]:
         kind: min((SOURCES.index(event.source) for event in events if event.kind == kind), default=0) for kind in MOVES
     }
     seen = (event for event in events if event.kind not in MOVES or SOURCES[nearest[event.kind]] == event.source)
-    return sorted(seen, key=lambda event: event.at_s)
+    return sorted(seen, key=lambda event: (event.at_s, event.kind == "load"))
 
 
 @given(servers)
@@ -157,12 +157,43 @@ def test_a_server_that_stops_takes_all_its_models_out_of_memory() -> None:
     ]
 
 
-def test_reports_at_one_moment_count_in_the_order_given() -> None:
-    load, unload = move("load", 1.0), move("unload", 1.0)
-    assert [stay.left for stay in stays([load, unload])] == [unload]
-    assert [stay.left for stay in stays([unload, load])] == [None]
+def test_at_one_moment_models_leave_before_others_come() -> None:
+    before, load, unload = move("load", 0.0), move("load", 1.0, "b"), move("unload", 1.0)
+    assert [change.model for change in changes([before, load, unload])] == ["a", "a", "b"]
 
 
 def test_the_servers_view_of_a_load_that_the_platform_saw_is_not_a_second_one() -> None:
     events = [move("load", 1.0), move("unload", 2.0), move("load", 2.1, source="server")]
     assert [stay.left_s for stay in stays(events)] == [2.0]
+
+
+def died(at_s: float, source: Source = "server", model: str | None = "a", **detail: str) -> Event:
+    kind: Kind = "oom" if source == "engine" else "crash"
+    return Event(kind=kind, source=source, at_s=at_s, model=model, outcome="SIGKILL", detail=detail)
+
+
+def test_a_death_that_several_observers_report_is_one() -> None:
+    reports = [died(3.0), died(3.1, "engine"), died(3.0, "probe"), died(7.0)]
+    assert deaths([move("load", 1.0), *reports]) == [died(3.0)]
+
+
+def test_a_late_report_of_a_death_does_not_end_the_model_that_was_loaded_anew() -> None:
+    events = [move("load", 1.0), died(3.0), move("load", 3.2), died(3.3, "engine")]
+    assert deaths(events) == [died(3.0)]
+    assert [stay.left for stay in stays(events)] == [died(3.0), None]
+
+
+@pytest.mark.parametrize("again", [died(3.3), died(4.1, "engine")], ids=["same observer", "much later"])
+def test_a_model_that_was_loaded_anew_dies_again(again: Event) -> None:
+    assert deaths([move("load", 1.0), died(3.0), move("load", 3.2), again]) == [died(3.0), again]
+
+
+def test_a_model_without_loads_dies_again_after_a_reply() -> None:
+    reply = Event(kind="invoke", source="test", at_s=5.0, seconds=0.5, model="a")
+    assert deaths([died(3.0), died(6.0)]) == [died(3.0)]
+    assert deaths([died(3.0), reply, died(6.0)]) == [died(3.0), died(6.0)]
+
+
+def test_the_end_of_the_whole_server_is_another_death_than_that_of_one_model() -> None:
+    whole = died(3.1, "engine", None, models="all")
+    assert deaths([move("load", 1.0), died(3.0), whole]) == [died(3.0), whole]
