@@ -105,4 +105,5 @@ async def _wire_request(http: web.Request, request_id: str) -> wire.WireRequest:
         headers={name: http.headers[name] for name in _FORWARDED if name in http.headers},
         request_id=request_id,
         attempt=http.headers.get("amz-sdk-request"),
+        invocation=http.headers.get("amz-sdk-invocation-id"),
     )

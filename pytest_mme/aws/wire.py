@@ -48,6 +48,8 @@ class WireRequest:
     request_id: str
     attempt: str | None = None
     """The client's count of its tries, botocore's ``attempt=1; max=5``."""
+    invocation: str | None = None
+    """What all tries of one call of an AWS SDK have in common."""
 
 
 def validation_error(message: str) -> WireError:

@@ -58,7 +58,8 @@ def check_resident(events: Iterable[Event], *models: Named | str, soft: bool = F
         }
         if missing:
             why = "; ".join(
-                f"{name}: {', '.join(map(_reported, changed)) or 'never loaded'}" for name, changed in missing.items()
+                f"{name}: {', '.join(_reported(one, several=len(servers) > 1) for one in changed) or 'never loaded'}"
+                for name, changed in missing.items()
             )
             raise AssertionError(f"{listed(missing)} is not resident ({why}); resident: {listed(resident)}")
 
@@ -75,6 +76,6 @@ def _is_resident(name: str, servers: Iterable[Iterable[Change]]) -> bool:
     return bool(had) and all(any(instances) for instances in had)
 
 
-def _reported(change: Change) -> str:
-    where = f" on {change.event.server}" if change.event.server else ""
+def _reported(change: Change, *, several: bool) -> str:
+    where = f" on {change.event.server}" if several else ""
     return f"{change.event.kind} at {change.event.at_s:.2f} s{where}"

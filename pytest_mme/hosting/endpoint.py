@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_mme.aws import wire
 from pytest_mme.aws.clients import Aws
 from pytest_mme.checks.methods import Checked
 from pytest_mme.contract.client import Reply
@@ -64,7 +65,12 @@ class Endpoint(Checked):
                 reply = self.invoke_raw(model.key, request.body)
             except ClientError as error:
                 request.outcome = error.response["Error"]["Code"]
+                request.detail["request"] = error.response["ResponseMetadata"].get("RequestId")
+                members: Mapping[str, Any] = error.response  # a ModelError has more of them than the types know
+                if "OriginalStatusCode" in members:
+                    request.detail["status"] = members["OriginalStatusCode"]
                 raise
+            request.detail["request"] = reply.headers.get(wire.REQUEST_ID.lower())
             return request.prediction(reply)
 
     def invoke_raw(

@@ -32,9 +32,11 @@ _THREADS = 256  # started as they are needed: models never wait for each other's
 class _Request(lifecycle.Ticket):
     """A ticket with the future that its thread waits for."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, used_s: list[float]) -> None:
         super().__init__(target)
         self.admitted: Future[None] = Future()
+        self.used_s = used_s
+        """When it was let to its model, and done, in turn: the moments that the state machine went by."""
 
 
 class Instance:
@@ -53,9 +55,12 @@ class Instance:
         self._dead: set[str] = set()
         self._pool = ThreadPoolExecutor(_THREADS, f"hosting {endpoint}")
 
-    def invoke(self, request: wire.WireRequest, target: str, *, timeout_s: float) -> Reply:
-        """Return the container's reply to a request, after its model was loaded if need be; raises `WireError`."""
-        ticket = _Request(target)
+    def invoke(self, request: wire.WireRequest, target: str, used_s: list[float], *, timeout_s: float) -> Reply:
+        """Return the container's reply to a request, after its model was loaded if need be; raises `WireError`.
+
+        *used_s* gets the moments, in seconds of the timeline, at which the request was let to its model, and done, in turn.
+        """
+        ticket = _Request(target, used_s)
         self._step(lifecycle.Wanted(ticket))
         while True:
             self._await_admission(ticket)
@@ -93,12 +98,16 @@ class Instance:
         """Report *event* to the state machine, and carry out the actions that follow."""
         with self._lock:
             actions = self._lifecycle.step(event)
+            now_s = self._timeline.now_s()
+            if isinstance(event, lifecycle.Finished) and isinstance(event.ticket, _Request):
+                event.ticket.used_s.append(now_s)
         for action in actions:
-            self._carry_out(action)
+            self._carry_out(action, now_s)
 
-    def _carry_out(self, action: lifecycle.Action) -> None:
+    def _carry_out(self, action: lifecycle.Action, decided_s: float) -> None:
         match action:
             case lifecycle.Admit(_Request() as ticket):
+                ticket.used_s.append(decided_s)
                 try:
                     ticket.admitted.set_result(None)
                 except InvalidStateError:  # its thread has given up: the request is over before it began
@@ -114,7 +123,7 @@ class Instance:
             case lifecycle.Load(model):
                 self._start(self._load, model, lambda failure: lifecycle.Loaded(model, failure))
             case lifecycle.Evict(model, room_for):
-                self._start(partial(self._evict, room_for), model, lambda _: lifecycle.Unloaded(model))
+                self._start(partial(self._evict, room_for, decided_s), model, lambda _: lifecycle.Unloaded(model))
 
     def _start(
         self,
@@ -184,8 +193,12 @@ class Instance:
         with contextlib.suppress(NoAnswerError):  # the container is gone, and its ghosts with it
             self._deviations.record("clean up", self._server.client.unload(identifier))
 
-    def _evict(self, room_for: str, model: str) -> lifecycle.Event:
-        reason = {"room_for": _name(room_for), "reason": "no memory to load it"}
+    def _evict(self, room_for: str, decided_s: float, model: str) -> lifecycle.Event:
+        reason: dict[str, str | float] = {
+            "room_for": _name(room_for),
+            "reason": "no memory to load it",
+            "decided_s": decided_s,
+        }
         with (
             contextlib.suppress(NoAnswerError),  # the container is gone, and the model with it
             self._recorded("unload", model) as unload,
@@ -200,7 +213,7 @@ class Instance:
         return "ok" if reply.ok or reply.status == routes.NOT_LOADED else str(reply.status)
 
     @contextlib.contextmanager
-    def _recorded(self, kind: Kind, model: str, **detail: str) -> Iterator[RecordedCall]:
+    def _recorded(self, kind: Kind, model: str, **detail: str | float) -> Iterator[RecordedCall]:
         """Record what the block does to a model; the block sets the outcome, unless it raises."""
         call = RecordedCall(kind=kind, model=_name(model), outcome="500 InternalFailure", detail=detail)
         with recorded(self._timeline, call, source="hosting", server=self._endpoint):

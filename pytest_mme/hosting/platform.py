@@ -28,26 +28,30 @@ class Platform:
 
     def reply(self, request: wire.WireRequest) -> Reply:
         """Reply to one HTTP try of a client, which is recorded as an `attempt`; raises `WireError`."""
+        known = {"request": request.request_id, "attempt": request.attempt, "invocation": request.invocation}
         attempt = RecordedCall(
             kind="attempt",
             model=request.target and request.target.removesuffix(".tar.gz"),
             outcome="500 InternalFailure",
-            detail={"request": request.request_id, "attempt": request.attempt},
+            detail={name: value for name, value in known.items() if value is not None},
         )
         with recorded(self._timeline, attempt, source="hosting", server=self.name):
             try:
-                reply = self._invoke(request)
+                reply = self._invoke(request, attempt)
             except wire.WireError as error:
                 attempt.outcome = f"{error.status} {error.code}"
                 attempt.detail["error"] = error.members.get("OriginalMessage", error.message)
+                if "OriginalStatusCode" in error.members:
+                    attempt.detail["status"] = error.members["OriginalStatusCode"]
                 raise
             attempt.outcome = "ok"
             return reply
 
-    def _invoke(self, request: wire.WireRequest) -> Reply:
+    def _invoke(self, request: wire.WireRequest, attempt: RecordedCall) -> Reply:
         if not request.target:
             raise wire.no_target_model(self.name)
-        reply = self._instance.invoke(request, request.target, timeout_s=self._invoke_s)
+        used_s = attempt.detail["used_s"] = []
+        reply = self._instance.invoke(request, request.target, used_s, timeout_s=self._invoke_s)
         if not reply.ok:
             raise wire.model_error(self.name, reply.status, reply.body)
         return reply

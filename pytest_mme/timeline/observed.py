@@ -136,10 +136,10 @@ def _number(attempt: Event) -> int:
 
 
 def _of_others(theirs: Sequence[Event], ours: Sequence[Event]) -> list[Event]:
-    """Those calls of boto3 clients that are not part of a call of the kit."""
-    known = {event.detail["invocation"] for event in ours if "invocation" in event.detail}
-    left = [call for call in theirs if call.detail.get("invocation") not in known]
-    for call in sorted((one for one in ours if "invocation" not in one.detail), key=lambda event: event.at_s):
+    """Those calls of boto3 clients that are not the kit's own: these have the `request` of their reply, where one came."""
+    known = {event.detail["request"] for event in ours if event.detail.get("request")}
+    left = [call for call in theirs if call.detail.get("request") not in known]
+    for call in sorted((one for one in ours if not one.detail.get("request")), key=lambda event: event.at_s):
         inside = [other for other in left if _may_be(other, call)]
         if inside:
             left.remove(max(inside, key=lambda other: other.seconds or 0.0))

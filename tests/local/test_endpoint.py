@@ -368,9 +368,12 @@ def test_a_prediction_of_a_counter_is_checked_when_its_count_is_known(
 ) -> None:
     counter = mme_models.counter()
     endpoint = mme_endpoint([counter])
-    for before in (0.0, None, 2.0):
+    for before in (0.0, 1.0):
         endpoint.invoke(counter, [1.0], before=before)
     endpoint.check_answers(at_least=2)
+    endpoint.invoke(counter, [1.0])
+    with pytest.raises(AssertionError, match=r"^1 of 3 requests got predictions that nobody knows beforehand: counter"):
+        endpoint.check_answers()
 
 
 def test_infinity_and_nan_are_predicted(mme_endpoint: Endpoints, mme_models: Models) -> None:
@@ -394,7 +397,7 @@ def test_a_reply_without_a_prediction_raises_and_is_recorded_as_an_error(
     with pytest.raises(ContractError, match="invoke of model replied 200"):
         endpoint.invoke(model, [1.0])
     (invoke,) = events(endpoint, "invoke", "test")
-    assert (invoke.outcome, invoke.detail["error"]) == ("200", "{}")
+    assert (invoke.outcome, invoke.detail["error"]) == ("no prediction", "{}")
 
 
 def test_the_models_of_an_endpoint_are_known_by_name(mme_endpoint: Endpoints, mme_models: Models) -> None:

@@ -14,6 +14,7 @@ import logging
 import os
 import socket
 import sys
+import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -227,12 +228,13 @@ class HandlerProcess:
         self._reply(number, reply)
 
     def _invoke(self, number: int, head: Head, body: bytes) -> None:
+        began_s = time.monotonic()
         try:
             content, content_type, status = self._code.invoke(body, _context(head, body))
         except BaseException as error:  # noqa: BLE001  SystemExit comes from user code, too
             content, content_type = orjson.dumps({"error": self._described(error)}), _JSON
             status = _status(error)
-        self._reply(number, {"status": status, "content_type": content_type}, content)
+        self._reply(number, {"status": status, "content_type": content_type, "began_s": began_s}, content)
 
     def _reply(self, number: int, head: Head, body: bytes = b"") -> None:
         """Reply; when the user's code has closed the socket, end the process, which the front notices."""

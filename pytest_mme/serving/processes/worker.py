@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,6 +44,7 @@ class Worker:
         self._front.serve(lambda number, head, body: pool.submit(self._handle, number, head, body))
 
     def _handle(self, number: int, head: Head, body: bytes) -> None:
+        began_s = time.monotonic()
         try:
             reply, content = self._do(head, body)
         except TensorFlowError as error:
@@ -54,9 +56,10 @@ class Worker:
             traceback.print_exc()
             reply, content = {"code": "INTERNAL", "error": f"{type(error).__name__}: {error}"}, b""
         try:
-            self._front.reply(number, reply, content)
+            self._front.reply(number, {**reply, "began_s": began_s}, content)
         except TypeError as error:  # orjson's: the head holds something that JSON cannot express
-            self._front.reply(number, {"code": "INTERNAL", "error": f"the worker's reply cannot be sent: {error}"})
+            refused = {"code": "INTERNAL", "error": f"the worker's reply cannot be sent: {error}", "began_s": began_s}
+            self._front.reply(number, refused)
 
     def _do(self, head: Head, body: bytes) -> tuple[Head, bytes]:
         match head["operation"]:

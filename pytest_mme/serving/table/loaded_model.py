@@ -12,9 +12,10 @@ from pytest_mme.serving.processes.zygote_client import ChildProcess, End
 class RefusalError(Exception):
     """A request that the server refuses: the reply's status, and the message in its body."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, began_s: float | None = None) -> None:
+        """*began_s*: when a process of the model began to work on it, by the monotonic clock, where one did."""
         super().__init__(status, message)
-        self.status, self.message = status, message
+        self.status, self.message, self.began_s = status, message, began_s
 
 
 class State(enum.Enum):
@@ -52,6 +53,8 @@ class Reply:
     body: bytes
     status: int = 200
     content_type: str = "application/json"
+    began_s: float | None = None
+    """When a process of the model began to work on the request, by the monotonic clock."""
 
 
 @dataclasses.dataclass(eq=False)

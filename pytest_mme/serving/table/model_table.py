@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.http.invocation_headers import PREDICT
@@ -102,19 +103,22 @@ class ModelTable:
         """
         self._refuse_when_ending()
         model = self.get(identifier)
-        start, outcome = time.monotonic(), "error"
+        start, outcome, began_s = time.monotonic(), "error", None
         known = {"request": invocation.request_id, "target": invocation.target}
-        detail = {name: value for name, value in known.items() if value is not None}
+        detail: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
         try:
             async with self._in_flight(model):
                 reply = await self._invoke(model, invocation)
-            outcome = "ok"
+            outcome, began_s = "ok", reply.began_s
             if reply.status >= 400:
                 outcome, detail["error"] = str(reply.status), reply.body[:_MAX_ERROR].decode(errors="replace")
         except RefusalError as refusal:
             outcome, detail["error"] = str(refusal.status), refusal.message[:_MAX_ERROR]
+            began_s = refusal.began_s
             raise
         finally:
+            if began_s is not None:
+                detail["queued_s"] = max(0.0, began_s - start)
             self._emit("invoke", model=identifier, outcome=outcome, seconds=time.monotonic() - start, detail=detail)
         return reply
 
@@ -136,7 +140,8 @@ class ModelTable:
         if self._universal is not None:
             return await self._universal.invoke(model.identifier, invocation)
         head = {"operation": "invoke", "method": invocation.method or PREDICT, "version": invocation.version}
-        return Reply(body=await self._request_worker(model, head, invocation.body))
+        reply, content = await self._request_worker(model, head, invocation.body)
+        return Reply(body=content, began_s=reply["began_s"])
 
     async def rest(self, identifier: str, head: Head, body: bytes = b"") -> bytes:
         """Return the model's own reply to a call of TensorFlow Serving's REST API, past the user's code.
@@ -146,18 +151,19 @@ class ModelTable:
         model = self._models.get(identifier)
         if model is not None and model.worker is not None:
             if model.state is State.UNLOADING and not model.idle.is_set():  # it waits for the handlers in flight
-                return await self._request_worker(model, head, body)
+                return (await self._request_worker(model, head, body))[1]
             if model.state is State.READY:
                 async with self._in_flight(model):
-                    return await self._request_worker(model, head, body)
+                    return (await self._request_worker(model, head, body))[1]
         raise RefusalError(404, f"Could not find any versions of model {identifier}")
 
-    async def _request_worker(self, model: LoadedModel, head: Head, body: bytes) -> bytes:
+    async def _request_worker(self, model: LoadedModel, head: Head, body: bytes) -> tuple[Head, bytes]:
         assert model.worker is not None
         reply, content = await self._request(model, model.worker, {"model": model.identifier, **head}, body)
         if "error" in reply:
-            raise RefusalError((STATUS if self._gpu is None else GPU_STATUS)[reply["code"]], reply["error"])
-        return content
+            status = (STATUS if self._gpu is None else GPU_STATUS)[reply["code"]]
+            raise RefusalError(status, reply["error"], began_s=reply["began_s"])
+        return reply, content
 
     async def _request(self, model: LoadedModel, child: ChildProcess, head: Head, body: bytes) -> tuple[Head, bytes]:
         try:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.memory.enforcement import Enforcement
@@ -57,10 +58,13 @@ class NamedModels:
 
     async def invoke(self, identifier: str, invocation: Invocation) -> Reply:
         """Return the code's reply, also for a model that is not listed: only the code knows which it has."""
-        start, outcome, detail = time.monotonic(), "error", {}
+        start, outcome = time.monotonic(), "error"
+        detail: dict[str, Any] = {}
         try:
             reply = await self._handler.invoke(identifier, invocation)
             outcome = "ok" if reply.status < 400 else str(reply.status)
+            if reply.began_s is not None:
+                detail["queued_s"] = max(0.0, reply.began_s - start)
         except RefusalError as refusal:
             outcome, detail = str(refusal.status), {"error": refusal.message}
             raise

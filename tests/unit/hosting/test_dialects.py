@@ -77,7 +77,7 @@ class Hosted:
 
     def invoke(self, name: str) -> Reply:
         return self.instance.invoke(
-            wire.WireRequest(endpoint="e", target=name, body=b"{}", headers={}, request_id="id"), name, timeout_s=20
+            wire.WireRequest(endpoint="e", target=name, body=b"{}", headers={}, request_id="id"), name, [], timeout_s=20
         )
 
     def model_error(self, name: str) -> dict[str, Any]:

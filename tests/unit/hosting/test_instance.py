@@ -85,7 +85,7 @@ class Hosted:
 
     def invoke_model(self) -> Reply:
         return self.instance.invoke(
-            wire.WireRequest(endpoint="e", target="m", body=b"{}", headers={}, request_id="id"), "m", timeout_s=5
+            wire.WireRequest(endpoint="e", target="m", body=b"{}", headers={}, request_id="id"), "m", [], timeout_s=5
         )
 
     @property

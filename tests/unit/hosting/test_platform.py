@@ -61,7 +61,13 @@ def platform(container: FakeContainer, timeline: Timeline) -> Iterator[Platform]
 
 def request(target: str | None = "m.tar.gz") -> wire.WireRequest:
     return wire.WireRequest(
-        endpoint="ranking", target=target, body=b"{}", headers={}, request_id="id", attempt="attempt=1; max=5"
+        endpoint="ranking",
+        target=target,
+        body=b"{}",
+        headers={},
+        request_id="id",
+        attempt="attempt=1; max=5",
+        invocation="one call",
     )
 
 
@@ -69,7 +75,10 @@ def test_a_good_reply_is_the_containers_and_recorded_as_an_attempt(platform: Pla
     assert platform.reply(request()).body == b"{}"
     attempt = timeline[-1]
     assert (attempt.kind, attempt.source, attempt.server, attempt.model) == ("attempt", "hosting", "ranking", "m")
-    assert (attempt.outcome, attempt.detail) == ("ok", {"request": "id", "attempt": "attempt=1; max=5"})
+    admitted_s, finished_s = attempt.detail.pop("used_s")
+    assert attempt.began_s <= admitted_s <= finished_s <= attempt.at_s
+    known = {"request": "id", "attempt": "attempt=1; max=5", "invocation": "one call"}
+    assert (attempt.outcome, attempt.detail) == ("ok", known)
 
 
 def test_an_error_of_the_container_is_a_model_error_with_its_body_recorded(
@@ -80,6 +89,7 @@ def test_an_error_of_the_container_is_a_model_error_with_its_body_recorded(
         platform.reply(request())
     assert (raised.value.status, raised.value.members["OriginalStatusCode"]) == (424, 400)
     assert (timeline[-1].outcome, timeline[-1].detail["error"]) == ("424 ModelError", "bad")
+    assert timeline[-1].detail["status"] == 400
 
 
 def test_a_request_without_a_target_model_is_refused_and_recorded(platform: Platform, timeline: Timeline) -> None:
