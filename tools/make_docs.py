@@ -125,6 +125,22 @@ def check_table() -> str:
     return markdown(("check", "what it does"), rows)
 
 
+CLAIM_PARTS = ("Seen by", "Reads", "Nothing to judge", "Cannot see")
+"""The parts that the docstring of each check ends with."""
+
+
+def check_claims() -> str:
+    """What each check claims, a section for each: its docstring."""
+    return "\n\n".join(f"## {name}\n\n{_claim(getattr(checks, name))}" for name in check_names())
+
+
+def _claim(check: Callable[..., None]) -> str:
+    """The docstring of a check, its parts as a list."""
+    *claim, parts = (inspect.getdoc(check) or "").split("\n\n")
+    items = re.sub(rf"(?:^|\n)({'|'.join(CLAIM_PARTS)}): ", r"\n- **\1**: ", parts).strip()
+    return "\n\n".join([*claim, re.sub(r"\n(?!- )", "\n  ", items)])
+
+
 def doctor_codes() -> str:
     """What the doctor can find."""
     rows = [(f"`{kind.code}`", kind.severity, kind.title, kind.why, kind.advice) for kind in KINDS]
@@ -298,6 +314,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "options": options,
     "fixtures": fixtures,
     "checks": check_table,
+    "check-claims": check_claims,
     "mixes": mixes,
     "faults": faults,
     "server-fields": fields_of(ServerSpec),

@@ -16,11 +16,11 @@ _SHOWN = 5
 
 @fails_at_the_call
 def check_answers(
-    events: Iterable[Event], *models: Named | str, at_least: int = 1, failures: bool = False, soft: bool = False
+    events: Iterable[Event], *models: Named | str, at_least: int = 1, allow_failures: bool = False, soft: bool = False
 ) -> None:
     """Fail unless every request to *models*, or to all, got the prediction that its model must give for that instance.
 
-    A request that failed did not get it; with ``failures=True`` only those that succeeded are judged.
+    A request that failed did not get it; with ``allow_failures=True`` only those that succeeded are judged.
 
     Seen by: the test, which has the predictions.
     Reads: `invoke` events of the kit's own calls, with what was expected and what was predicted.
@@ -32,7 +32,7 @@ def check_answers(
         if at_least < 1:
             raise AssertionError(f"at_least={at_least} judges nothing: ask for 1 or more predictions")
         names = [name_of(model) for model in models]
-        asked = [event for event in requests(events, names) if not failures or event.outcome == "ok"]
+        asked = [event for event in requests(events, names) if not allow_failures or event.outcome == "ok"]
         calls = [event for event in asked if event.kind == "invoke" and event.source != "server"]
         judged = [event for event in calls if {"expected", "got"} <= event.detail.keys()]
         if len(judged) < at_least:
@@ -57,7 +57,7 @@ def check_answers(
         if failed := [event for event in calls if event.outcome != "ok"]:
             raise AssertionError(
                 f"{len(failed)} of {counted(len(calls), 'request')} failed: {outcomes(failed)}; "
-                "failures=True judges only those that succeeded"
+                "allow_failures=True judges only those that succeeded"
             )
         wrong = [event for event in judged if is_wrong(event)]
         if wrong:
