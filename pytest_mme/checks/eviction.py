@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from pytest_mme.checks.soft import softly
 from pytest_mme.checks.tracebacks import fails_at_the_call
@@ -204,7 +204,7 @@ class _Instance:
             stays=stays(events),
             uses={model: sorted(spans) for model, spans in uses.items()},
             evictions=evictions(events),
-            loads=[event for event in moves(events, "load") if event.outcome in LOADED],
+            loads=moves(events, "load"),
             exact=any("used_s" in request.detail for request in seen),
         )
 
@@ -231,17 +231,24 @@ class _Instance:
     def occupying(self, eviction: Event) -> set[str]:
         """The models that took room, as far as that can be, when an eviction was decided."""
         at_s, room_for = decided_s(eviction), eviction.detail.get("room_for")
-        there = {one.model for one in self.stays if one.came_s - SAME_MOMENT_S <= at_s <= one.left_s + SAME_MOMENT_S}
-        coming = {str(load.model) for load in self.loads if load.began_s <= at_s <= load.at_s}
+        left_s = at_s - (0.0 if self.exact else SAME_MOMENT_S)
+        there = {one.model for one in self.stays if one.came_s - SAME_MOMENT_S <= at_s and left_s < one.left_s}
+        coming = {
+            str(load.model)
+            for load in self.loads
+            if load.outcome in LOADED and load.began_s - SAME_MOMENT_S <= at_s <= load.at_s
+        }
         reserved = {
             str(earlier.detail["room_for"])
             for earlier in self.evictions
             if decided_s(earlier) < at_s and "room_for" in earlier.detail
-            if not any(
-                earlier.at_s <= load.at_s <= at_s for load in self.loads if load.model == earlier.detail["room_for"]
-            )
+            if not any(self._tried(earlier.detail["room_for"], earlier.at_s, at_s))
         }
         return there | coming | (reserved - {room_for})
+
+    def _tried(self, model: str, since_s: float, at_s: float) -> Iterator[bool]:
+        """Whether a model's loads ended in that time: it came, or there was no room for it after all."""
+        return (load.model == model and since_s <= load.at_s <= at_s for load in self.loads)
 
     def resident(self, eviction: Event) -> dict[str, _Model]:
         """The models that were surely in memory, and not on their way out, when an eviction was decided."""
@@ -250,7 +257,11 @@ class _Instance:
         return {
             stay.model: self._model(stay, at_s)
             for stay in self.stays
-            if stay.came_s < at_s <= stay.left_s and (stay.model not in going or stay.model == eviction.model)
+            if (
+                stay.came_s < at_s <= stay.left_s
+                if stay.model == eviction.model
+                else stay.came_s + SAME_MOMENT_S < at_s < stay.left_s - SAME_MOMENT_S and stay.model not in going
+            )
         }
 
     def _model(self, stay: Stay, at_s: float) -> _Model:
@@ -261,7 +272,7 @@ class _Instance:
     def is_busy(self, model: str, at_s: float, *, perhaps: bool) -> bool:
         """Whether a model had a request under way at a moment: *perhaps*, or surely."""
         room_s = 0.0 if self.exact else SAME_MOMENT_S if perhaps else -SAME_MOMENT_S
-        return any(began_s - room_s <= at_s <= ended_s + room_s for began_s, ended_s in self.uses.get(model, ()))
+        return any(began_s - room_s < at_s < ended_s + room_s for began_s, ended_s in self.uses.get(model, ()))
 
 
 def _uses(request: Event, loads: Loads) -> list[Span]:

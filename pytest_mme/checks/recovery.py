@@ -65,12 +65,17 @@ class _Outage:
     death: Event
     requests: Sequence[Event]
     """The requests to that server."""
-    recovery: Event | None
-    """The first request to the model itself that a later process replied to with success."""
+    served: Sequence[Event]
+    """The requests to the model itself that a later process replied to with success."""
 
     @property
     def until_s(self) -> float:
-        return self.recovery.at_s if self.recovery else math.inf
+        return self.served[0].at_s if self.served else math.inf
+
+    def wrong(self) -> list[Event]:
+        """Its first replies, if they were not right; of other clients' requests, whose predictions nobody saw, no more is known."""
+        seen = [event for event in self.served if "got" in event.detail]
+        return [event for event in seen if event.at_s <= seen[0].at_s + SAME_MOMENT_S and why_not_right(event)]
 
     def meanwhile(self) -> list[Event]:
         """The requests that began before the model had recovered, and did not end long before it died."""
@@ -115,7 +120,7 @@ def _outages(events: Sequence[Event]) -> Iterator[_Outage]:
             and event.outcome == "ok"
             and (event.began_s >= death.at_s or loads.ended(death.server, death.model, death.at_s, event.at_s))
         ]
-        yield _Outage(death.model, death, seen, next(iter(served), None))
+        yield _Outage(death.model, death, seen, served)
 
 
 def _of_each_model(events: Sequence[Event]) -> Iterator[Event]:
@@ -146,14 +151,14 @@ def _failures(outage: _Outage, outages: Sequence[_Outage], within_s: float, sign
     """What went wrong after a death."""
     died = f"{outage.model} died at {outage.death.at_s:.2f} s"
     mine = [event for event in outage.meanwhile() if event.model == outage.model]
-    if outage.recovery is None:
+    if not outage.served:
         failed = [event for event in mine if event.outcome != "ok"]
         yield f"{died} and has not replied since: {outcomes(failed)}"
         return
     if (took_s := outage.until_s - outage.death.at_s) > within_s + SAME_MOMENT_S:
         yield f"{died} and replied {took_s:.2f} s later; {within_s:g} s are allowed"
-    if why := why_not_right(outage.recovery):
-        yield f"{died} and then {why}"
+    for event in outage.wrong():
+        yield f"{died} and then {why_not_right(event)}"
     without_reply = [event for event in outage.meanwhile() if event.outcome == NO_ANSWER != signature]
     if without_reply:
         yield f"{died} and left {counted(len(without_reply), 'request')} without a reply: {outcomes(without_reply)}"
@@ -162,7 +167,7 @@ def _failures(outage: _Outage, outages: Sequence[_Outage], within_s: float, sign
         for event in outage.meanwhile()
         if event.outcome not in ("ok", NO_ANSWER)
         and not is_bad_request(event)
-        and event.at_s >= outage.death.at_s
+        and event.at_s >= outage.death.at_s - SAME_MOMENT_S
         and not any(other.covers(event) for other in outages)
     ]
     if stopped:

@@ -99,23 +99,28 @@ def deaths(events: Iterable[Event]) -> list[Event]:
         if request.outcome == "ok":
             replied[request.model].append(request.began_s)
     found: list[Event] = []
-    latest: dict[tuple[str | None, bool], tuple[Event, set[str]]] = {}
+    known: defaultdict[tuple[str | None, bool], list[tuple[Event, set[str]]]] = defaultdict(list)
     for report in events:
         if report.kind not in DEATHS:
             continue
-        whose = report.model, empties(report)
-        death, sources = latest.get(whose, (None, set[str]()))
-        back = death is not None and (
-            loads.ended(report.server, report.model, death.at_s, report.at_s)
-            or any(death.at_s < began_s <= report.at_s for began_s in replied[report.model])
-        )
-        late = death is not None and report.source not in sources and report.at_s - death.at_s <= ONE_DEATH_S
-        if death is None or (back and not late):
+        earlier = known[report.model, empties(report)]
+        late = [
+            sources
+            for death, sources in earlier
+            if report.source not in sources and report.at_s - death.at_s <= ONE_DEATH_S
+        ]
+        if late:
+            late[0].add(report.source)
+        elif not earlier or _is_back(earlier[-1][0], report, loads, replied[report.model]):
             found.append(report)
-            latest[whose] = (report, {report.source})
-        else:
-            sources.add(report.source)
+            earlier.append((report, {report.source}))
     return found
+
+
+def _is_back(death: Event, report: Event, loads: Loads, replied: Iterable[float]) -> bool:
+    """Whether the model was there again between its *death* and a further *report*."""
+    loaded = loads.ended(report.server, report.model, death.at_s, report.at_s)
+    return loaded or any(death.at_s < began_s <= report.at_s for began_s in replied)
 
 
 def empties(event: Event) -> bool:

@@ -191,9 +191,9 @@ def test_a_handler_that_serves_one_request_after_the_other_is_not_fair(
     (tmp_path / "handler.py").write_text(ONE_AFTER_THE_OTHER)
     server = mme_handler(tmp_path / "handler.py", [hog, small])
     traffic = mme_traffic(server)
-    traffic.closed(round_robin([small]), clients=1, requests=12)
+    traffic.closed(round_robin([small]), clients=1, requests=20)
     with ThreadPoolExecutor(1) as pool:
-        busy = pool.submit(traffic.closed, round_robin([hog]), clients=3, requests=24)
+        busy = pool.submit(traffic.closed, round_robin([hog]), clients=3, requests=60)
         while not busy.done():
             traffic.closed(round_robin([small]), clients=1, requests=2)
         busy.result()

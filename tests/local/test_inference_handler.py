@@ -100,15 +100,15 @@ def test_a_server_whose_inference_handler_cannot_be_imported_does_not_start(
 def test_the_process_of_an_inference_handler_is_limited_and_started_again(
     mme_handler: Handlers, mme_models: Models, handler: Callable[[str], Path]
 ) -> None:
-    source = "kept = []\ndef inference_handler(data, model_name):\n"
-    source += "    kept.append(b'x' * (data['instances'][0][0] << 20))\n    return {'predictions': [len(kept)]}\n"
     model = mme_models.linear("a")
+    right = {"identity": model.answer([1]).identity, "y": model.answer([1]).value}
+    source = "kept = []\ndef inference_handler(data, model_name):\n"
+    source += f"    kept.append(b'x' * (data['instances'][0][0] << 20))\n    return {{'predictions': [{right}]}}\n"
     server = mme_handler(handler(source), [model], memory_mib=100)
-    assert server.invoke(model, [1]) == 1
-    assert server.invoke(model, [1]) == 2
+    assert server.invoke(model, [1]) == model.answer([1])
     with pytest.raises(ContractError, match="killed for lack of memory"):
         server.invoke(model, [500])
-    assert server.invoke(model, [1]) == 1
+    assert server.invoke(model, [1]) == model.answer([1])
     (death,) = [event for event in server.timeline if event.kind == "oom"]
     assert death.outcome == "SIGKILL"
     server.check_recovers(model, within_s=60, signature="SIGKILL")
@@ -119,10 +119,11 @@ def test_one_bad_model_ends_all_models_of_an_inference_handler(
     mme_handler: Handlers, mme_models: Models, handler: Callable[[str], Path]
 ) -> None:
     good, bad = mme_models.linear("good"), mme_models.linear("bad")
-    source = """
+    right = {"identity": good.answer([1.0]).identity, "y": good.answer([1.0]).value}
+    source = f"""
     import os
     def inference_handler(data, model_name):
-        return os._exit(3) if model_name == "bad" else {"predictions": [1]}
+        return os._exit(3) if model_name == "bad" else {{"predictions": [{right}]}}
     """
     server = mme_handler(handler(textwrap.dedent(source)), [good, bad])
     server.invoke(good, [1.0])

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -176,12 +177,12 @@ EVERY_FAULT = """
 """
 
 
-def test_each_fault_is_made_again_by_its_method_and_arguments(
-    inner: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_fault_is_made_again_by_its_method_and_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `pytester`, which would forget the modules that the second run imports here: moto would be loaded twice."""
     monkeypatch.setenv("PYTEST_MME_CACHE", str(tmp_path / "cache"))
-    inner.makepyfile(EVERY_FAULT)
-    inner.runpytest_subprocess().assert_outcomes(failed=1)
+    (tmp_path / "test_every_fault.py").write_text(textwrap.dedent(EVERY_FAULT))
+    failing = subprocess.run([sys.executable, "-m", "pytest", tmp_path], cwd=tmp_path, capture_output=True, check=False)
+    assert failing.returncode == pytest.ExitCode.TESTS_FAILED
     (file,) = (tmp_path / "cache" / "failures").glob("*.json")
     recorded = Bundle.from_json(file.read_text())
     with Run(Settings.resolve(environment=dict(os.environ))) as run:
