@@ -26,7 +26,7 @@ def check_concurrent(events: Iterable[Event], *models: Named | str, at_least: in
 
     Seen by: the server, which knows when a worker or a handler had a request. Callers and the platform cannot tell waiting
     from work: where only they saw requests that succeeded, that proves one at a time.
-    Reads: `invoke` events of the server, without the seconds that a request was `queued_s`.
+    Reads: `invoke` events of the server, with the seconds that a request was queued and worked on (`queued_s`, `worked_s`).
     Nothing to judge: no request succeeded or reached a process, or *at_least* is below 1.
     Cannot see: what a process does with the requests that it has, such as waiting for a lock of its own.
     """

@@ -91,12 +91,13 @@ def _invokes(events: Iterable[Event], *sources: Source) -> list[Event]:
 
 def _at_work(events: Sequence[Event]) -> list[Event]:
     seen = _invokes(events, "server")
-    timed = [event for event in seen if "queued_s" in event.detail]
-    if timed:
-        return [
-            dataclasses.replace(event, seconds=(event.seconds or 0.0) - event.detail["queued_s"]) for event in timed
-        ]
-    return [event for event in seen if event.outcome == "ok"]
+    timed = [event for event in seen if "worked_s" in event.detail]
+    return [_as_worked(event) for event in timed] or [event for event in seen if event.outcome == "ok"]
+
+
+def _as_worked(event: Event) -> Event:
+    ended_s = event.began_s + event.detail["queued_s"] + event.detail["worked_s"]
+    return dataclasses.replace(event, at_s=ended_s, seconds=event.detail["worked_s"])
 
 
 def calls(attempts: Iterable[Event]) -> list[Event]:

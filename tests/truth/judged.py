@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from pytest_mme import checks
 from pytest_mme.timeline.events import Event
@@ -16,6 +17,14 @@ _WITHIN_S = 3.0
 _TIMES = 3.0
 
 
+class Judged(NamedTuple):
+    """A check with its arguments, and the truth of what it claims."""
+
+    name: str
+    truth: Callable[[World], Verdict]
+    check: Callable[[Sequence[Event]], None]
+
+
 def passes(check: Callable[[Sequence[Event]], None], events: Sequence[Event]) -> tuple[bool, str]:
     """Whether a check passes, and what it says when it does not."""
     try:
@@ -25,45 +34,37 @@ def passes(check: Callable[[Sequence[Event]], None], events: Sequence[Event]) ->
     return True, ""
 
 
-def judged(world: World, how: Recording) -> Iterator[tuple[str, Verdict, Callable[[Sequence[Event]], None]]]:
-    """The name of each judgement, the truth, and the check."""
-    names = [model.name for model in world.setting.models]
-    room = world.setting.room
-    yield "answers", verdicts.answers(world), checks.check_answers
-    for k in (1, 2, 3):
-        yield (
-            f"concurrent {k}",
-            verdicts.concurrent(world, k, how),
-            partial(checks.check_concurrent, at_least=k),
-        )
-    yield "loads once", verdicts.loads_once(world), checks.check_loads_once
-    yield "drained", verdicts.drained(world), checks.check_drained
-    yield "evictions", verdicts.evictions(world, 2), partial(checks.check_evictions, at_most=2)
-    yield "lru", verdicts.policy(world, "lru"), checks.check_lru
-    yield "fifo", verdicts.policy(world, "fifo"), checks.check_fifo
-    yield "lfu", verdicts.policy(world, "lfu"), checks.check_lfu
-    yield "capacity", verdicts.capacity(world, room, how), partial(checks.check_capacity, n=room)
-    yield "no thrash", verdicts.no_thrash(world, 0.5), partial(checks.check_no_thrash, hit_ratio=0.5)
-    yield "recovers", verdicts.recovers(world, _WITHIN_S), partial(checks.check_recovers, within_s=_WITHIN_S)
-    yield (
-        "isolated",
-        verdicts.isolated(world, names[0], names[1]),
-        partial(checks.check_isolated, good=names[0], bad=names[1]),
+def judged(names: Sequence[str], room: int, how: Recording) -> Iterator[Judged]:
+    """All checks of a world with models of these names, and room for some of them."""
+    first, second, *_ = names
+    yield Judged("answers", verdicts.answers, checks.check_answers)
+    for number in (1, 2, 3):
+        concurrent = partial(verdicts.concurrent, at_least=number, how=how)
+        yield Judged(f"concurrent {number}", concurrent, partial(checks.check_concurrent, at_least=number))
+    yield Judged("loads once", verdicts.loads_once, checks.check_loads_once)
+    yield Judged("drained", verdicts.drained, checks.check_drained)
+    yield Judged("evictions", partial(verdicts.evictions, at_most=2), partial(checks.check_evictions, at_most=2))
+    yield Judged("lru", partial(verdicts.policy, which="lru"), checks.check_lru)
+    yield Judged("fifo", partial(verdicts.policy, which="fifo"), checks.check_fifo)
+    yield Judged("lfu", partial(verdicts.policy, which="lfu"), checks.check_lfu)
+    yield Judged("capacity", partial(verdicts.capacity, n=room, how=how), partial(checks.check_capacity, n=room))
+    yield Judged(
+        "no thrash", partial(verdicts.no_thrash, hit_ratio=0.5), partial(checks.check_no_thrash, hit_ratio=0.5)
     )
-    yield (
-        "no stall",
-        verdicts.no_stall(world, names[0], _TIMES),
-        partial(checks.check_no_stall, of=names[0], factor=_TIMES),
-    )
-    yield "fair", verdicts.fair(world, names[0], _TIMES), partial(checks.check_fair, hog=names[0], max_ratio=_TIMES)
+    in_time = {"within_s": _WITHIN_S}
+    yield Judged("recovers", partial(verdicts.recovers, **in_time), partial(checks.check_recovers, **in_time))
+    pair = {"good": first, "bad": second}
+    yield Judged("isolated", partial(verdicts.isolated, **pair), partial(checks.check_isolated, **pair))
+    stall = partial(verdicts.no_stall, of=second, factor=_TIMES)
+    yield Judged("no stall", stall, partial(checks.check_no_stall, of=second, factor=_TIMES))
+    fair = partial(verdicts.fair, hog=first, max_ratio=_TIMES)
+    yield Judged("fair", fair, partial(checks.check_fair, hog=first, max_ratio=_TIMES))
     for name in names:
-        yield (
-            f"evicted {name}",
-            verdicts.evicted(world, name),
-            lambda events, name=name: checks.check_evicted(events, name),
+        yield Judged(f"evicted {name}", partial(verdicts.evicted, model=name), partial(_of, checks.check_evicted, name))
+        yield Judged(
+            f"resident {name}", partial(verdicts.resident, model=name), partial(_of, checks.check_resident, name)
         )
-        yield (
-            f"resident {name}",
-            verdicts.resident(world, name),
-            lambda events, name=name: checks.check_resident(events, name),
-        )
+
+
+def _of(check: Callable[..., None], name: str, events: Sequence[Event]) -> None:
+    check(events, name)

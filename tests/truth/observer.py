@@ -15,6 +15,8 @@ from tests.truth.world import RETRY_S, STEP_S, Move, Request, World
 
 _OFF_S = 0.002
 _LATE_S = 0.9
+_PAUSE_S = 1e-5
+"""How long a process takes, at the least, from one request to the next."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +98,7 @@ class _Observed:
         ]
         if asked.throttled:
             first = {**ids, "request": f"first-{request.number}"} if known else {}
-            more = {"used_s": []} if known else {}
+            more: dict[str, list[float]] = {"used_s": []} if known else {}
             refused_s = asked.at_s + STEP_S
             events.append(
                 self._event(
@@ -114,18 +116,12 @@ class _Observed:
         if asked.by_kit:
             events.append(self._call(request, ids))
         if self._how.server_sees and request.worked:
-            queued_s = request.worked[0] - request.admitted_s[-1]
+            began_s, ended_s = request.worked
+            seconds = {"queued_s": began_s - request.admitted_s[-1], "worked_s": ended_s - began_s - _PAUSE_S}
             outcome = "ok" if request.outcome == "ok" else "500"
+            seen = self._event("invoke", "server", request.model, began_s, ended_s, outcome, **seconds)
             events.append(
-                self._event(
-                    "invoke",
-                    "server",
-                    request.model,
-                    request.admitted_s[-1],
-                    request.worked[1],
-                    outcome,
-                    queued_s=queued_s,
-                )
+                dataclasses.replace(seen, at_s=ended_s + _OFF_S, seconds=ended_s + _OFF_S - request.admitted_s[-1])
             )
         return events
 

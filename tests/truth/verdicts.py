@@ -41,13 +41,13 @@ def concurrent(world: World, at_least: int, how: Recording) -> Verdict:
     worked = [one.worked for one in world.requests if one.worked]
     if not how.server_sees or not worked:
         return at_least == 1 and any(map(succeeded, world.requests))
-    clear = {busiest(worked, margin_s) >= at_least for margin_s in (-STEP_S / 2, STEP_S / 2)}
-    return clear.pop() if len(clear) == 1 else None
+    return busiest(worked) >= at_least
 
 
-def busiest(spans: Iterable[tuple[float, float]], margin_s: float) -> int:
-    """How many went on at once; spans that touch do, with a positive margin."""
-    changes = sorted([(began_s - margin_s, 1) for began_s, _ in spans] + [(done_s, -1) for _, done_s in spans])
+def busiest(spans: Iterable[tuple[float, float]]) -> int:
+    """How many went on at once; one that begins as another ends does not."""
+    spans = [(began_s, done_s) for began_s, done_s in spans if began_s < done_s]
+    changes = sorted([(began_s, 1) for began_s, _ in spans] + [(done_s - STEP_S / 2, -1) for _, done_s in spans])
     most = now = 0
     for _, change in changes:
         now += change
@@ -109,6 +109,7 @@ def policy(world: World, which: Policy) -> Verdict:
 def _tied(world: World, moments: Iterable[float]) -> bool:
     """Whether an eviction was decided at one of the moments, or when a model came or left: nobody can tell the order."""
     moves = {at_s for stay in world.stays for at_s in (stay.came_s, stay.left_s)}
+    moves |= {one.began_s for one in world.moves if one.kind == "unload"}
     decided = {one.began_s for one in world.moves if one.kind == "evict"}
     return any(abs(at_s - one) < STEP_S / 2 for at_s in {*moments, *moves} for one in decided)
 
@@ -149,10 +150,12 @@ def resident(world: World, model: str) -> Verdict:
 def isolated(world: World, good: str, bad: str) -> Verdict:
     failures = [one.done_s for one in world.requests if one.model == bad and not succeeded(one)]
     failures += [at_s for at_s, model in world.deaths if model == bad]
-    for move in world.moves:  # a load without room, for which none was made
-        if (move.kind, move.model, move.outcome) == ("load", bad, "507"):
-            if not any(came_s >= move.done_s for came_s in came(world, bad)):
-                failures.append(move.done_s)
+    failures += [  # a load without room, for which none was made
+        one.done_s
+        for one in world.moves
+        if (one.kind, one.model, one.outcome) == ("load", bad, "507")
+        if not any(came_s >= one.done_s for came_s in came(world, bad))
+    ]
     if not failures:
         return False
     first_s = min(failures)

@@ -379,15 +379,12 @@ class World:
         if self._has("comes back late"):
             model.setting = dataclasses.replace(model.setting, load_s=model.setting.load_s + 20.0)
         model.wrong = self._has("comes back wrong")
-        if self._has("a death takes others along"):
-            for other in self._all():
-                if other.phase == "resident":
-                    self._end_process(other)
-                    break
+        others = [other for other in self._all() if other.phase == "resident"]
+        if self._has("a death takes others along") and others:
+            self._end_process(others[0])
         if self._has("a death breaks others' requests"):
-            for other in self._all():
-                for request in list(other.in_flight):
-                    self._end(request, "424 ModelError")
+            for request in [request for other in others for request in other.in_flight]:
+                self._end(request, "424 ModelError")
 
     def _end_process(self, model: _Model) -> None:
         self.deaths.append((self.now_s, model.setting.name))

@@ -234,7 +234,8 @@ class HandlerProcess:
         except BaseException as error:  # noqa: BLE001  SystemExit comes from user code, too
             content, content_type = orjson.dumps({"error": self._described(error)}), _JSON
             status = _status(error)
-        self._reply(number, {"status": status, "content_type": content_type, "began_s": began_s}, content)
+        worked = began_s, time.monotonic()
+        self._reply(number, {"status": status, "content_type": content_type, "worked": worked}, content)
 
     def _reply(self, number: int, head: Head, body: bytes = b"") -> None:
         """Reply; when the user's code has closed the socket, end the process, which the front notices."""

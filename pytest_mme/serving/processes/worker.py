@@ -55,10 +55,11 @@ class Worker:
         except Exception as error:  # noqa: BLE001  whatever it is, the front must receive it
             traceback.print_exc()
             reply, content = {"code": "INTERNAL", "error": f"{type(error).__name__}: {error}"}, b""
+        worked = began_s, time.monotonic()
         try:
-            self._front.reply(number, {**reply, "began_s": began_s}, content)
+            self._front.reply(number, {**reply, "worked": worked}, content)
         except TypeError as error:  # orjson's: the head holds something that JSON cannot express
-            refused = {"code": "INTERNAL", "error": f"the worker's reply cannot be sent: {error}", "began_s": began_s}
+            refused = {"code": "INTERNAL", "error": f"the worker's reply cannot be sent: {error}", "worked": worked}
             self._front.reply(number, refused)
 
     def _do(self, head: Head, body: bytes) -> tuple[Head, bytes]:

@@ -8,14 +8,22 @@ import enum
 
 from pytest_mme.serving.processes.zygote_client import ChildProcess, End
 
+Span = tuple[float, float]
+"""When something began and when it ended, by the monotonic clock, which all processes of a machine share."""
+
 
 class RefusalError(Exception):
     """A request that the server refuses: the reply's status, and the message in its body."""
 
-    def __init__(self, status: int, message: str, *, began_s: float | None = None) -> None:
-        """*began_s*: when a process of the model began to work on it, by the monotonic clock, where one did."""
+    def __init__(self, status: int, message: str, *, worked: Span | None = None) -> None:
+        """*worked*: when a process of the model worked on it, where one did."""
         super().__init__(status, message)
-        self.status, self.message, self.began_s = status, message, began_s
+        self.status, self.message, self.worked = status, message, worked
+
+
+def at_work(worked: Span | None, since_s: float) -> dict[str, float]:
+    """How long a request that came at *since_s* was queued and was worked on, in seconds, for its event."""
+    return {} if worked is None else {"queued_s": max(0.0, worked[0] - since_s), "worked_s": worked[1] - worked[0]}
 
 
 class State(enum.Enum):
@@ -53,8 +61,8 @@ class Reply:
     body: bytes
     status: int = 200
     content_type: str = "application/json"
-    began_s: float | None = None
-    """When a process of the model began to work on the request, by the monotonic clock."""
+    worked: Span | None = None
+    """When a process of the model worked on the request."""
 
 
 @dataclasses.dataclass(eq=False)

@@ -17,7 +17,7 @@ from pytest_mme.serving.processes.channel import Head
 from pytest_mme.serving.processes.model_processes import ModelProcesses, ProcessGoneError
 from pytest_mme.serving.processes.zygote_client import ChildProcess, End, ZygoteClient
 from pytest_mme.serving.statuses import GPU_STATUS, STATUS
-from pytest_mme.serving.table.loaded_model import Invocation, LoadedModel, RefusalError, Reply, State
+from pytest_mme.serving.table.loaded_model import Invocation, LoadedModel, RefusalError, Reply, State, at_work
 from pytest_mme.serving.table.loader import Loader
 from pytest_mme.serving.table.universal_handler import TOOLKIT, UniversalHandler, invoke_request, reply_from
 from pytest_mme.timeline.events import Kind
@@ -103,22 +103,21 @@ class ModelTable:
         """
         self._refuse_when_ending()
         model = self.get(identifier)
-        start, outcome, began_s = time.monotonic(), "error", None
+        start, outcome, worked = time.monotonic(), "error", None
         known = {"request": invocation.request_id, "target": invocation.target}
         detail: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
         try:
             async with self._in_flight(model):
                 reply = await self._invoke(model, invocation)
-            outcome, began_s = "ok", reply.began_s
+            outcome, worked = "ok", reply.worked
             if reply.status >= 400:
                 outcome, detail["error"] = str(reply.status), reply.body[:_MAX_ERROR].decode(errors="replace")
         except RefusalError as refusal:
             outcome, detail["error"] = str(refusal.status), refusal.message[:_MAX_ERROR]
-            began_s = refusal.began_s
+            worked = refusal.worked
             raise
         finally:
-            if began_s is not None:
-                detail["queued_s"] = max(0.0, began_s - start)
+            detail |= at_work(worked, start)
             self._emit("invoke", model=identifier, outcome=outcome, seconds=time.monotonic() - start, detail=detail)
         return reply
 
@@ -141,7 +140,7 @@ class ModelTable:
             return await self._universal.invoke(model.identifier, invocation)
         head = {"operation": "invoke", "method": invocation.method or PREDICT, "version": invocation.version}
         reply, content = await self._request_worker(model, head, invocation.body)
-        return Reply(body=content, began_s=reply["began_s"])
+        return Reply(body=content, worked=reply["worked"])
 
     async def rest(self, identifier: str, head: Head, body: bytes = b"") -> bytes:
         """Return the model's own reply to a call of TensorFlow Serving's REST API, past the user's code.
@@ -162,7 +161,7 @@ class ModelTable:
         reply, content = await self._request(model, model.worker, {"model": model.identifier, **head}, body)
         if "error" in reply:
             status = (STATUS if self._gpu is None else GPU_STATUS)[reply["code"]]
-            raise RefusalError(status, reply["error"], began_s=reply["began_s"])
+            raise RefusalError(status, reply["error"], worked=reply["worked"])
         return reply, content
 
     async def _request(self, model: LoadedModel, child: ChildProcess, head: Head, body: bytes) -> tuple[Head, bytes]:

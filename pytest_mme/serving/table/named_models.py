@@ -12,7 +12,7 @@ from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.memory.enforcement import Enforcement
 from pytest_mme.serving.processes.channel import Head
 from pytest_mme.serving.processes.zygote_client import ZygoteClient
-from pytest_mme.serving.table.loaded_model import Invocation, LoadedModel, RefusalError, Reply, State
+from pytest_mme.serving.table.loaded_model import Invocation, LoadedModel, RefusalError, Reply, State, at_work
 from pytest_mme.serving.table.universal_handler import UniversalHandler
 
 _SAMPLE_EVERY_S = 0.1
@@ -63,8 +63,7 @@ class NamedModels:
         try:
             reply = await self._handler.invoke(identifier, invocation)
             outcome = "ok" if reply.status < 400 else str(reply.status)
-            if reply.began_s is not None:
-                detail["queued_s"] = max(0.0, reply.began_s - start)
+            detail |= at_work(reply.worked, start)
         except RefusalError as refusal:
             outcome, detail = str(refusal.status), {"error": refusal.message}
             raise

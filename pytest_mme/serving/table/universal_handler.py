@@ -31,7 +31,7 @@ def invoke_request(identifier: str, invocation: Invocation) -> Head:
 
 def reply_from(head: Head, body: bytes) -> Reply:
     """The reply that a handler's process gave to `invoke_request`."""
-    return Reply(body=body, status=head["status"], content_type=head["content_type"], began_s=head["began_s"])
+    return Reply(body=body, status=head["status"], content_type=head["content_type"], worked=head["worked"])
 
 
 class UniversalHandler:

@@ -62,11 +62,14 @@ def test_the_servers_view_of_requests_is_judged_where_there_is_one() -> None:
 
 
 def test_a_request_counts_from_when_a_process_had_it() -> None:
-    waited = [dataclasses.replace(one, detail={"queued_s": one.at_s - 0.5}) for one in (OVERLAP[0], OVERLAP[2])]
+    waited = [
+        dataclasses.replace(one, detail={"queued_s": 0.0 if one.began_s == 0.0 else 0.6, "worked_s": 0.5})
+        for one in (OVERLAP[0], OVERLAP[2])
+    ]
     refused = invoke(0.0, 2.0, source="server")  # it never reached a process
     with pytest.raises(AssertionError, match=r"^at most 1 of 2 requests were worked on at once"):
         check_concurrent([*waited, refused])
-    check_concurrent([*waited, dataclasses.replace(OVERLAP[1], detail={"queued_s": 0.2}), refused])
+    check_concurrent([*waited, dataclasses.replace(OVERLAP[1], detail={"queued_s": 0.2, "worked_s": 0.9}), refused])
 
 
 def test_requests_to_two_servers_are_not_concurrent() -> None:

@@ -31,7 +31,7 @@ class FakeChannel:
             return {"style": "handler"}, b""
         if child.exited.done():
             raise WorkerGoneError
-        return {"status": 200, "content_type": "text/plain", "began_s": 0.0}, str(self._number).encode()
+        return {"status": 200, "content_type": "text/plain", "worked": [0.0, 1.0]}, str(self._number).encode()
 
     def close(self) -> None:
         """Nothing is held."""
