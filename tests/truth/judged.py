@@ -51,10 +51,10 @@ def judged(names: Sequence[str], room: int, how: Recording) -> Iterator[Judged]:
     yield Judged(
         "no thrash", partial(verdicts.no_thrash, hit_ratio=0.5), partial(checks.check_no_thrash, hit_ratio=0.5)
     )
-    in_time = {"within_s": _WITHIN_S}
-    yield Judged("recovers", partial(verdicts.recovers, **in_time), partial(checks.check_recovers, **in_time))
-    pair = {"good": first, "bad": second}
-    yield Judged("isolated", partial(verdicts.isolated, **pair), partial(checks.check_isolated, **pair))
+    recovers = partial(verdicts.recovers, within_s=_WITHIN_S)
+    yield Judged("recovers", recovers, partial(checks.check_recovers, within_s=_WITHIN_S))
+    isolated = partial(verdicts.isolated, good=first, bad=second)
+    yield Judged("isolated", isolated, partial(checks.check_isolated, good=first, bad=second))
     stall = partial(verdicts.no_stall, of=second, factor=_TIMES)
     yield Judged("no stall", stall, partial(checks.check_no_stall, of=second, factor=_TIMES))
     fair = partial(verdicts.fair, hog=first, max_ratio=_TIMES)
