@@ -68,7 +68,7 @@ class Answerers:
         self._folder = store.directory.parent / "answers"
         self._store, self._exporters, self._process, self._recorder = store, exporters, process, recorder
 
-    def pairs(self, asked: Asked, question: Question, tolerances: Callable[[], Tolerances]) -> list[Pair]:
+    def pairs(self, asked: Asked, question: Question, tolerances: Tolerances) -> list[Pair]:
         """Return what the model answers, asked once ever; raises `AnswersError` and `UnavailableError`.
 
         A model whose answers differ by more than *tolerances* from round to round is refused.
@@ -81,7 +81,7 @@ class Answerers:
             with filelock.FileLock(self._folder / "locks" / f"{kept.stem[:2]}.lock"):
                 if not kept.exists():  # another process may have asked meanwhile
                     inputs = _samples(question.model) if question.inputs is None else question.inputs
-                    pairs = _settled(question.model.name, inputs, ask(question, inputs), tolerances())
+                    pairs = _settled(question.model.name, inputs, ask(question, inputs), tolerances)
                     draft = kept.with_suffix(".draft")
                     write_pairs(pairs, draft)
                     draft.replace(kept)

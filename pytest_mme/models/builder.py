@@ -265,8 +265,8 @@ class Models:
         """Return a model of your own: a `model.tar.gz`, a SavedModel's folder, or a folder of numbered versions.
 
         A SavedModel is packed as version 1. A ``code/inference.py`` in the folder is packed, too, and may stand without
-        any version, for a model that it loads itself. An archive is used as it is, without reading it. The model is
-        named after the file or folder unless *name* is given. Raises `ArchiveError` for anything else.
+        any version, for a model that it loads itself. An archive is used as it is, without reading it (but for the types
+        of its outputs, with *answers*). The model is named after the file or folder unless *name* is given. Raises `ArchiveError` for anything else.
 
         *answers* says what the model is known to predict, for `check_answers` and `model.answer`:
 
@@ -290,7 +290,7 @@ class Models:
         check_options(answers, options)
         if answers is None:
             return model
-        tolerances = functools.partial(tolerances_of, model.archive, rtol, atol)
+        tolerances = tolerances_of(model.archive, rtol, atol)
         given = None if inputs is None else instances(inputs)
         if callable(answers):
             return dataclasses.replace(

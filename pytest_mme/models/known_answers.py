@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -43,13 +43,14 @@ class NotKnownError(Exception):
 class KnownAnswers:
     """The predictions that are known of one model, for its signature ``serving_default``."""
 
-    def __init__(self, predict: Predict, xs: Iterable[Any], tolerances: Callable[[], Tolerances]) -> None:
+    def __init__(self, predict: Predict, xs: Iterable[Any], tolerances: Tolerances) -> None:
         """*predict* raises `NotKnownError` where it knows none; *xs*: instances for which it knows one."""
         self.xs: Sequence[Any] = tuple(xs)
-        self._predict, self._tolerances_of = predict, tolerances
+        self.tolerances = tolerances
+        self._predict = predict
 
     @classmethod
-    def of(cls, pairs: Iterable[Pair], tolerances: Callable[[], Tolerances]) -> KnownAnswers:
+    def of(cls, pairs: Iterable[Pair], tolerances: Tolerances) -> KnownAnswers:
         """What *pairs* say; ``[1]`` and ``[1.0]`` are the same instance."""
         table = {key_of(pair.x): pair for pair in pairs}
 
@@ -60,11 +61,6 @@ class KnownAnswers:
                 raise NotKnownError from None
 
         return cls(predict, (pair.x for pair in table.values()), tolerances)
-
-    @cached_property
-    def tolerances(self) -> Tolerances:
-        """By how much predictions may differ. It reads the archive where the types of its outputs tell."""
-        return self._tolerances_of()
 
     def answer(self, model: str, x: Any) -> Answer:
         """Return what *model* must predict for *x*; raises `NotKnownError`, and `AnswersError` for what is not JSON."""
@@ -82,11 +78,8 @@ class KnownAnswers:
         def wider(one: Tolerance) -> Tolerance:
             return Tolerance(max(one.relative, tolerance.relative), max(one.absolute, tolerance.absolute))
 
-        def tolerances() -> Tolerances:
-            outputs = {name: wider(one) for name, one in self.tolerances.outputs.items()}
-            return Tolerances(wider(self.tolerances.others), outputs)
-
-        return KnownAnswers(self._predict, self.xs, tolerances)
+        outputs = {name: wider(one) for name, one in self.tolerances.outputs.items()}
+        return KnownAnswers(self._predict, self.xs, Tolerances(wider(self.tolerances.others), outputs))
 
 
 def answer_of(model: str, prediction: Any, tolerances: Tolerances) -> Answer:
@@ -129,7 +122,9 @@ def tolerances_of(archive: Path, relative: float | None, absolute: float | None)
             known.relative if relative is None else relative, known.absolute if absolute is None else absolute
         )
 
-    dtypes = {name: dtype for name, dtype in _output_dtypes(archive).items() if dtype in BY_DTYPE}
+    file = archive.stat()
+    found = _output_dtypes(archive, file.st_mtime_ns, file.st_size)
+    dtypes = {name: dtype for name, dtype in found.items() if dtype in BY_DTYPE}
     widest = max(dtypes.values(), key=[*BY_DTYPE].index, default="float32")
     outputs = {name: chosen(dtype) for name, dtype in dtypes.items()} if len(set(dtypes.values())) > 1 else {}
     return Tolerances(chosen(widest), outputs)
@@ -138,7 +133,8 @@ def tolerances_of(archive: Path, relative: float | None, absolute: float | None)
 _DTYPES = {"DT_DOUBLE": "float64", "DT_FLOAT": "float32", "DT_HALF": "float16", "DT_BFLOAT16": "bfloat16"}
 
 
-def _output_dtypes(archive: Path) -> dict[str, str]:
+@lru_cache(maxsize=1024)  # it unpacks the archive, and many tests may use one
+def _output_dtypes(archive: Path, _changed_ns: int, _size: int) -> Mapping[str, str]:
     """Return numpy's names of the types of the outputs of ``serving_default``, by output; nothing if it cannot be read."""
     from pytest_mme.libtensorflow import protos  # protobuf and numpy, which only this needs
     from pytest_mme.models.sample_inputs import NoRequestError, default_signature

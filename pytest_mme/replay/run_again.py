@@ -79,7 +79,7 @@ def _with_answers(model: Model, bundle: Bundle) -> Model:
         return model
     one = next(iter(known.values()))[1]
     pairs = [Pair(x, answer.value) for x, answer in known.values()]
-    return dataclasses.replace(model, known=KnownAnswers.of(pairs, lambda: Tolerances(one.tolerance, one.outputs)))
+    return dataclasses.replace(model, known=KnownAnswers.of(pairs, Tolerances(one.tolerance, one.outputs)))
 
 
 def _start(

@@ -359,8 +359,23 @@ def test_a_bundled_copy_keeps_the_answers(models: Models, tmp_path: Path) -> Non
 def test_answers_of_an_optimised_copy_are_as_near_as_both_allow(
     tolerance: Tolerance, expected: tuple[Tolerance, Tolerance]
 ) -> None:
-    known = KnownAnswers.of([Pair(1, 2)], lambda: Tolerances(Tolerance(0.1, 1e-3), {"z": BY_DTYPE["float64"]}))
+    known = KnownAnswers.of([Pair(1, 2)], Tolerances(Tolerance(0.1, 1e-3), {"z": BY_DTYPE["float64"]}))
     wider = known.at_least(tolerance)
     assert wider.xs == (1,)
     assert (wider.tolerances.others, wider.tolerances.outputs["z"]) == expected
     assert wider.answer("m", 1) == 2
+
+
+def test_the_documentation_of_the_call_has_the_tolerances_of_each_type() -> None:
+    described = " ".join((Models.archive.__doc__ or "").split()).replace(" and ", " ")
+    for dtype, one in BY_DTYPE.items():
+        relative, absolute = (f"{limit:.0e}".replace("e-0", "e-") for limit in (one.relative, one.absolute))
+        assert f"{relative} {absolute} for {dtype}" in described
+
+
+def test_the_types_of_the_outputs_are_read_again_when_the_archive_has_changed(models: Models, tmp_path: Path) -> None:
+    for number, (data_type, dtype) in enumerate((("DT_FLOAT", "float32"), ("DT_DOUBLE", "float64"))):
+        write_casts(tmp_path / str(number) / "1", {"y": data_type})
+        pack(tmp_path / str(number), tmp_path / "own.tar.gz")
+        model = models.archive(tmp_path / "own.tar.gz", answers=lambda x: x)
+        assert model.answer([1.0]).tolerance == BY_DTYPE[dtype]

@@ -59,7 +59,7 @@ def test_where_the_expected_value_is_unknown_none_is_recorded(call: RecordedInvo
 
 @pytest.mark.parametrize("prediction", [7.5, "a text", None, [[1, 2]], {"identity": "theirs", "y": [1.0]}, {"a": 1}])
 def test_a_users_model_with_known_answers_has_them_recorded(prediction: object) -> None:
-    known = KnownAnswers.of([Pair([1], prediction)], Tolerances)
+    known = KnownAnswers.of([Pair([1], prediction)], Tolerances())
     own = dataclasses.replace(FOREIGN, known=known)
     event = event_of(request(own), json.dumps({"predictions": [prediction]}).encode())
     (again,) = Timeline.from_jsonl(_jsonl(event))
@@ -82,7 +82,7 @@ def test_a_users_function_that_fails_is_not_taken_for_an_unknown_answer() -> Non
     def broken(_: Any) -> Any:
         raise ValueError("no such row")
 
-    own = dataclasses.replace(FOREIGN, known=KnownAnswers(by_function("m", broken), (), Tolerances))
+    own = dataclasses.replace(FOREIGN, known=KnownAnswers(by_function("m", broken), (), Tolerances()))
     with pytest.raises(AnswersError, match=r"raised ValueError: no such row, for x = \[1.0\]"):
         request(own)
 
