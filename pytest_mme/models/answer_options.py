@@ -37,8 +37,14 @@ def check_options(answers: AnswersFrom | None, options: Mapping[str, Any]) -> No
         seen = given.get(name, 0)
         if isinstance(seen, bool) or not isinstance(seen, int | float) or not 0 <= seen < float("inf"):
             raise ValueError(f"{name}={seen!r}: give a number from 0")
-    if "code" in given and not Path(given["code"], INFERENCE).is_file():
-        raise ValueError(f"code={str(given['code'])!r}: give a folder that holds an {INFERENCE}")
+    if "code" in given and not _is_code(Path(given["code"])):
+        raise ValueError(
+            f"code={str(given['code'])!r}: give a folder that holds an {INFERENCE}, or a Python file for mme_handler"
+        )
+
+
+def _is_code(path: Path) -> bool:
+    return path.is_file() if path.suffix == ".py" else (path / INFERENCE).is_file()
 
 
 def _kind(answers: AnswersFrom | None) -> str:

@@ -52,6 +52,7 @@ class Question:
     inputs: Sequence[Any] | None
     """Instances in JSON's types; None: samples of its signature."""
     code: Path | None
+    """A folder with the `inference.py` of all models, or a file with an `inference_handler`."""
     tf: str | None
 
 
@@ -119,8 +120,9 @@ class Answerers:
 def _key(asked: Asked, question: Question, tensorflow: str) -> str:
     """Name what the answers depend on: 64 hex digits."""
     code = "" if question.code is None else digest(files_of(question.code))
+    named = question.model.name if question.code is not None and question.code.is_file() else ""  # it is told the name
     inputs = None if question.inputs is None else [key_of(x) for x in question.inputs]
-    facts = [ASKING, asked, tensorflow, sha256(question.model.archive), code, inputs]
+    facts = [ASKING, asked, tensorflow, sha256(question.model.archive), code, named, inputs]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -270,8 +270,8 @@ class Models:
 
         *answers* says what the model is known to predict, for `check_answers` and `model.answer`:
 
-        - ``"recorded"``: the kit asks the model for *inputs*, alone, through its own handler (or that in the folder
-          *code*, which servers are given as `code`), on the embedded server, and keeps what it predicted.
+        - ``"recorded"``: the kit asks the model for *inputs*, alone, on the embedded server, and keeps what it predicted:
+          through its own handler, or through *code*, the folder that servers get as `code` or the file of `mme_handler`.
         - ``"python"``: it asks the SavedModel by TensorFlow's Python package, without any handler, in a process of its
           own, and keeps that.
         - a function, which returns the prediction for an instance; threads that send requests call it.

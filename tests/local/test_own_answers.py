@@ -116,6 +116,42 @@ def test_the_handler_of_all_models_is_recorded(run: Run, tmp_path: Path) -> None
         run.models.archive(own, answers="recorded").answer("ab")
 
 
+ONE_FOR_ALL = """
+import time
+
+current = None
+
+def inference_handler(data, model_name):
+    global current
+    current = [model_name, *data["instances"]]
+    time.sleep(0.02)  # what it does to the request takes so long, and other requests come meanwhile
+    return {"predictions": [current]}
+"""
+
+
+def test_a_race_in_the_handler_that_loads_all_models_is_found(
+    run: Run, tmp_path: Path, mme_handler: Callable[..., Server], mme_traffic: Callable[..., Traffic]
+) -> None:
+    (tmp_path / "ours.py").write_text(ONE_FOR_ALL)
+    own = write_casts(tmp_path / "own", {"y": "DT_FLOAT"})
+    model = run.models.archive(own, answers="recorded", inputs=[[1.0], [2.0]], code=tmp_path / "ours.py")
+    assert model.answer([2.0]) == ["own", [2.0]]
+    server = mme_handler(tmp_path / "ours.py", [model])
+    server.invoke(model, [1.0])
+    server.check_answers()
+    mme_traffic(server).closed(round_robin([model]), clients=8, requests=40)
+    with pytest.raises(AssertionError, match=r"of 41 predictions are wrong"):
+        server.check_answers(at_least=41)
+
+
+def test_a_handler_that_cannot_be_imported_has_no_answers(run: Run, tmp_path: Path) -> None:
+    own = write_casts(tmp_path / "own", {"y": "DT_FLOAT"})
+    for code in (tmp_path / "inference.py", tmp_path):
+        (tmp_path / "inference.py").write_text("import not_there")
+        with pytest.raises(AnswersError, match=r"(?s)it was not loaded: .*not_there"):
+            run.models.archive(own, answers="recorded", code=code)
+
+
 @pytest.mark.parametrize(
     ("archive", "when"),
     [

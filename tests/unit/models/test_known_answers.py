@@ -85,9 +85,12 @@ def test_they_are_asked_for_again_when_anything_differs(
     for number, handler in enumerate(("1", "2"), 4):
         (code / "inference.py").write_text(handler)
         assert asked(code=code) == asked(code=code) == number
+    file = code / "inference.py"
+    assert asked(code=file, name="a") == asked(code=file, name="a") == 6
+    assert asked(code=file, name="b") == 7, "it is told the name"
     write_casts(tmp_path / "other" / "1", {"y": "DT_DOUBLE"})
     own = tmp_path / "other"
-    assert asked() == 6
+    assert asked() == 8
     assert [(one[1], one[2]) for one in recorder.asked[2:5]] == [
         (None, "2.15.1"),
         (code, versions.default()),
@@ -288,7 +291,8 @@ def test_answers_are_known_for_what_servers_serve_only(
         ({"answers": str, "rtol": -1}, "rtol=-1: give a number from 0"),
         ({"answers": str, "atol": float("nan")}, "atol=nan: give a number from 0"),
         ({"answers": str, "atol": "1"}, "atol='1': give a number from 0"),
-        ({"answers": "recorded", "code": "nowhere"}, "code='nowhere': give a folder that holds an inference.py"),
+        ({"answers": "recorded", "code": "nowhere"}, "code='nowhere': give a folder that holds an inference.py, or a"),
+        ({"answers": "recorded", "code": "nowhere.py"}, "code='nowhere.py': give a folder"),
         ({"answers": "recorded", "inputs": []}, r"inputs=\[\]: give a list of instances"),
         ({"answers": "recorded", "inputs": "text"}, "inputs='text': give a list of instances"),
         ({"answers": "recorded", "inputs": [{1j}]}, r"inputs=\[\{1j\}\]: "),
