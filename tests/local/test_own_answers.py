@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,17 @@ def test_python_answers_what_servers_cannot_write(run: Run, tmp_path: Path) -> N
     assert run.models.archive(own, answers="python", inputs=[[2.1]]).answer([2.1]) == [2.1]
     with pytest.raises(AnswersError, match="Failed to write JSON value for tensor type: bfloat16"):
         run.models.archive(own, answers="recorded", inputs=[[2.1]])
+
+
+@pytest.mark.versions
+def test_another_version_of_tensorflow_is_asked(mme_models: Models, tmp_path: Path) -> None:
+    whole = f"whole_{uuid.uuid4().hex[:8]}"  # so that no earlier run has asked it
+    own = write_casts(tmp_path / "own", {"y": "DT_FLOAT", whole: "DT_INT64"})
+    for model in (
+        mme_models.archive(own, answers="recorded", inputs=[[2.5], [3.0]], tf="2.15.1"),
+        mme_models.archive(own, answers="python", inputs=[[2.5], [3.0]], tf="2.15.1"),
+    ):
+        assert model.answer([2.5]) == {"y": [2.5], whole: [2]}
 
 
 def test_python_answers_texts_and_bytes(run: Run) -> None:
