@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pytest_mme.aws.clients import Aws as Aws
     from pytest_mme.contract.client import ContractClient as ContractClient
     from pytest_mme.contract.client import Reply as Reply
+    from pytest_mme.errors import AnswersError as AnswersError
     from pytest_mme.errors import ArchiveError as ArchiveError
     from pytest_mme.errors import BuildError as BuildError
     from pytest_mme.errors import ContractError as ContractError
@@ -65,6 +66,7 @@ _NAMES = {
     "aws.clients": ("Aws",),
     "contract.client": ("ContractClient", "Reply"),
     "errors": (
+        "AnswersError",
         "ArchiveError",
         "BuildError",
         "ContractError",

@@ -8,6 +8,8 @@ _TENSORFLOW_CODES = (
     *("UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
 )  # tensorflow/c/tf_status.h, in the order of their numbers
 
+_SHOWN_XS = 5
+
 
 def shown(value: object, most: int = 200) -> str:
     """Return *value* as messages show it: on one line, and cut after *most* characters."""
@@ -118,18 +120,41 @@ class BuildError(MMEError):
 
 
 class UnknownAnswerError(MMEError):
-    """The expected prediction of a model is unknown, since the kit did not build it."""
+    """The expected prediction of a model is unknown: the kit did not build it, and nothing says what it predicts.
 
-    def __init__(self, model: str, archive: str) -> None:
-        super().__init__(model, archive)
-        self.model, self.archive = model, archive
+    `known` are the instances of *model* for which one is known, and *asked* says for what it was asked instead.
+    """
+
+    def __init__(self, model: str, archive: str, asked: str = "", known: tuple[object, ...] = ()) -> None:
+        super().__init__(model, archive, asked, known)
+        self.model, self.archive, self.asked, self.known = model, archive, asked, known
 
     def __str__(self) -> str:
+        if not self.asked:
+            return (
+                f"the kit does not know what {self.model!r} is expected to predict\n"
+                f"  seen: it came from {self.archive}, not from the builder\n"
+                f"  next: give mme_models.archive the answers=, write the expected prediction into the test, or build a "
+                f"model with .linear(), .text(), …"
+            )
+        some = ", ".join(shown(x, 60) for x in self.known[:_SHOWN_XS])
+        more = f" and {len(self.known) - _SHOWN_XS} more" if len(self.known) > _SHOWN_XS else ""
         return (
-            f"the kit does not know what {self.model!r} is expected to predict\n"
-            f"  seen: it came from {self.archive}, not from the builder\n"
-            f"  next: write the expected prediction into the test, or build a model with .linear(), .text(), …"
+            f"the kit does not know what {self.model!r} is expected to predict for {self.asked}\n"
+            f"  seen: known are the predictions for {some or 'no x'}{more}\n"
+            f"  next: ask for one of these, or add it to the answers= or inputs= of mme_models.archive"
         )
+
+
+class AnswersError(MMEError):
+    """The answers that *model* is to give cannot be known: what was *seen*, and *advice*."""
+
+    def __init__(self, model: str, seen: str, advice: str) -> None:
+        super().__init__(model, seen, advice)
+        self.model, self.seen, self.advice = model, seen, advice
+
+    def __str__(self) -> str:
+        return f"the answers of {self.model!r} cannot be known\n  seen: {self.seen}\n  next: {self.advice}"
 
 
 class UnavailableError(MMEError):

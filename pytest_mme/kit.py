@@ -22,6 +22,7 @@ from pytest_mme.hosting.endpoint import Endpoint, hosted
 from pytest_mme.hosting.spec import EndpointSpec, check_archives
 from pytest_mme.libtensorflow.version_cache import VersionCache
 from pytest_mme.measuring.fits import Measurements
+from pytest_mme.measuring.recording import Recorder
 from pytest_mme.models.builder import Model, Models
 from pytest_mme.models.exporting.environments import Exporters
 from pytest_mme.runtimes import leases
@@ -72,9 +73,9 @@ class Run:
     def models(self) -> Models:
         """Builds models, and keeps them in the cache."""
         store = Store(self.settings.cache.value / "models", cap_mib=self.settings.cache_mib.value)
-        return self._undo.enter_context(
-            Models(store, self.directory, Exporters(self.settings.cache.value, self.version_cache))
-        )
+        exporters = Exporters(self.settings.cache.value, self.version_cache)
+        recorder = Recorder(self._local_runtime)
+        return self._undo.enter_context(Models(store, self.directory, exporters, recorder))
 
     @cached_property
     def runtime(self) -> Runtime:
@@ -82,20 +83,24 @@ class Run:
         keep = self.settings.keep.value != "never"
         if self.settings.runtime.value == "attach":
             return AttachRuntime(self.settings.url.value or "", self.settings.url_models.value, self.directory)
-        device = gpu.settle(self.settings.device.value)
         if self.settings.runtime.value == "docker":
             from pytest_mme.runtimes.docker.runtime import DockerRuntime
 
+            device = gpu.settle(self.settings.device.value)
             pull = self.settings.pull.value
             docker = DockerRuntime(self.directory, image=self._image, pull=pull, device=device, keep=keep)
             self._undo.callback(docker.close)
             return docker
+        return self._local_runtime()
+
+    def _local_runtime(self) -> LocalRuntime:
+        """Starts embedded servers, as the settings say."""
         return LocalRuntime(
             self.directory,
             version_cache=self.version_cache,
             enforcement=self.settings.enforcement.value,
-            device=device,
-            keep=keep,
+            device=gpu.settle(self.settings.device.value),
+            keep=self.settings.keep.value != "never",
         )
 
     @cached_property

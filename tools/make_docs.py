@@ -26,6 +26,7 @@ from typing import Any
 import typer
 
 from pytest_mme import EndpointSpec, ModelSpec, ServerSpec, checks, round_robin, trace, uniform, zipf
+from pytest_mme.answers import BY_DTYPE
 from pytest_mme.cli import app
 from pytest_mme.contract.conformance.clauses import CLAUSES
 from pytest_mme.contract.deviations import DEVIATIONS
@@ -210,6 +211,12 @@ def _verdict_words() -> Iterator[Row]:
             yield f"`{name}`", str(refused[-1].status or "not unpacked"), f"`{text}`"
 
 
+def tolerances() -> str:
+    """By how much floats may differ from an expected prediction."""
+    rows = [(dtype, f"{one.relative:g}", f"{one.absolute:g}") for dtype, one in BY_DTYPE.items()]
+    return markdown(("type of the output", "`rtol`", "`atol`"), rows)
+
+
 def mixes() -> str:
     """The mixes of traffic, by their signatures and docstrings."""
     rows = [(f"`{call_of(mix)}`", first_line(mix)) for mix in (round_robin, uniform, zipf, trace)]
@@ -316,6 +323,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "checks": check_table,
     "check-claims": check_claims,
     "mixes": mixes,
+    "tolerances": tolerances,
     "faults": faults,
     "server-fields": fields_of(ServerSpec),
     "endpoint-fields": fields_of(EndpointSpec),

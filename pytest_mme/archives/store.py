@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -94,3 +95,12 @@ def _facts(path: Path) -> tuple[float, int, Path]:
     except FileNotFoundError:
         return 0.0, 0, path
     return stat.st_mtime, stat.st_size, path
+
+
+def sha256(path: Path) -> str:
+    """Return the digest of a file's content, 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -194,12 +194,12 @@ class Faults:
     def hogged(self, model: Model, *, clients: int = 4, x: Any = None) -> Iterator[None]:
         """Let *clients* send *x* to *model* again and again: it monopolises the server for as long as the block lasts.
 
-        *x*: by default what the kit's models of that kind take. A model with ``busy_ms`` computes for so long on each
+        *x*: by default an instance whose prediction is known, or else ``[1.0]``. A model with ``busy_ms`` computes for so long on each
         request; one without keeps this process busy, not the CPU. A request that fails is sent again; where none
         succeeded, the first error is raised at the end.
         """
         over, began = threading.Event(), time.monotonic()
-        instance = (model.spec.example if model.spec else [1.0]) if x is None else x
+        instance = next(iter(model.examples), [1.0]) if x is None else x
         errors = list[Exception]()
 
         def ask() -> int:

@@ -14,8 +14,11 @@ import psutil
 
 from pytest_mme.archives.archive import extract
 from pytest_mme.archives.code import digest, files_of
+from pytest_mme.archives.store import sha256
 from pytest_mme.errors import FitsError
 from pytest_mme.models.builder import Model
+from pytest_mme.models.json_values import to_json
+from pytest_mme.models.known_answers import key_of
 from pytest_mme.runtimes.base import Running, Runtime
 from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.timeline.events import Timeline
@@ -29,7 +32,7 @@ _REST_S, _SAMPLED_EVERY_S = 30.0, 0.5
 class Cost:
     """What one archive needs once it is loaded and has replied to one request, where the kit knows what to send.
 
-    An archive that the kit did not build is only loaded: what its first prediction allocates is not included.
+    An archive of which no prediction is known is only loaded: what its first prediction allocates is not included.
     """
 
     bytes: int
@@ -83,7 +86,7 @@ class Measurements:
         return [Cost(**json.loads(path.read_text())) for path in paths]
 
     def _path(self, model: Model, spec: ServerSpec) -> Path:
-        content = model.spec.digest if model.spec else hashlib.sha256(model.archive.read_bytes()).hexdigest()
+        content = model.spec.digest if model.spec else f"{sha256(model.archive)}{[*map(key_of, model.examples[:1])]}"
         code = "" if spec.code is None else digest(files_of(Path(spec.code)))
         described = f"{self._runtime.identity(spec)}/{spec.oom}/{spec.cpus}/{spec.device}/{sorted(spec.env.items())}/{code}/{content}"
         return self._directory / f"{hashlib.sha256(described.encode()).hexdigest()[:32]}.json"
@@ -120,10 +123,9 @@ def _measure(server: Running, model: Model, spec: ServerSpec, timeline: Timeline
     extract(model.archive, folder)
     idle = _at_rest(server)
     server.client.load(identifier, server.place(folder)).expect(f"load of {model.name}")
-    if model.spec is not None:
-        body = json.dumps({"instances": [model.spec.example]}).encode()
-        reply = server.client.invoke(identifier, body)
-        if not model.spec.code and spec.code is None:  # user code may refuse this instance
+    if model.examples:
+        reply = server.client.invoke(identifier, to_json({"instances": [model.examples[0]]}).encode())
+        if model.spec is not None and not model.spec.code and spec.code is None:  # user code may refuse this instance
             reply.expect(f"invoke of {model.name}")
     used = server.used_bytes()
     server.client.unload(identifier).expect(f"unload of {model.name}")

@@ -13,15 +13,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_mme import versions as tensorflow_versions
-from pytest_mme.answers import Answer
+from pytest_mme.answers import Answer, Tolerance
 from pytest_mme.archives.archive import extract, is_saved_model, pack, versions
 from pytest_mme.archives.code import OP_LIBRARIES, code_in, write_code
-from pytest_mme.archives.store import Store
-from pytest_mme.errors import ArchiveError, UnknownAnswerError
+from pytest_mme.archives.store import Store, sha256
+from pytest_mme.errors import ArchiveError, UnknownAnswerError, shown
+from pytest_mme.models.answer_options import asked_of, check_options, instances
+from pytest_mme.models.asking import Answerers, Question, Recorder
 from pytest_mme.models.exporting.environments import Exporter, Exporters
 from pytest_mme.models.exporting.optimise import OPTIMISER, optimise
 from pytest_mme.models.exporting.process import TensorFlowProcess
 from pytest_mme.models.json_values import plain
+from pytest_mme.models.known_answers import (
+    AnswersFrom,
+    KnownAnswers,
+    NotKnownError,
+    by_function,
+    read_pairs,
+    tolerances_of,
+)
 from pytest_mme.models.spec import DEFAULT_SIGNATURE, MODEL_NAME, CustomOp, Kind, ModelSpec
 from pytest_mme.models.writing.customop import Language, compile_op
 from pytest_mme.validation import check
@@ -45,6 +55,8 @@ class Model:
     """None for an archive that the kit did not build."""
     op_libraries: tuple[Path, ...] = ()
     """The op libraries that a server needs for it: ``mme_server(op_libraries=model.op_libraries)``."""
+    known: KnownAnswers | None = dataclasses.field(default=None, repr=False, compare=False)
+    """What it is known to predict, for an archive that the kit did not build; None: nobody said."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -54,25 +66,56 @@ class Model:
         """Return the archive's name on an endpoint, SageMaker's `TargetModel`: ``<name>.tar.gz``."""
         return f"{self.name}.tar.gz"
 
+    @property
+    def examples(self) -> Sequence[Any]:
+        """Instances that it takes, each with a known prediction; none for an archive of which nobody said any."""
+        if self.spec is not None:
+            return (self.spec.example,)
+        return () if self.known is None else self.known.xs
+
     def answer(
         self, x: Any, *, version: int | None = None, signature: str = DEFAULT_SIGNATURE, before: float = 0.0
     ) -> Answer:
         """Return the prediction that is expected for the instance *x*; `ModelSpec.answer` describes the arguments.
 
-        Raises `UnknownAnswerError` for an archive that the kit did not build.
+        Of an archive that the kit did not build, answers are known by the `answers` of `Models.archive`: for the version
+        that servers serve and the signature ``serving_default``. Raises `UnknownAnswerError` where none is known.
         """
-        if self.spec is None:
+        if self.spec is not None:
+            return self.spec.answer(x, version=version, signature=signature, before=before)
+        if self.known is None:
             raise UnknownAnswerError(self.name, str(self.archive))
-        return self.spec.answer(x, version=version, signature=signature, before=before)
+        asked = _besides(version=version, signature=signature, before=before)
+        if not asked:
+            try:
+                return self.known.answer(self.name, x)
+            except NotKnownError:
+                asked = f"x = {shown(x)}"
+        raise UnknownAnswerError(self.name, str(self.archive), asked, tuple(self.known.xs))
+
+
+def _besides(*, version: int | None, signature: str, before: float) -> str:
+    """Return what of these is asked for that no answer of a user's archive is about; empty when nothing is."""
+    if version is not None:
+        return f"version {version}, rather than the one that is served"
+    if signature != DEFAULT_SIGNATURE:
+        return f"the signature {signature}, rather than {DEFAULT_SIGNATURE}"
+    return f"before={before:g}: only the kit's counters remember calls" if before else ""
 
 
 class Models:
     """Builds models; equal specifications share one archive in *store*."""
 
     def __init__(
-        self, store: Store | None = None, helper_directory: Path | None = None, exporters: Exporters | None = None
+        self,
+        store: Store | None = None,
+        helper_directory: Path | None = None,
+        exporters: Exporters | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         """Keep archives in *store*, by default the user's, and other versions' *exporters* in the folder beside it.
+
+        *recorder*: asks a model on a server, for ``archive(path, answers="recorded")``.
 
         Builders with the same *helper_directory*, a folder that only this user can write to, share one process that
         runs TensorFlow's Python package, for each version of it: give all workers of a run the same one. By default it
@@ -83,6 +126,7 @@ class Models:
         self._helper_directory = helper_directory
         self._others: dict[str, TensorFlowProcess] = {}
         self._undo = contextlib.ExitStack()
+        self._answerers = Answerers(self.store, self.exporters, self._process, recorder)
 
     def __enter__(self) -> Self:
         return self
@@ -206,14 +250,60 @@ class Models:
         directory = self._helper_directory or Path(self._undo.enter_context(tempfile.TemporaryDirectory()))
         return self._undo.enter_context(contextlib.closing(TensorFlowProcess(directory)))
 
-    def archive(self, path: Path | str, name: str | None = None) -> Model:
+    def archive(
+        self,
+        path: Path | str,
+        name: str | None = None,
+        *,
+        answers: AnswersFrom | None = None,
+        inputs: Sequence[Any] | None = None,
+        code: Path | str | None = None,
+        tf: str | None = None,
+        rtol: float | None = None,
+        atol: float | None = None,
+    ) -> Model:
         """Return a model of your own: a `model.tar.gz`, a SavedModel's folder, or a folder of numbered versions.
 
         A SavedModel is packed as version 1. A ``code/inference.py`` in the folder is packed, too, and may stand without
-        any version, for a model that it loads itself. An archive is used as it is, without reading it. The model is
-        named after the file or folder unless *name* is given. Raises `ArchiveError` for anything else.
+        any version, for a model that it loads itself. An archive is used as it is, without reading it (but for the types
+        of its outputs, with *answers*). The model is named after the file or folder unless *name* is given. Raises `ArchiveError` for anything else.
+
+        *answers* says what the model is known to predict, for `check_answers` and `model.answer`:
+
+        - ``"recorded"``: the kit asks the model for *inputs*, alone, on the embedded server, and keeps what it predicted:
+          through its own handler, or through *code*, the folder that servers get as `code` or the file of `mme_handler`.
+        - ``"python"``: it asks the SavedModel by TensorFlow's Python package, without any handler, in a process of its
+          own, and keeps that.
+        - a function, which returns the prediction for an instance; threads that send requests call it.
+        - the path of a file of JSON lines, ``{"x": [1.0], "prediction": [3.5]}``.
+
+        *inputs* are instances, by default made from the signature; *tf*, the TensorFlow that is asked, is by default
+        the one of servers, or for ``"python"`` the installed one. Floats may differ by *rtol*, relatively, or by *atol*,
+        by default as the types of the model's outputs allow: 1e-9 and 1e-12 for float64, 1e-5 and 1e-6 for float32, 1e-2
+        and 1e-3 for float16, 5e-2 and 1e-2 for bfloat16; whole numbers and texts not at all.
+
+        Raises `AnswersError` when the answers cannot be known, such as those of a model that is not deterministic,
+        `UnavailableError` when TensorFlow cannot be had, ValueError for options that do not go with *answers*.
         """
-        path = Path(path)
+        model = self._own(Path(path), name)
+        options = {"inputs": inputs, "code": code, "tf": tf, "rtol": rtol, "atol": atol}
+        check_options(answers, options)
+        if answers is None:
+            return model
+        tolerances = tolerances_of(model.archive, rtol, atol)
+        given = None if inputs is None else instances(inputs)
+        if callable(answers):
+            return dataclasses.replace(
+                model, known=KnownAnswers(by_function(model.name, answers), given or (), tolerances)
+            )
+        if (asked := asked_of(answers)) is not None:
+            question = Question(model=model, inputs=given, code=None if code is None else Path(code), tf=tf)
+            pairs = self._answerers.pairs(asked, question, tolerances)
+        else:
+            pairs = read_pairs(model.name, Path(answers))
+        return dataclasses.replace(model, known=KnownAnswers.of(pairs, tolerances))
+
+    def _own(self, path: Path, name: str | None) -> Model:
         if path.is_file() and path.name.endswith(_SUFFIXES):
             return Model(name=name or path.name.removesuffix(".tgz").removesuffix(".tar.gz"), archive=path)
         if not path.is_dir():
@@ -227,7 +317,7 @@ class Models:
         with self.store.drafts() as drafts:
             draft = drafts / "model.tar.gz"
             pack(path, draft, inside=inside)
-            archive = self.store.archive(_sha256(draft), lambda target: target.hardlink_to(draft))
+            archive = self.store.archive(sha256(draft), lambda target: target.hardlink_to(draft))
         return Model(name=name or path.resolve().name, archive=archive)
 
     def forge(self, model: Model, forgery: str, name: str | None = None) -> Model:
@@ -239,10 +329,12 @@ class Models:
         """
         from pytest_mme.models.forging.forge import FORGER, find, forge_archive  # protobuf, as in `_write`
 
-        spec = model.spec if find(forgery).keeps_answers else None
-        key = hashlib.sha256(f"{FORGER}/{forgery}/{_sha256(model.archive)}".encode()).hexdigest()
+        kept = find(forgery).keeps_answers
+        spec, known = (model.spec, model.known) if kept else (None, None)
+        key = hashlib.sha256(f"{FORGER}/{forgery}/{sha256(model.archive)}".encode()).hexdigest()
         forged = self.store.archive(key, lambda path: forge_archive(model.archive, path, forgery))
-        return dataclasses.replace(model, name=name or f"{model.name}-{forgery}", archive=forged, spec=spec)
+        name = name or f"{model.name}-{forgery}"
+        return dataclasses.replace(model, name=name, archive=forged, spec=spec, known=known)
 
     def optimised(
         self,
@@ -262,12 +354,12 @@ class Models:
 
         Raises `ArchiveError` for a model that cannot be optimised: one with lookup tables or assets, one that writes
         its variables, or one whose predictions then differ. docs/optimised.md has the effect on memory, load time and
-        latency.
+        latency. Where its predictions are known they still are, within *tolerance* at least.
         """
         exporter = saved_by or (model.spec and model.spec.saved_by) or tensorflow_versions.INSTALLED
         given = plain(inputs)
         made_by = f"{OPTIMISER}/{self.exporters.identity(exporter)}/{tolerance}/{given}"
-        key = hashlib.sha256(f"{made_by}/{_sha256(model.archive)}".encode()).hexdigest()
+        key = hashlib.sha256(f"{made_by}/{sha256(model.archive)}".encode()).hexdigest()
         while key not in self.store:
             process = self._process(self.exporters.exporter(exporter))
             freeze = functools.partial(process.freeze, name=model.name, inputs=given, tolerance=tolerance)
@@ -275,7 +367,8 @@ class Models:
                 optimise(model.archive, drafts / "optimised", freeze)
                 self.store.archive(key, functools.partial(pack, drafts / "optimised"))
         archive = self.store.archive(key, _must_be_there)
-        return dataclasses.replace(model, name=name or f"{model.name}-optimised", archive=archive)
+        known = model.known and model.known.at_least(Tolerance(tolerance, tolerance))
+        return dataclasses.replace(model, name=name or f"{model.name}-optimised", archive=archive, known=known)
 
     def bundled(self, model: Model, name: str | None = None) -> Model:
         """Return *model* with its `op_libraries` in its archive, in ``code/op_libraries/``, for its own process only.
@@ -289,7 +382,7 @@ class Models:
         names = [library.name for library in model.op_libraries]
         if len(set(names)) < len(names):
             raise ValueError(f"op_libraries of {model.name}: two have the same name, {', '.join(sorted(names))}")
-        contents = "/".join(map(_sha256, (model.archive, *model.op_libraries)))
+        contents = "/".join(map(sha256, (model.archive, *model.op_libraries)))
         key = hashlib.sha256(f"bundled/{contents}".encode()).hexdigest()
         archive = self.store.archive(key, functools.partial(_bundle, model))
         return dataclasses.replace(model, name=name or model.name, archive=archive, op_libraries=())
@@ -327,11 +420,3 @@ def _bundle(model: Model, archive: Path) -> None:
         for library in model.op_libraries:
             shutil.copy(library, bundled)
         pack(root, archive)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

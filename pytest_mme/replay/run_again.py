@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from pytest_mme import checks
+from pytest_mme import answers, checks
 from pytest_mme.errors import ContractError, MMEError, UnavailableError
 from pytest_mme.faults.faults import Faults
 from pytest_mme.hosting.endpoint import Endpoint
 from pytest_mme.kit import Run
 from pytest_mme.models.builder import Model
+from pytest_mme.models.known_answers import KnownAnswers, Pair, Tolerances, key_of
 from pytest_mme.replay.bundle import Bundle, Made
 from pytest_mme.runtimes.server import Server
 from pytest_mme.timeline.calls import call_text
@@ -42,7 +43,7 @@ def rerun(bundle: Bundle, run: Run) -> tuple[Timeline, list[str]]:
     """
     timeline, left_out = Timeline(), list[str]()
     with contextlib.ExitStack() as stack:
-        models = {name: one.model(name, run.models) for name, one in bundle.models.items()}
+        models = {name: _with_answers(one.model(name, run.models), bundle) for name, one in bundle.models.items()}
         servers: dict[str, Server] = {}
         targets = {one.name: _start(one, servers, models, run, timeline, stack) for one in bundle.made}
         others = sorted({event.server for event in bundle.timeline if event.server} - set(targets))
@@ -63,6 +64,22 @@ def rerun(bundle: Bundle, run: Run) -> tuple[Timeline, list[str]]:
         for target in targets.values():
             _ = target.timeline  # collect the last events
     return timeline, left_out
+
+
+def _with_answers(model: Model, bundle: Bundle) -> Model:
+    """A model that the kit did not build with the answers that the record has of it: all that is asked for again."""
+    if model.spec is not None:
+        return model
+    known = {
+        key_of(event.detail["x"]): (event.detail["x"], answers.recorded(event.detail["expected"]))
+        for event in bundle.timeline
+        if event.kind == "invoke" and event.model == model.name and {"x", "expected"} <= event.detail.keys()
+    }
+    if not known:
+        return model
+    one = next(iter(known.values()))[1]
+    pairs = [Pair(x, answer.value) for x, answer in known.values()]
+    return dataclasses.replace(model, known=KnownAnswers.of(pairs, Tolerances(one.tolerance, one.outputs)))
 
 
 def _start(

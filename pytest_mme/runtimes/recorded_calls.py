@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_mme.contract.client import Reply
-from pytest_mme.errors import ContractError
+from pytest_mme.errors import ContractError, UnknownAnswerError
 from pytest_mme.models.builder import Model
 from pytest_mme.models.json_values import to_json
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
@@ -104,15 +104,14 @@ def _shortened(predicted: Any) -> Any:
 
 
 def _expected(model: Model, x: Any, signature: str, before: float | None) -> dict[str, Any] | None:
-    """What *model* must predict.
+    """What *model* must predict, as `Answer.to_record` writes it.
 
-    None for an archive that the kit did not build, for an instance that the model does not take, and for a counter when
-    it is not known what it had counted before.
+    None where it is not known: for an archive of which nobody said it, for an instance that the model does not take, and
+    for a counter when it is not known what it had counted before.
     """
-    if model.spec is None or (model.spec.kind == "counter" and before is None):
+    if model.spec is not None and model.spec.kind == "counter" and before is None:
         return None
     try:
-        answer = model.answer(x, signature=signature, before=before or 0.0)
-    except ValueError:  # the model itself is to say what is wrong with the instance
+        return model.answer(x, signature=signature, before=before or 0.0).to_record()
+    except (ValueError, UnknownAnswerError):  # the model itself is to say what is wrong with the instance
         return None
-    return {"identity": answer.identity, "value": answer.value}

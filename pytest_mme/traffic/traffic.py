@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -39,9 +40,15 @@ class Target(Protocol):
         """Send *model* the one instance *x*."""
 
 
-def ones(model: Model) -> Any:
-    """An instance that the kit's models take: a text, or a list of one number."""
-    return "a text" if model.spec is not None and model.spec.kind == "text" else [1.0]
+def in_turn() -> Instance:
+    """Return what draws each model's own instances in turn, those with a known prediction; ``[1.0]`` where it has none."""
+    numbers: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)  # many threads may call `next` of one
+
+    def instance(model: Model) -> Any:
+        examples = model.examples or ([1.0],)
+        return examples[next(numbers[model.name]) % len(examples)]
+
+    return instance
 
 
 class Traffic:
@@ -57,12 +64,13 @@ class Traffic:
         clients: int = 8,
         requests: int | None = None,
         seconds: float | None = None,
-        instance: Instance = ones,
+        instance: Instance | None = None,
         name: str = "closed load",
     ) -> Load:
         """Send requests from *clients* at once, each of which waits for a reply before it sends the next request.
 
-        It ends after so many *requests*, so many *seconds*, or with the mix. Raises ValueError without either bound.
+        Each request has what *instance* returns for its model, by default one of the inputs whose prediction is known,
+        in turn. It ends after so many *requests*, so many *seconds*, or with the mix. Raises ValueError without either bound.
         """
         if requests is None and seconds is None:
             raise ValueError("a closed load needs an end: requests=, seconds=, or both")
@@ -72,11 +80,11 @@ class Traffic:
         return self._drive(tickets, clients, math.inf if seconds is None else seconds, instance, f"{name}, {mix.name}")
 
     def open(
-        self, mix: Mix, *stages: Stage, clients: int = 64, instance: Instance = ones, name: str = "open load"
+        self, mix: Mix, *stages: Stage, clients: int = 64, instance: Instance | None = None, name: str = "open load"
     ) -> Load:
         """Send requests at their own rate, whatever the server does: *stages* by `hold`, `ramp` and `burst`.
 
-        Latencies count from when a request was due; when none of *clients* is free then, it is sent late.
+        *instance* as in `closed`. Latencies count from when a request was due; when none of *clients* is free then, it is sent late.
         """
         if not stages:
             raise ValueError(
@@ -94,12 +102,14 @@ class Traffic:
         finally:
             self._mark(name, time.monotonic() - began)
 
-    def _drive(self, tickets: Iterator[Ticket], clients: int, longest_s: float, instance: Instance, name: str) -> Load:
+    def _drive(
+        self, tickets: Iterator[Ticket], clients: int, longest_s: float, instance: Instance | None, name: str
+    ) -> Load:
         if clients < 1:
             raise ValueError(f"clients={clients}: give 1 or more")
-        target = self._target
+        target, draw = self._target, instance or in_turn()
         drive = Drive(
-            lambda model: target.invoke(model, instance(model)),
+            lambda model: target.invoke(model, draw(model)),
             tickets,
             clients=clients,
             longest_s=longest_s,

@@ -19,7 +19,9 @@ from pytest_mme.archives.op_registry import registry
 from pytest_mme.contract import routes
 from pytest_mme.contract.conformance.subject import CONTRACT_LIMITS, HEAVY_MIB
 from pytest_mme.contract.dialects import TENSORFLOW_B
+from pytest_mme.libtensorflow.signatures import TensorSpec
 from pytest_mme.models.forging.forge import FORGERIES
+from pytest_mme.models.sample_inputs import shape_of
 from pytest_mme.runtimes.base import STOP_S
 from pytest_mme.runtimes.spec import ServerSpec
 from tools import install_table
@@ -141,6 +143,12 @@ def all_held() -> Mapping[str, tuple[Held, ...]]:
             example("ramp(0, 50, seconds=5), hold(50, seconds=20), burst(30)"),
             known(f"`clients={default(traffic.open, 'clients')}`"),
             example("lambda model: [1.0, 2.0]"),
+            example("answers=lambda x: [2 * x[0]]"),
+            example('{"x": [1.0], "prediction": [2.0]}'),
+            Held("numbers below 1,", "tests/unit/models/test_known_answers.py"),
+            known(f"counts as {shape_of(TensorSpec('', 0, (None,)))[0]}."),
+            example('tf="2.15.1"'),
+            Held("returns float32", "the name of a type"),
             example("latency_s(99)"),
             once("about 1000 calls per second"),
         ),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_mme.kit import Run
+from pytest_mme.models.builder import Models
 from pytest_mme.replay.bundle import Bundle
 from pytest_mme.replay.run_again import rerun
 from pytest_mme.settings import Settings
@@ -129,6 +130,55 @@ def test_a_bundle_contains_the_users_code(
     assert again.returncode == 1, again.stderr
     assert re.findall("left out: (.*)", again.stdout) == ["a request of another boto3 client to a"]
     assert re.search(r"handler-1.check_concurrent\(at_least=2\) +at most 1 .* +at most 1 ", again.stdout)
+
+
+RACY = """
+import json
+import time
+
+current = None
+
+def input_handler(data, context):
+    global current
+    current = json.loads(data.read())
+    time.sleep(0.02)  # other requests come meanwhile
+    return json.dumps(current)
+
+def output_handler(response, context):
+    return response.content, "application/json"
+"""
+
+
+def test_wrong_answers_of_a_users_model_are_wrong_again(
+    inner: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mme_models: Models
+) -> None:
+    monkeypatch.setenv("PYTEST_MME_CACHE", str(tmp_path / "cache"))
+    shutil.copy(mme_models.linear("racy", handler=RACY).archive, inner.path / "own.tar.gz")
+    inner.makepyfile("""
+        from pytest_mme import round_robin
+
+        INPUTS = [[1.0], [2.0], [3.0]]
+
+        def test_failing(mme_server, mme_models, mme_traffic):
+            asked = mme_models.archive("own.tar.gz", answers="recorded", inputs=INPUTS)
+            function = mme_models.archive("own.tar.gz", answers=lambda x: asked.answer(x).value, inputs=INPUTS)
+            for model in (asked, function):
+                server = mme_server()
+                server.load(model)
+                mme_traffic(server).closed(round_robin([model]), clients=6, requests=40)
+                server.check_answers(at_least=40, soft=True)
+    """)
+    inner.runpytest_subprocess().assert_outcomes(failed=1)
+    assert command(inner.path, "bundle", "--output", "failure.zip").returncode == 0
+    (inner.path / "own.tar.gz").unlink()
+    for arguments in ((), ("--run",)):
+        again = command(inner.path, "replay", "failure.zip", *arguments, cache=tmp_path / "empty")
+        assert again.returncode == 1, again.stderr
+        found = re.findall(
+            r"server-(\d).check_answers\(.*?\) +\d+ of 40 predictions .* \d+ of 40 predictions ", again.stdout
+        )
+        assert found == ["1", "2"], again.stdout
+        assert "left out" not in again.stdout
 
 
 def test_the_path_is_shown_where_the_commands_do_not_know_the_cache(inner: pytest.Pytester, tmp_path: Path) -> None:

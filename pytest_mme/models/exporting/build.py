@@ -17,11 +17,12 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Listener
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_mme.models.exporting.answering import answer_all
 from pytest_mme.models.exporting.freeze import RefusedError, freeze
 from pytest_mme.models.spec import ModelSpec
 
@@ -58,6 +59,11 @@ def freeze_request(source: Path, target: Path, inputs: Mapping[str, Any] | None,
     return json.dumps({"freeze": fields}).encode()
 
 
+def answers_request(source: Path, inputs: Sequence[Any], target: Path) -> bytes:
+    """Return the request to ask the SavedModel *source* for *inputs*, as `answering.answer_all` does."""
+    return json.dumps({"answers": {"source": str(source), "inputs": inputs, "target": str(target)}}).encode()
+
+
 def main(directory: Path) -> None:
     """Listen in *directory* and build until the lifeline closes."""
     os.umask(0o077)  # only this user may connect
@@ -78,6 +84,9 @@ def _handle(request: dict[str, Any]) -> str:
     try:
         if "freeze" in request:
             freeze(**request["freeze"])
+            return ""
+        if "answers" in request:
+            answer_all(**request["answers"])
             return ""
         for number, fields in enumerate(request["specs"]):
             handler = tuple((name, bytes.fromhex(content)) for name, content in fields["handler"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -14,8 +15,8 @@ from typing import Any
 
 import filelock
 
-from pytest_mme.errors import ArchiveError, BuildError, NotReadyError
-from pytest_mme.models.exporting.build import REFUSED, freeze_request, request, socket_in
+from pytest_mme.errors import AnswersError, ArchiveError, BuildError, NotReadyError
+from pytest_mme.models.exporting.build import REFUSED, answers_request, freeze_request, request, socket_in
 from pytest_mme.models.spec import ModelSpec
 from pytest_mme.waiting import wait_for
 
@@ -64,6 +65,21 @@ class TensorFlowProcess:
             raise ArchiveError(f"{name} cannot be optimised", seen, "serve it as it is, or see docs/optimised.md")
         if error:
             raise BuildError((name,), error.strip().splitlines()[-1], error)
+
+    def answers(self, source: Path, inputs: Sequence[Any], target: Path, *, name: str) -> list[list[Any]]:
+        """Ask the SavedModel *source* of the model *name*, by `tf.saved_model.load`, twice for each of *inputs*.
+
+        Returns both rounds of predictions, in TensorFlow Serving's JSON; *target* is a file for them. Raises
+        `AnswersError` when the model has no such signature or refuses an input, `BuildError` when something else went
+        wrong.
+        """
+        error = self._request(answers_request(source, inputs, target), (name,), BUILD_S)
+        if error.startswith(REFUSED):
+            raise AnswersError(name, error.removeprefix(REFUSED), "give inputs=[…] that the model takes")
+        if error:
+            raise BuildError((name,), error.strip().splitlines()[-1], error)
+        rounds: list[list[Any]] = json.loads(target.read_text())
+        return rounds
 
     def _request(self, message: bytes, names: tuple[str, ...], timeout_s: float) -> str:
         seen = ""

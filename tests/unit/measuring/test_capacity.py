@@ -11,7 +11,8 @@ from pytest_mme.contract.routes import MAX_BODY_BYTES
 from pytest_mme.libtensorflow import protos
 from pytest_mme.libtensorflow.signatures import TensorSpec
 from pytest_mme.measuring.capacity import Need, error_in, first_line, how_many, what_fits
-from pytest_mme.measuring.sample_request import NoRequestError, request_for
+from pytest_mme.measuring.sample_request import request_for
+from pytest_mme.models.sample_inputs import NoRequestError
 
 
 @pytest.mark.parametrize(

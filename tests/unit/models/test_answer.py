@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mme.answers import Answer, alike
+from pytest_mme.answers import BY_DTYPE, Answer, Tolerance, alike, recorded
 
 IDENTITY = "model-0/1#3f9ac1b2"
 VALUES = st.recursive(
@@ -91,3 +92,54 @@ def test_nested_values_are_compared_at_every_level() -> None:
     assert alike({"a": [{"b": 1.0}]}, {"a": [{"b": 1.0000001}]})
     assert not alike({"a": [{"b": 1.0}]}, {"a": [{"b": 1.1}]})
     assert not alike({"a": 1.0}, {"b": 1.0})
+
+
+WHOLE = [{"scores": [1.0, 2.0], "label": "cat", "id": 7}, [1.0], 1.5, "text", None, True, {"y": [1.0]}]
+
+
+@pytest.mark.parametrize("value", WHOLE)
+def test_a_whole_answer_is_the_prediction_itself(value: Any) -> None:
+    answer = Answer(identity="mine", value=value, whole=True)
+    assert agree(answer, json.loads(json.dumps(value)))
+    assert [other for other in WHOLE if agree(answer, other)] == [value]
+    assert agree(recorded(json.loads(json.dumps(answer.to_record()))), answer)
+    assert repr(answer) == f"Answer({value!r})"
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_answer_comes_back_from_its_record_as_it_was(whole: bool) -> None:
+    tolerances: dict[str, Any] = {"tolerance": Tolerance(0.5, 0.25), "outputs": {"y": Tolerance(0.125, 1.0)}}
+    answer = Answer(identity=IDENTITY, value={"y": [1.0]}, whole=whole, **(tolerances if whole else {}))
+    again = recorded(json.loads(json.dumps(answer.to_record())))
+    assert vars(again) == vars(answer)
+
+
+def test_floats_may_differ_by_the_tolerance_and_whole_numbers_not_at_all() -> None:
+    answer = Answer(identity="mine", value=[100.0, 7], whole=True, tolerance=Tolerance(0.1, 0.0))
+    assert agree(answer, [109.0, 7])
+    assert agree(answer, [109.0, 7.5])  # a float where a whole number was expected
+    assert not agree(answer, [120.0, 7])
+    assert not agree(answer, [100.0, 8])
+    assert agree(Answer(identity="mine", value=0.0, whole=True, tolerance=Tolerance(0.0, 0.5)), 0.4)
+
+
+def test_a_large_whole_number_is_compared_exactly() -> None:
+    assert not agree(Answer(identity=IDENTITY, value=[1_000_000]), prediction([1_000_001]))
+
+
+def test_each_output_has_its_own_tolerance() -> None:
+    outputs = {"wide": Tolerance(0.1, 0.0), "narrow": Tolerance(1e-9, 0.0)}
+    answer = Answer(identity="mine", value={"wide": [1.0], "narrow": [1.0], "more": 1.0}, whole=True, outputs=outputs)
+    assert agree(answer, {"wide": [1.05], "narrow": [1.0], "more": 1.000001})
+    assert not agree(answer, {"wide": [1.0], "narrow": [1.05], "more": 1.0})
+    assert not agree(answer, {"wide": [1.0], "narrow": [1.0], "more": 1.05})
+    assert not agree(answer, {"wide": [1.0], "narrow": [1.0]})
+
+
+def test_the_tolerances_of_types_are_the_wider_the_fewer_bits_they_have() -> None:
+    for narrow, wide in itertools.pairwise(BY_DTYPE.values()):
+        assert narrow.relative < wide.relative
+        assert narrow.absolute < wide.absolute
+    bits = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
+    assert list(BY_DTYPE) == list(bits)
+    assert all(BY_DTYPE[dtype].relative > 2.0**-count for dtype, count in bits.items())

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_mme import Event, Model, ModelSpec, Timeline
+from pytest_mme.answers import recorded as recorded_answer
+from pytest_mme.checks import check_answers
 from pytest_mme.contract.client import Reply
-from pytest_mme.errors import ContractError
+from pytest_mme.errors import AnswersError, ContractError
+from pytest_mme.models.known_answers import KnownAnswers, Pair, Tolerances, by_function
 from pytest_mme.runtimes.recorded_calls import RecordedCall, RecordedInvoke, recorded
 
 SPEC = ModelSpec(kind="linear", name="m")
@@ -47,7 +52,39 @@ def test_a_prediction_is_recorded_beside_the_expected_value() -> None:
     ids=["foreign archive", "counter of unknown count", "instance that does not fit"],
 )
 def test_where_the_expected_value_is_unknown_none_is_recorded(call: RecordedInvoke) -> None:
-    assert event_of(call, b'{"predictions": [7.5]}').detail.keys() & {"expected", "got"} == set()
+    detail = event_of(call, b'{"predictions": [7.5]}').detail
+    assert "expected" not in detail
+    assert detail["got"] == 7.5
+
+
+@pytest.mark.parametrize("prediction", [7.5, "a text", None, [[1, 2]], {"identity": "theirs", "y": [1.0]}, {"a": 1}])
+def test_a_users_model_with_known_answers_has_them_recorded(prediction: object) -> None:
+    known = KnownAnswers.of([Pair([1], prediction)], Tolerances())
+    own = dataclasses.replace(FOREIGN, known=known)
+    event = event_of(request(own), json.dumps({"predictions": [prediction]}).encode())
+    (again,) = Timeline.from_jsonl(_jsonl(event))
+    assert recorded_answer(again.detail["expected"]) == again.detail["got"] == prediction
+    check_answers([again])
+    unknown = event_of(request(own, [2.0]), b'{"predictions": [7.5]}')
+    assert "expected" not in unknown.detail
+    wrong = event_of(request(own), b'{"predictions": ["another"]}')
+    with pytest.raises(AssertionError, match=r"(?s)1 of 1 .* wrong:.*m answered 'another', not Answer"):
+        check_answers([wrong])
+
+
+def _jsonl(event: Event) -> str:
+    timeline = Timeline()
+    timeline.add(event)
+    return timeline.to_jsonl()
+
+
+def test_a_users_function_that_fails_is_not_taken_for_an_unknown_answer() -> None:
+    def broken(_: Any) -> Any:
+        raise ValueError("no such row")
+
+    own = dataclasses.replace(FOREIGN, known=KnownAnswers(by_function("m", broken), (), Tolerances()))
+    with pytest.raises(AnswersError, match=r"raised ValueError: no such row, for x = \[1.0\]"):
+        request(own)
 
 
 def test_a_counter_whose_count_is_known_has_an_expected_value() -> None:
