@@ -24,6 +24,8 @@ from pytest_mme.models.forging.forge import FORGERIES
 from pytest_mme.models.sample_inputs import shape_of
 from pytest_mme.runtimes.base import STOP_S
 from pytest_mme.runtimes.spec import ServerSpec
+from pytest_mme.timeline.observed import SAME_MOMENT_S
+from pytest_mme.timeline.residency import ONE_DEATH_S
 from tools import install_table
 from tools.make_docs import ROOT, command_at
 
@@ -112,6 +114,11 @@ def all_held() -> Mapping[str, tuple[Held, ...]]:
     *some, last = (python for python in tried if python != "3.11")
     others = f"{', '.join(some)} and {last}"
     return {
+        "docs/claims.md": (
+            known(f"moments less than {SAME_MOMENT_S * 1e3:g} ms apart have no order"),
+            known(f"is up to {ONE_DEATH_S:g} s late"),
+            known(f"({', '.join(private('timeline.observed:_BAD_REQUEST'))}) is no failure of a model"),
+        ),
         "docs/architecture.md": (known(f"a reply of {routes.OUT_OF_MEMORY} evicts"),),
         "docs/installing.md": (
             known(f"or another wheel of it, from {oldest} on"),

@@ -94,7 +94,7 @@ def test_a_counter_whose_count_is_known_has_an_expected_value() -> None:
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"predictions": []}', b"[1]", b'{"error": "no"}'])
 def test_a_reply_that_says_200_without_a_prediction_is_recorded_as_an_error(body: bytes) -> None:
     event = event_of(request(), body)
-    assert (event.outcome, event.detail["error"]) == ("200", body.decode())
+    assert (event.outcome, event.detail["error"]) == ("no prediction", body.decode())
     assert "got" not in event.detail
 
 
