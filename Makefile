@@ -5,6 +5,7 @@ ARGS ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
+PIP := $(VENV)/bin/python -m pip
 INSTALLED := $(VENV)/.installed
 REPORT := report.html
 FETCHED := example_project/.models/basic-pitch
@@ -15,7 +16,7 @@ QUIET_MAKE := $(MAKE) --no-print-directory
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c  # what fails before a pipe fails
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint wheel bench clean
+.PHONY: help demo test test-all lint wheel bench mutants clean
 
 help: ## list the targets
 	@awk -F ' *## *' '/^[a-z-]+:.*##/ { sub(/:.*/, "", $$1); printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +48,10 @@ wheel: $(INSTALLED) ## build the wheel and try it elsewhere: beside an old, a mi
 
 bench: $(INSTALLED) ## measure what is claimed about speed and memory
 	@$(PY) -m bench
+
+mutants: $(INSTALLED) ## change the code in one place after the other, and see that tests notice; ARGS="checks --sample 100"
+	@$(PIP) install --quiet cosmic-ray
+	@$(PY) -m tools.mutants $(ARGS)
 
 clean: ## remove .venv, the fetched model and all caches in this folder
 	@rm -rf $(VENV) example_project/.models example_project/$(REPORT) build dist .hypothesis
