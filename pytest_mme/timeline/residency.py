@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_mme.timeline.events import Event, Kind
-from pytest_mme.timeline.observed import LOADED, Loads, moves, requests
+from pytest_mme.timeline.observed import LOADED, moves, requests
 
 DEATHS: tuple[Kind, ...] = ("crash", "oom")
 """The kinds of events that report that a process with models has ended."""
@@ -93,11 +93,7 @@ def deaths(events: Iterable[Event]) -> list[Event]:
     request that succeeded, and its observer had reported the death before, or more than a second has passed.
     """
     events = sorted(events, key=lambda event: event.at_s)
-    loads = Loads(events)
-    replied: defaultdict[str | None, list[float]] = defaultdict(list)
-    for request in requests(events):
-        if request.outcome == "ok":
-            replied[request.model].append(request.began_s)
+    signs = _signs_of_life(events)
     found: list[Event] = []
     known: defaultdict[tuple[str | None, bool], list[tuple[Event, set[str]]]] = defaultdict(list)
     for report in events:
@@ -111,16 +107,21 @@ def deaths(events: Iterable[Event]) -> list[Event]:
         ]
         if late:
             late[0].add(report.source)
-        elif not earlier or _is_back(earlier[-1][0], report, loads, replied[report.model]):
+        elif not earlier or any(earlier[-1][0].at_s <= at_s <= report.at_s for at_s in signs[report.model]):
             found.append(report)
             earlier.append((report, {report.source}))
     return found
 
 
-def _is_back(death: Event, report: Event, loads: Loads, replied: Iterable[float]) -> bool:
-    """Whether the model was there again between its *death* and a further *report*."""
-    loaded = loads.ended(report.server, report.model, death.at_s, report.at_s)
-    return loaded or any(death.at_s < began_s <= report.at_s for began_s in replied)
+def _signs_of_life(events: Sequence[Event]) -> Mapping[str | None, Sequence[float]]:
+    """When each model was loaded, or a request to it began that succeeded; under None for all models."""
+    found: defaultdict[str | None, list[float]] = defaultdict(list)
+    loaded = [(event.model, event.at_s) for event in moves(events, "load") if event.outcome in LOADED]
+    replied = [(request.model, request.began_s) for request in requests(events) if request.outcome == "ok"]
+    for model, at_s in (*loaded, *replied):
+        found[model].append(at_s)
+        found[None].append(at_s)
+    return found
 
 
 def empties(event: Event) -> bool:

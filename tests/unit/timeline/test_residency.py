@@ -194,6 +194,12 @@ def test_a_model_without_loads_dies_again_after_a_reply() -> None:
     assert deaths([died(3.0), reply, died(6.0)]) == [died(3.0), died(6.0)]
 
 
+def test_a_server_that_was_started_again_ends_again() -> None:
+    ends = [died(at_s, "engine", None, models="all") for at_s in (3.0, 6.0)]
+    assert deaths([move("load", 1.0), ends[0], move("load", 5.0), ends[1]]) == ends
+    assert deaths([move("load", 1.0), *ends]) == ends[:1]
+
+
 def test_the_end_of_the_whole_server_is_another_death_than_that_of_one_model() -> None:
     whole = died(3.1, "engine", None, models="all")
     assert deaths([move("load", 1.0), died(3.0), whole]) == [died(3.0), whole]
