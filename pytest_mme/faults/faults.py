@@ -46,6 +46,9 @@ class Victim(Protocol):
     def platform(self) -> Platform | None:
         """The platform's side of an endpoint, with its archives and its disk; None for a server."""
 
+    def model(self, model: Model | str) -> Model:
+        """The model of that name; a model itself as it is."""
+
     def identifier(self, model: Model) -> str:
         """The id that the server knows *model* by."""
 
@@ -62,9 +65,11 @@ def _with_its_call(fault: Callable[Concatenate[Faults, P], T]) -> Callable[Conca
 
     @functools.wraps(fault)
     def make(faults: Faults, /, *arguments: P.args, **options: P.kwargs) -> T:
-        given = list(signature.bind(faults, *arguments, **options).arguments.items())[1:]
+        given = dict(list(signature.bind(faults, *arguments, **options).arguments.items())[1:])
+        if given.get("model") is not None:
+            given["model"] = faults._victim.model(given["model"])  # noqa: SLF001  a method of Faults
         called = copy.copy(faults)
-        called.call = {"call": plain_call(fault.__name__, (), dict(given))}
+        called.call = {"call": plain_call(fault.__name__, (), given)}
         return fault(called, *arguments, **options)
 
     return make
@@ -90,15 +95,17 @@ class Faults:
         return controls_of(self._running, what)
 
     @_with_its_call
-    def kill(self, model: Model) -> None:
+    def kill(self, model: Model | str) -> None:
         """SIGKILL the process of a loaded model, as the kernel does when memory runs out. There is no way back."""
+        model = self._victim.model(model)
         self._controls(f"the process of {model.name}").signal(self._victim.identifier(model), "KILL")
         self._record("killed", model)
 
     @_with_its_call
     @contextlib.contextmanager
-    def paused(self, model: Model) -> Iterator[None]:
+    def paused(self, model: Model | str) -> Iterator[None]:
         """Stop the process of a loaded model (SIGSTOP) and let it continue afterwards: a model that hangs."""
+        model = self._victim.model(model)
         identifier, controls = self._victim.identifier(model), self._controls(f"the process of {model.name}")
         controls.signal(identifier, "STOP")
         with self._recorded("paused", model):
@@ -125,7 +132,7 @@ class Faults:
 
     @_with_its_call
     @contextlib.contextmanager
-    def out_of_memory(self, model: Model, *, at: Literal["load", "predict"]) -> Iterator[None]:
+    def out_of_memory(self, model: Model | str, *, at: Literal["load", "predict"]) -> Iterator[None]:
         """Let memory run out whenever *model* is loaded, or whenever it replies to a request, inside the block.
 
         At a load 1 MiB is left: a server that checks first replies 507, in another the kernel kills the model's
@@ -133,18 +140,19 @@ class Faults:
         """
         if at not in ("load", "predict"):
             raise ValueError(f"at={at!r}: memory runs out at 'load' or at 'predict'")
+        its = self._victim.model(model)
         controls = self._controls("the memory limit")
         alone = memory.OneAtATime(self._running, controls, memory.short if at == "load" else memory.exhausted)
 
         def around(identifier: str) -> Around | None:
-            return alone(identifier) if self._is(model, identifier) else None
+            return alone(identifier) if self._is(its, identifier) else None
 
-        with memory.short(self._running, controls, model.name):  # raise now where that is not possible
+        with memory.short(self._running, controls, its.name):  # raise now where that is not possible
             pass
         interception = Interception(self._running)
         call: Literal["load", "invoke"] = "load" if at == "load" else "invoke"
         interceptor = Surrounding(interception.next_client, call, around)
-        with self._recorded(f"out of memory at {at}", model), interception.by(interceptor):
+        with self._recorded(f"out of memory at {at}", its), interception.by(interceptor):
             yield
 
     @_with_its_call
@@ -166,12 +174,13 @@ class Faults:
 
     @_with_its_call
     @contextlib.contextmanager
-    def slowed(self, model: Model | None = None, *, latency_s: float) -> Iterator[None]:
+    def slowed(self, model: Model | str | None = None, *, latency_s: float) -> Iterator[None]:
         """Let every piece of a request and of its reply arrive *latency_s* seconds later.
 
         *model*: delay only the requests to that model; None: delay all, as a slow network does.
         """
-        with self._relayed("slowed", model, latency_s=latency_s):
+        its = None if model is None else self._victim.model(model)
+        with self._relayed("slowed", its, latency_s=latency_s):
             yield
 
     @_with_its_call
@@ -191,7 +200,7 @@ class Faults:
             yield
 
     @contextlib.contextmanager
-    def hogged(self, model: Model, *, clients: int = 4, x: Any = None) -> Iterator[None]:
+    def hogged(self, model: Model | str, *, clients: int = 4, x: Any = None) -> Iterator[None]:
         """Let *clients* send *x* to *model* again and again: it monopolises the server for as long as the block lasts.
 
         *x*: by default what the kit's models of that kind take. A model with ``busy_ms`` computes for so long on each
@@ -199,14 +208,15 @@ class Faults:
         succeeded, the first error is raised at the end.
         """
         over, began = threading.Event(), time.monotonic()
-        instance = (model.spec.example if model.spec else [1.0]) if x is None else x
+        its = self._victim.model(model)
+        instance = (its.spec.example if its.spec else [1.0]) if x is None else x
         errors = list[Exception]()
 
         def ask() -> int:
             succeeded = 0
             while not over.is_set():
                 try:
-                    self._victim.invoke(model, instance)
+                    self._victim.invoke(its, instance)
                     succeeded += 1
                 except Exception as error:  # noqa: BLE001  whatever it is, it is raised where no request succeeded
                     errors.append(error)
@@ -221,14 +231,14 @@ class Faults:
             finally:
                 over.set()
                 succeeded = sum(hog.result() for hog in hogs)
-                self._record("hogged", model, seconds=time.monotonic() - began, clients=clients, requests=succeeded)
+                self._record("hogged", its, seconds=time.monotonic() - began, clients=clients, requests=succeeded)
         if errors and not succeeded:
             raise errors[0]
 
     @contextlib.contextmanager
     def chaos(
         self,
-        *models: Model,
+        *models: Model | str,
         seconds: float,
         rate: float = 2.0,
         kinds: Sequence[chaos.Kind] = chaos.KINDS,
@@ -240,7 +250,7 @@ class Faults:
         of `--mme-seed`, or else a random one, which is logged and recorded on the timeline.
         """
         chosen = next(one for one in (seed, self._seed, chaos.random_seed()) if one is not None)
-        named = {model.name: model for model in models}
+        named = {model.name: model for model in map(self._victim.model, models)}
         plan = chaos.schedule(chosen, list(named), seconds=seconds, rate=rate, kinds=kinds)
         log.warning("chaos with seed %d, %d faults: --mme-seed=%d makes the same again", chosen, len(plan), chosen)
         self._record("chaos begins", seed=chosen, faults=len(plan))

@@ -13,6 +13,7 @@ from pytest_mme.contract.client import Reply
 from pytest_mme.hosting.platform import Platform
 from pytest_mme.hosting.spec import EndpointSpec
 from pytest_mme.models.builder import Model
+from pytest_mme.models.by_name import by_name
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
 from pytest_mme.runtimes.base import Running
 from pytest_mme.runtimes.recorded_calls import RecordedInvoke, recorded
@@ -46,18 +47,25 @@ class Endpoint(Checked):
         self.running.catch_up()
         return self.running.log()
 
-    def identifier(self, model: Model) -> str:
-        """The opaque id that the container knows *model* by."""
-        return self.platform.identifier(model.key)
+    def model(self, model: Model | str) -> Model:
+        """The model of that name; a model itself is returned as it is. Raises TypeError for a name that is not known."""
+        return by_name(model, self.models, self.name)
 
-    def invoke(self, model: Model, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float | None = None) -> Any:
-        """Ask *model* for the one instance *x* through boto3's own client, and return its prediction.
+    def identifier(self, model: Model | str) -> str:
+        """The opaque id that the container knows *model* by."""
+        return self.platform.identifier(self.model(model).key)
+
+    def invoke(
+        self, model: Model | str, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float | None = None
+    ) -> Any:
+        """Ask *model*, or the one of that name, for the one instance *x* through boto3's own client; its prediction.
 
         Sends ``{"instances": [x]}``; raises boto3's own errors, and `ContractError` when a reply with the status 200 holds no
         prediction. *before* is what a counter is known to have counted, for the expected value that is recorded.
         """
         from botocore.exceptions import ClientError
 
+        model = self.model(model)
         request = RecordedInvoke.of(model, x, signature, before)
         with recorded(self.recording, request, source="test", server=self.name):
             try:
