@@ -21,6 +21,7 @@ from pytest_mme.errors import UnavailableError
 from pytest_mme.faults import chaos, memory, storage
 from pytest_mme.faults.chaos import Schedule, Strike
 from pytest_mme.faults.intercepting import Around, Diverting, Interception, PingFailing, Surrounding
+from pytest_mme.faults.lasting import Lasting, lasting
 from pytest_mme.faults.tcp_relay import Connection, Relay
 from pytest_mme.hosting.platform import Platform
 from pytest_mme.models.builder import Model
@@ -41,6 +42,11 @@ class Victim(Protocol):
 
     running: Running
     recording: Timeline
+    in_effect: list[Lasting[Any]]
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
 
     @property
     def platform(self) -> Platform | None:
@@ -67,7 +73,7 @@ def _with_its_call(fault: Callable[Concatenate[Faults, P], T]) -> Callable[Conca
     def make(faults: Faults, /, *arguments: P.args, **options: P.kwargs) -> T:
         given = dict(list(signature.bind(faults, *arguments, **options).arguments.items())[1:])
         if given.get("model") is not None:
-            given["model"] = faults._victim.model(given["model"])  # noqa: SLF001  a method of Faults
+            given["model"] = faults.victim.model(given["model"])
         called = copy.copy(faults)
         called.call = {"call": plain_call(fault.__name__, (), given)}
         return fault(called, *arguments, **options)
@@ -83,13 +89,15 @@ class Faults:
 
     def __init__(self, victim: Victim, *, seed: int | None = None) -> None:
         """*seed*: what `chaos` uses when it is given none."""
-        self._victim, self._seed = victim, seed
+        self.victim = victim
+        """What is broken."""
+        self._seed = seed
         self.call: Mapping[str, Any] = {}
         """The `call` of the events that are recorded, of a copy that makes one fault."""
 
     @property
     def _running(self) -> Running:
-        return self._victim.running
+        return self.victim.running
 
     def _controls(self, what: str) -> Controls:
         return controls_of(self._running, what)
@@ -97,16 +105,17 @@ class Faults:
     @_with_its_call
     def kill(self, model: Model | str) -> None:
         """SIGKILL the process of a loaded model, as the kernel does when memory runs out. There is no way back."""
-        model = self._victim.model(model)
-        self._controls(f"the process of {model.name}").signal(self._victim.identifier(model), "KILL")
+        model = self.victim.model(model)
+        self._controls(f"the process of {model.name}").signal(self.victim.identifier(model), "KILL")
         self._record("killed", model)
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def paused(self, model: Model | str) -> Iterator[None]:
         """Stop the process of a loaded model (SIGSTOP) and let it continue afterwards: a model that hangs."""
-        model = self._victim.model(model)
-        identifier, controls = self._victim.identifier(model), self._controls(f"the process of {model.name}")
+        model = self.victim.model(model)
+        identifier, controls = self.victim.identifier(model), self._controls(f"the process of {model.name}")
         controls.signal(identifier, "STOP")
         with self._recorded("paused", model):
             try:
@@ -115,6 +124,7 @@ class Faults:
                 with contextlib.suppress(UnavailableError):  # it has died meanwhile
                     controls.signal(identifier, "CONT")
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def squeezed(self, *, leave_mib: float = 8) -> Iterator[float]:
@@ -130,6 +140,7 @@ class Faults:
         ):
             yield limit / _MIB
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def out_of_memory(self, model: Model | str, *, at: Literal["load", "predict"]) -> Iterator[None]:
@@ -140,7 +151,7 @@ class Faults:
         """
         if at not in ("load", "predict"):
             raise ValueError(f"at={at!r}: memory runs out at 'load' or at 'predict'")
-        its = self._victim.model(model)
+        its = self.victim.model(model)
         controls = self._controls("the memory limit")
         alone = memory.OneAtATime(self._running, controls, memory.short if at == "load" else memory.exhausted)
 
@@ -155,6 +166,7 @@ class Faults:
         with self._recorded(f"out of memory at {at}", its), interception.by(interceptor):
             yield
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def stopped(self, *, grace_s: float = STOP_S) -> Iterator[float]:
@@ -172,6 +184,7 @@ class Faults:
             controls.start_again()
             self._record("stopped", seconds=time.monotonic() - began, grace_s=grace_s)
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def slowed(self, model: Model | str | None = None, *, latency_s: float) -> Iterator[None]:
@@ -179,10 +192,11 @@ class Faults:
 
         *model*: delay only the requests to that model; None: delay all, as a slow network does.
         """
-        its = None if model is None else self._victim.model(model)
+        its = None if model is None else self.victim.model(model)
         with self._relayed("slowed", its, latency_s=latency_s):
             yield
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def cut(self, *, silently: bool = False) -> Iterator[None]:
@@ -190,6 +204,7 @@ class Faults:
         with self._relayed("cut", cutting=True, refusing=not silently, silent=silently):
             yield
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def ping_failing(self, *, status: int = 500) -> Iterator[None]:
@@ -199,6 +214,7 @@ class Faults:
         with self._recorded("ping failing", status=status), interception.by(interceptor):
             yield
 
+    @lasting
     @contextlib.contextmanager
     def hogged(self, model: Model | str, *, clients: int = 4, x: Any = None) -> Iterator[None]:
         """Let *clients* send *x* to *model* again and again: it monopolises the server for as long as the block lasts.
@@ -208,7 +224,7 @@ class Faults:
         succeeded, the first error is raised at the end.
         """
         over, began = threading.Event(), time.monotonic()
-        its = self._victim.model(model)
+        its = self.victim.model(model)
         instance = (its.spec.example if its.spec else [1.0]) if x is None else x
         errors = list[Exception]()
 
@@ -216,7 +232,7 @@ class Faults:
             succeeded = 0
             while not over.is_set():
                 try:
-                    self._victim.invoke(its, instance)
+                    self.victim.invoke(its, instance)
                     succeeded += 1
                 except Exception as error:  # noqa: BLE001  whatever it is, it is raised where no request succeeded
                     errors.append(error)
@@ -235,6 +251,7 @@ class Faults:
         if errors and not succeeded:
             raise errors[0]
 
+    @lasting
     @contextlib.contextmanager
     def chaos(
         self,
@@ -250,7 +267,7 @@ class Faults:
         of `--mme-seed`, or else a random one, which is logged and recorded on the timeline.
         """
         chosen = next(one for one in (seed, self._seed, chaos.random_seed()) if one is not None)
-        named = {model.name: model for model in map(self._victim.model, models)}
+        named = {model.name: model for model in map(self.victim.model, models)}
         plan = chaos.schedule(chosen, list(named), seconds=seconds, rate=rate, kinds=kinds)
         log.warning("chaos with seed %d, %d faults: --mme-seed=%d makes the same again", chosen, len(plan), chosen)
         self._record("chaos begins", seed=chosen, faults=len(plan))
@@ -281,6 +298,7 @@ class Faults:
         except UnavailableError:  # the model is not in memory
             self._record(f"{strike.kind} missed", model)
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def disk_full(self) -> Iterator[None]:
@@ -288,6 +306,7 @@ class Faults:
         with self._storage("disk full") as platform, storage.full(platform.disk):
             yield
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def s3_slow(self, *, latency_s: float) -> Iterator[None]:
@@ -295,6 +314,7 @@ class Faults:
         with self._storage("S3 slow", latency_s=latency_s) as platform, storage.slow(platform.archives, latency_s):
             yield
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def s3_failing(self, *, status: int = 503, code: str = "SlowDown", times: int | None = None) -> Iterator[None]:
@@ -307,6 +327,7 @@ class Faults:
         with self._storage("S3 failing", **refusal) as platform, storage.failing(platform.archives, **refusal):
             yield
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def s3_truncated(self) -> Iterator[None]:
@@ -316,7 +337,7 @@ class Faults:
 
     @contextlib.contextmanager
     def _storage(self, what: str, **detail: Any) -> Iterator[Platform]:
-        platform = self._victim.platform
+        platform = self.victim.platform
         if platform is None:
             raise UnavailableError(f"{what} for a server", "it is handed its archives", "break an endpoint")
         with self._recorded(what, **detail):
@@ -344,7 +365,7 @@ class Faults:
                 yield
 
     def _is(self, model: Model, identifier: str) -> bool:
-        return self._victim.recording.named_in(identifier) == model.name
+        return self.victim.recording.named_in(identifier) == model.name
 
     @contextlib.contextmanager
     def _recorded(self, outcome: str, model: Model | None = None, **detail: Any) -> Iterator[None]:
@@ -356,7 +377,7 @@ class Faults:
             self._record(outcome, model, seconds=time.monotonic() - began, **detail)
 
     def _record(self, outcome: str, model: Model | None = None, *, seconds: float | None = None, **detail: Any) -> None:
-        self._victim.recording.record(
+        self.victim.recording.record(
             "fault",
             source="test",
             server=self._running.name,

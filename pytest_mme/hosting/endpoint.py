@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_mme.aws.clients import Aws
+from pytest_mme.aws.s3_folder import S3Folder
 from pytest_mme.checks.methods import Checked
 from pytest_mme.contract.client import Reply
 from pytest_mme.hosting.platform import Platform
@@ -36,16 +37,24 @@ class Endpoint(Checked):
         self.models: Mapping[str, Model] = {model.name: model for model in models}
         """The models whose archives it has, by name."""
         self.recording = timeline
+        self.in_effect: list[Any] = []
+        """The faults that have begun and not ended."""
         self._aws = aws
+        self._logged_before = 0
 
     @property
     def log(self) -> str:
-        """The server's log: a JSON line per event, and what models and handlers print.
+        """What the server has logged since this test has it: a JSON line per event, and what models and handlers print.
 
         An ``invoke`` line carries the request's id as `request`: it is the `RequestId` that boto3 saw.
         """
         self.running.catch_up()
-        return self.running.log()
+        log = self.running.log()
+        return log[self._logged_before :] if len(log) >= self._logged_before else log
+
+    def log_from_now(self) -> None:
+        """Let `log` begin here: another test has the endpoint now."""
+        self._logged_before = len(self.running.log())
 
     def model(self, model: Model | str) -> Model:
         """The model of that name; a model itself is returned as it is. Raises TypeError for a name that is not known."""
@@ -92,11 +101,22 @@ def hosted(
     models: Sequence[Model], running: Running, aws: Aws, spec: EndpointSpec, timeline: Timeline
 ) -> Iterator[Endpoint]:
     """Make the server *running* an endpoint of the same name: archives in S3, the endpoint in SageMaker, replies."""
-    archives = aws.folder(spec.folder(running.name))
-    for model in models:
-        archives.put(model.key, model.archive)
     with (
+        _uploaded(models, aws.folder(spec.folder(running.name))) as archives,
         contextlib.closing(Platform(running, archives, spec, timeline)) as platform,
         aws.endpoint(platform.name, archives.url, platform.reply),
     ):
         yield Endpoint(running, aws, platform, models, timeline)
+
+
+@contextlib.contextmanager
+def _uploaded(models: Sequence[Model], archives: S3Folder) -> Iterator[S3Folder]:
+    """Upload the archives of *models*, and remove them at the end: an AWS that several tests share holds no more."""
+    for model in models:
+        archives.put(model.key, model.archive)
+    try:
+        yield archives
+    finally:
+        with contextlib.suppress(Exception):  # a test may have deleted the bucket, or left AWS in any state
+            for model in models:
+                archives.remove(model.key)

@@ -35,6 +35,8 @@ class Server(Checked):
     def __init__(self, running: Running, timeline: Timeline, *, loaded: Mapping[str, Model] | None = None) -> None:
         """*loaded*: the models that the server has loaded already, by their ids."""
         self.running, self.name, self.recording = running, running.name, timeline
+        self.in_effect: list[Any] = []
+        """The faults that have begun and not ended."""
         self._deviations = DeviationRecorder(running.dialect, timeline, server=running.name, source="client")
         self._logged_before = len(running.log())
         self._identifiers = {model.name: identifier for identifier, model in (loaded or {}).items()}
@@ -54,7 +56,12 @@ class Server(Checked):
         An ``invoke`` line carries the request's id as `request`: it is the `RequestId` that boto3 saw.
         """
         self.running.catch_up()
-        return self.running.log()[self._logged_before :]
+        log = self.running.log()
+        return log[self._logged_before :] if len(log) >= self._logged_before else log
+
+    def log_from_now(self) -> None:
+        """Let `log` begin here: another test has the server now."""
+        self._logged_before = len(self.running.log())
 
     def ping(self) -> Reply:
         """`GET /ping`."""

@@ -92,6 +92,6 @@ def test_what_is_neither_a_model_nor_a_name_is_told_so(
 ) -> None:
     endpoint = mme_endpoint(mme_models.fleet(1), name="ranking")
     with pytest.raises(
-        TypeError, match="ranking was given .*, which is not a model: give a model, as mme_models makes"
+        TypeError, match=r"ranking was given .*, which is not a model: give a model, as mme_models makes"
     ):
         endpoint.invoke(thing, [1.0])

@@ -62,5 +62,5 @@ def test_a_mix_of_names_gives_names() -> None:
 @pytest.mark.parametrize("mix", [round_robin, uniform, zipf, trace])
 @pytest.mark.parametrize("one", ["model-0", MODELS[0]], ids=["name", "model"])
 def test_a_mix_of_no_list_says_that_it_takes_a_list(mix: Any, one: Any) -> None:
-    with pytest.raises(TypeError, match="a mix takes a list of models, or of their names, not .*(model-0|name='a')"):
+    with pytest.raises(TypeError, match=r"a mix takes a list of models, or of their names, not .*(model-0|name='a')"):
         mix(one)

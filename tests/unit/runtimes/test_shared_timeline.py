@@ -1,0 +1,143 @@
+"""Each test sees its own slice of a shared server's timeline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from pytest_mme import Timeline
+from pytest_mme.checks import check_answers, check_capacity, check_fifo, check_lru, check_resident
+from pytest_mme.runtimes.shared_timeline import SharedTimeline
+from pytest_mme.timeline.events import Source
+
+WRONG = {"expected": {"identity": "a", "value": [1.0]}, "got": {"identity": "b", "y": [1.0]}}
+
+
+@pytest.fixture
+def shared() -> SharedTimeline:
+    """A timeline whose first test has loaded a and b, asked a, evicted b and got a wrong answer of a."""
+    timeline = SharedTimeline()
+    timeline.begin(Timeline())
+    for model in "ab":
+        timeline.record(
+            "load", source="hosting", server="ranking", model=model, seconds=0.1, detail={"archive": f"{model}1"}
+        )
+    timeline.record("evict", source="hosting", server="ranking", model="b", detail={"room_for": "c"})
+    timeline.record("invoke", source="test", server="ranking", model="a", seconds=0.01, detail=WRONG)
+    return timeline
+
+
+def test_a_slice_begins_with_what_is_in_memory(shared: SharedTimeline) -> None:
+    shared.begin(Timeline())
+    (load,) = shared.of("ranking")
+    assert (load.kind, load.source, load.model, load.at_s, load.seconds) == ("load", "hosting", "a", 0.0, None)
+    assert load.detail == {"in_memory": "before this test", "archive": "a1"}
+    assert shared.in_memory_before() == shared.in_memory() == ["a"]
+    assert (len(shared), list(shared), shared[0]) == (1, [load], load)
+    shared.begin(Timeline())  # also when nothing happened in between
+    assert shared.of("ranking") == (load,)
+
+
+def test_checks_judge_the_slice_and_know_what_was_in_memory(shared: SharedTimeline) -> None:
+    with pytest.raises(AssertionError, match="1 of 1 predictions are wrong"):
+        check_answers(shared)
+    shared.begin(Timeline())
+    check_resident(shared, "a")
+    with pytest.raises(AssertionError, match="b is not resident"):
+        check_resident(shared, "b")
+    with pytest.raises(AssertionError, match="0 predictions with a known expected value"):
+        check_answers(shared)
+    shared.record("load", source="hosting", server="ranking", model="c")
+    shared.record("unload", source="hosting", server="ranking", model="a")
+    assert shared.in_memory() == ["c"]
+    shared.begin(Timeline())
+    assert shared.in_memory_before() == ["c"]
+
+
+@pytest.mark.parametrize("check", [check_lru, check_fifo])
+@pytest.mark.parametrize("evicted", ["a", "b"])
+def test_the_order_before_the_test_is_not_held_against_an_eviction(check: Callable[..., None], evicted: str) -> None:
+    shared = SharedTimeline()
+    for model in "ab":
+        shared.record("load", source="hosting", server="ranking", model=model)
+    shared.begin(Timeline())
+    shared.record("evict", source="hosting", server="ranking", model=evicted, detail={"room_for": "c"})
+    shared.record("load", source="hosting", server="ranking", model="c")
+    check(shared)
+    check_capacity(shared, 2)
+
+
+def test_a_use_in_the_test_is_held_against_an_eviction() -> None:
+    shared = SharedTimeline()
+    for model in "ab":
+        shared.record("load", source="hosting", server="ranking", model=model)
+    shared.begin(Timeline())
+    shared.record("attempt", source="hosting", server="ranking", model="a", seconds=0.0)
+    shared.record("evict", source="hosting", server="ranking", model="a", detail={"room_for": "c"})
+    with pytest.raises(AssertionError, match="a went, and the least recently used was b"):
+        check_lru(shared)
+
+
+def test_times_are_those_of_the_test(shared: SharedTimeline) -> None:
+    test = Timeline()
+    test.began_monotonic_s -= 100
+    shared.begin(test)
+    shared.show_in(test)
+    event = shared.record("ping", source="client", server="ranking")
+    assert 100 <= event.at_s == shared[-1].at_s == test[-1].at_s <= shared.now_s() < 200
+    assert shared.began_monotonic_s == test.began_monotonic_s
+    assert shared.to_jsonl() == test.to_jsonl()
+
+
+def test_what_ended_before_the_slice_began_is_not_in_it(shared: SharedTimeline) -> None:
+    shared.begin(Timeline())
+    shared.record("crash", source="server", server="ranking", model="a", at_s=-0.5)
+    assert [event.kind for event in shared] == ["load"]
+
+
+def test_what_was_timed_by_the_clock_of_the_slice_before_happens_now(shared: SharedTimeline) -> None:
+    shared.begin(Timeline())
+    shared.record("ping", source="server", server="ranking", at_s=1000.0)
+    assert shared[-1].at_s <= shared.now_s()
+
+
+def test_the_timeline_of_a_test_gets_its_slice_until_the_test_ends(shared: SharedTimeline) -> None:
+    test, clock = Timeline(), Timeline()
+    clock.began_monotonic_s = time.monotonic() - 1
+    test.began_monotonic_s = clock.began_monotonic_s - 10
+    shared.begin(clock)
+    shared.record("ping", source="server", server="ranking", at_s=0.5)
+    shared.show_in(test)
+    shared.record("ping", source="client", server="ranking", at_s=0.75)
+    shared.end()
+    shared.record("ping", source="client", server="ranking", at_s=0.9)
+    assert [event.kind for event in test] == ["load", "ping", "ping"]
+    assert [event.at_s for event in test] == pytest.approx([10.0, 10.5, 10.75])
+    assert len(shared) == 4
+
+
+def test_models_keep_their_names_in_later_slices(shared: SharedTimeline) -> None:
+    test = Timeline()
+    shared.name_model("f00", "ranker")
+    shared.begin(test)
+    shared.show_in(test)
+    shared.record("load", source="server", server="other", model="f00")
+    assert shared.named_in("worker f00") == "ranker"
+    assert [event.model for event in shared.of("other")] == [event.model for event in test.of("other")] == ["ranker"]
+
+
+@pytest.mark.parametrize(("source", "told"), [("test", 1), ("client", 1), ("hosting", 1), ("server", 0), ("engine", 0)])
+def test_the_first_use_by_a_test_is_told(shared: SharedTimeline, source: Source, told: int) -> None:
+    uses, test = list[str](), Timeline()
+
+    def on_use() -> None:
+        uses.append("used")
+        shared.show_in(test)
+
+    shared.begin(Timeline(), on_use=on_use)
+    for _ in range(2):
+        shared.record("ping", source=source, server="ranking")
+    assert len(uses) == told
+    assert len(test) == 3 * told
