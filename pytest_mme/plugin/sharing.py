@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_mme.errors import ContractError, LeftBehindWarning, UnavailableError
+from pytest_mme.errors import LeftBehindWarning, MMEError, UnavailableError
 from pytest_mme.plugin.evidence import evidence_of
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Shared:
                 for name in self.loaded:
                     if name not in self.recording.in_memory():
                         target.load(name)
-        except (UnavailableError, ContractError) as error:
+        except MMEError as error:
             pytest.fail(f"{target.name} could not be renewed, which {left.test} left behind: {error}", pytrace=False)
 
 

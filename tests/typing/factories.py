@@ -52,6 +52,18 @@ def names_where_models_are_expected(endpoint: Endpoint, server: Server, faults: 
     traffic.closed(zipf([1, 2]), requests=6)  # type: ignore[list-item]
 
 
+def what_factories_of_longer_scopes_return(
+    mme_server_class: ServerFactory,
+    mme_handler_module: HandlerFactory,
+    mme_endpoint_session: EndpointFactory,
+    models: Sequence[Model],
+) -> None:
+    assert_type(mme_server_class(memory_mib=300), Server)
+    assert_type(mme_handler_module("handler.py", models), Server)
+    assert_type(mme_endpoint_session(models, name="ranking", fits=2), Endpoint)
+    mme_endpoint_session(models, memory_mb=300)  # type: ignore[call-arg]
+
+
 def misspelt_fields(
     mme_server: ServerFactory, mme_handler: HandlerFactory, mme_endpoint: EndpointFactory, models: Sequence[Model]
 ) -> None:
