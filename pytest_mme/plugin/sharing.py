@@ -68,12 +68,15 @@ class Shared:
         self.recording.show_in(evidence_of(test).timeline)
         self.made_by(test)
 
-    def end(self, test: pytest.Item) -> None:
-        """Note in what state a test has left it."""
+    def end(self, test: pytest.Item) -> LeftBehindWarning | None:
+        """Note in what state a test has left it; return the warning where that is one that others cannot use."""
+        if self.left is not None:  # it could not be renewed, which is not this test's doing
+            return None
         self.target.running.catch_up()
         self.recording.end()
         if left := tuple(self._left()):
             self.left = LeftBehindWarning(test.nodeid, self.target.name, self.fixture, left)
+        return self.left
 
     def _left(self) -> Iterator[str]:
         """What is wrong with it now."""
@@ -207,7 +210,5 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     try:
         return (yield)
     finally:
-        for shared in alive(item.config):
-            shared.end(item)
-        for warning in [shared.left for shared in alive(item.config) if shared.left is not None]:
+        for warning in filter(None, [shared.end(item) for shared in alive(item.config)]):
             item.warn(warning)

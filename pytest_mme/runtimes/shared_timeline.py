@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from pytest_mme.timeline.events import Event, Source, Timeline
+from pytest_mme.timeline.observed import hosted
 from pytest_mme.timeline.residency import Change, changes
 
 BEFORE = "in_memory"
@@ -19,7 +20,8 @@ _USES: tuple[Source, ...] = ("test", "client", "hosting")
 class SharedTimeline(Timeline):
     """Shows the slice of the test that runs: what happened since it began, and what was in memory then.
 
-    A model that was in memory has a `load` at 0 s, without a duration. What ended before the slice began is not in it.
+    A model that was in memory has a `load` at 0 s, without a duration: its details say when it was loaded and last used,
+    in seconds before the slice, and how many requests it has had. What ended before the slice began is not in it.
     """
 
     def __init__(self) -> None:
@@ -38,7 +40,7 @@ class SharedTimeline(Timeline):
             self.began_wall = self._slice.began_wall = clock.began_wall
             for identifier, name in self._names_given.items():
                 self._slice.name_model(identifier, name)
-            for event in _still_in_memory(before):
+            for event in _still_in_memory(before, before.began_monotonic_s - clock.began_monotonic_s):
                 self._slice.add(event)
 
     def show_in(self, test: Timeline) -> None:
@@ -112,10 +114,22 @@ def _latest(events: Iterable[Event]) -> list[Change]:
     return sorted(latest.values(), key=lambda change: change.event.at_s)
 
 
-def _still_in_memory(events: Iterable[Event]) -> Iterator[Event]:
-    """A load for each model that is in memory at the end of *events*, for the beginning of the next slice."""
+def _still_in_memory(events: Sequence[Event], earlier_s: float) -> Iterator[Event]:
+    """A load for each model that is in memory at the end of *events*, for the beginning of the next slice.
+
+    *earlier_s*: what the times of *events* are by the clock of that slice.
+    """
+    requests = hosted(events)
     for change in _latest(events):
         if change.resident:
-            archive = {name: value for name, value in change.event.detail.items() if name == "archive"}
-            detail = {BEFORE: "before this test", **archive}
-            yield dataclasses.replace(change.event, model=change.model, at_s=0.0, seconds=None, detail=detail)
+            event = change.event
+            mine = [one.at_s for one in requests if one.model == change.model and one.at_s >= event.at_s]
+            used_s = max([event.detail.get("used_s", event.at_s), *mine])
+            detail = {
+                BEFORE: "before this test",
+                "loaded_s": round(event.detail.get("loaded_s", event.at_s) + earlier_s, 3),
+                "used_s": round(used_s + earlier_s, 3),
+                "requests": event.detail.get("requests", 0) + len(mine),
+                **{name: value for name, value in event.detail.items() if name == "archive"},
+            }
+            yield dataclasses.replace(event, model=change.model, at_s=0.0, seconds=None, detail=detail)

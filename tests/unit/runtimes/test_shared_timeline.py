@@ -33,11 +33,28 @@ def test_a_slice_begins_with_what_is_in_memory(shared: SharedTimeline) -> None:
     shared.begin(Timeline())
     (load,) = shared.of("ranking")
     assert (load.kind, load.source, load.model, load.at_s, load.seconds) == ("load", "hosting", "a", 0.0, None)
-    assert load.detail == {"in_memory": "before this test", "archive": "a1"}
+    assert (load.detail["in_memory"], load.detail["archive"]) == ("before this test", "a1")
     assert shared.in_memory_before() == shared.in_memory() == ["a"]
     assert (len(shared), list(shared), shared[0]) == (1, [load], load)
     shared.begin(Timeline())  # also when nothing happened in between
-    assert shared.of("ranking") == (load,)
+    (again,) = shared.of("ranking")
+    assert (again.at_s, again.detail["requests"], again.detail["archive"]) == (0.0, 1, "a1")
+
+
+def test_what_is_in_memory_says_when_it_was_loaded_and_used_and_how_often() -> None:
+    shared, first, second, third = SharedTimeline(), Timeline(), Timeline(), Timeline()
+    for number, clock in enumerate((first, second, third)):
+        clock.began_monotonic_s = time.monotonic() - 300 + 100 * number
+    shared.begin(first)
+    for model, at_s in (("a", 10.0), ("b", 20.0)):
+        shared.record("load", source="hosting", server="ranking", model=model, seconds=1.0, at_s=at_s)
+    for at_s in (30.0, 40.0):
+        shared.record("attempt", source="hosting", server="ranking", model="a", seconds=1.0, at_s=at_s)
+    shared.begin(second)
+    shared.record("attempt", source="hosting", server="ranking", model="a", seconds=1.0, at_s=50.0)
+    shared.begin(third)
+    facts = {event.model: [event.detail[name] for name in ("loaded_s", "used_s", "requests")] for event in shared}
+    assert facts == {"a": [-190.0, -50.0, 3], "b": [-180.0, -180.0, 0]}
 
 
 def test_checks_judge_the_slice_and_know_what_was_in_memory(shared: SharedTimeline) -> None:
