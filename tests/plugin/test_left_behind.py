@@ -201,11 +201,15 @@ def test_a_server_that_cannot_be_renewed_fails_the_next_test_and_says_who_left_i
 
     def test_after(server):
         pass
+
+    def test_last(server):
+        pass
     """
     )
     result = inner.runpytest_subprocess()
-    result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*plain could not be renewed, which *::test_breaking left behind: *"])
+    result.assert_outcomes(passed=1, errors=2, warnings=1)  # the others have left nothing
+    assert "::test_breaking left plain (mme_server_module) behind" in warned(result)[0]
+    result.stdout.fnmatch_lines(["*plain could not be renewed, which *::test_breaking left behind: *"] * 2)
 
 
 def test_a_test_that_asks_for_it_while_it_runs_has_its_slice_too(inner: pytest.Pytester) -> None:
