@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
@@ -55,16 +55,15 @@ def lasting(fault: F) -> F:
     return make  # type: ignore[return-value]  # it takes what *fault* takes
 
 
-def undo(victim: Victim) -> list[str]:
-    """End the faults that are in effect, the latest first; return the names of all that were."""
-    names = [one.name for one in victim.in_effect]
-    while victim.in_effect:
-        one = victim.in_effect[-1]
+def undo(victim: Victim, *, keep: Collection[Lasting[Any]] = ()) -> list[str]:
+    """End the faults that are in effect, but those to *keep*, the latest first; return their names in that order."""
+    ended = [one for one in reversed(victim.in_effect) if one not in keep]
+    for one in ended:
         try:
             one.__exit__(None, None, None)
         except Exception as error:  # noqa: BLE001  the others are still to be undone
             log.warning("the fault %s of %s could not be undone: %s", one.name, victim.name, error)
-    return names
+    return [one.name for one in ended]
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from pytest_mme.errors import LeftBehindWarning, MMEError, UnavailableError
 from pytest_mme.plugin.evidence import evidence_of
 
 if TYPE_CHECKING:
+    from pytest_mme.faults.lasting import Lasting
     from pytest_mme.hosting.endpoint import Endpoint
     from pytest_mme.models.builder import Model
     from pytest_mme.replay.bundle import Kind
@@ -39,6 +40,8 @@ class Shared:
     recording: SharedTimeline
     loaded: Sequence[str] = ()
     """The models that tests find in memory, as the fixture that asked for the server has left it."""
+    kept: Sequence[Lasting[Any]] = ()
+    """The faults that fixtures have made: those of a longer scope are to stay."""
     left: LeftBehindWarning | None = None
     """In what state the test before has left it; None when it can be used."""
 
@@ -55,7 +58,13 @@ class Shared:
             from pytest_mme.timeline.events import Timeline
 
             self.recording.begin(Timeline(), on_use=lambda: self._belong_to(test))
-        self.loaded = self.recording.in_memory_before()
+        self.loaded, self.kept = self.recording.in_memory_before(), list(self.target.in_effect)
+
+    def call(self) -> None:
+        """Note what fixtures have made, now that the test itself begins."""
+        self.kept = list(self.target.in_effect)
+        if not self.recording.in_memory_before():  # it is the first test, for which the server was made
+            self.loaded = self.recording.in_memory()
 
     def made_by(self, test: pytest.Item) -> None:
         """Let it belong to the test for which it was made."""
@@ -81,6 +90,8 @@ class Shared:
     def _left(self) -> Iterator[str]:
         """What is wrong with it now."""
         for fault in self.target.in_effect:
+            if fault in self.kept:
+                continue
             yield f"the fault {fault.name} in effect"
         if gone := self.target.running.gone():
             yield f"a server that does not run ({gone})"
@@ -97,7 +108,7 @@ class Shared:
         from pytest_mme.runtimes.server import Server
 
         target = self.target
-        started_again = "stopped" in undo(target) and target.running.gone() is None
+        started_again = "stopped" in undo(target, keep=self.kept) and target.running.gone() is None
         try:
             try:
                 if not started_again:
@@ -198,10 +209,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
-    """Note which models a server has when the first test begins, for which it was made."""
+    """Note what the fixtures of the test have made."""
     for shared in alive(item.config):
-        if not shared.recording.in_memory_before():
-            shared.loaded = shared.recording.in_memory()
+        shared.call()
 
 
 @pytest.hookimpl(wrapper=True)

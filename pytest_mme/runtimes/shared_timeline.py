@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from pytest_mme.timeline.events import Event, Source, Timeline
+from pytest_mme.timeline.events import Event, Kind, Source, Timeline
 from pytest_mme.timeline.observed import hosted
 from pytest_mme.timeline.residency import Change, changes
 
 BEFORE = "in_memory"
 """The detail of a load that an earlier test has seen: the model was in memory when the slice began."""
+_REQUESTS: tuple[Kind, ...] = ("invoke", "attempt")
 _USES: tuple[Source, ...] = ("test", "client", "hosting")
 """Who observes what a test does with a server; the others observe what the server does by itself, too."""
 
@@ -21,7 +22,8 @@ class SharedTimeline(Timeline):
     """Shows the slice of the test that runs: what happened since it began, and what was in memory then.
 
     A model that was in memory has a `load` at 0 s, without a duration: its details say when it was loaded and last used,
-    in seconds before the slice, and how many requests it has had. What ended before the slice began is not in it.
+    in seconds before the slice, and how many requests it has had. What ended before the slice began is not in it, nor is a
+    request that began before.
     """
 
     def __init__(self) -> None:
@@ -66,10 +68,10 @@ class SharedTimeline(Timeline):
         return [change.model for change in _latest(self._slice) if change.resident]
 
     def add(self, event: Event) -> None:
-        """Add an event to the slice, unless it ended before that began."""
+        """Add an event to the slice, unless it is another test's: it ended before the slice began, or is its request."""
         with self._changing:
             event = dataclasses.replace(event, at_s=min(event.at_s, self.now_s()))  # timed before the slice changed
-            if event.at_s < 0:
+            if (event.began_s if event.kind in _REQUESTS else event.at_s) < 0:
                 return
             self._slice.add(event)
             self._add_to_the_test(event)

@@ -162,6 +162,31 @@ def test_what_has_come_back_is_not_left_behind(inner: pytest.Pytester) -> None:
     assert warned(result) == []
 
 
+def test_a_fault_of_a_fixture_of_a_longer_scope_is_to_stay(inner: pytest.Pytester) -> None:
+    inner.makepyfile(
+        SHARED
+        + """
+    @pytest.fixture(scope="module")
+    def slow(ranking, mme_faults):
+        with mme_faults(ranking).slowed(latency_s=0.001):
+            yield ranking
+
+    def test_first(slow):
+        slow.invoke("model-0", [1.0])
+
+    def test_breaking(slow, mme_faults):
+        mme_faults(slow).ping_failing().__enter__()
+
+    def test_last(slow):
+        slow.invoke("model-0", [1.0])
+        assert [fault.name for fault in slow.in_effect] == ["slowed"]
+    """
+    )
+    result = inner.runpytest_subprocess()
+    result.assert_outcomes(passed=3, warnings=1)
+    assert "::test_breaking left ranking (mme_endpoint_module) behind with the fault ping_failing" in warned(result)[0]
+
+
 def test_where_warnings_are_errors_the_test_that_broke_it_has_the_error(inner: pytest.Pytester) -> None:
     inner.makepyfile(
         SHARED

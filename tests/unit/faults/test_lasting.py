@@ -80,7 +80,7 @@ def test_one_that_fails_does_not_keep_the_others(caplog: pytest.LogCaptureFixtur
     victim = Victim()
     Faults(victim).paused("a").__enter__()
     Faults(victim).stuck().__enter__()
-    assert undo(victim) == ["paused", "stuck"]
+    assert undo(victim) == ["stuck", "paused"]
     assert victim.seen == ["a paused", "a continued"]
     assert "the fault stuck of ranking could not be undone: it is stuck" in caplog.text
 
@@ -90,3 +90,13 @@ def test_undone_once_more_by_its_own_block_it_stays_undone() -> None:
     with Faults(victim).paused("a"):
         undo(victim)
     assert victim.seen == ["a paused", "a continued"]
+
+
+def test_some_can_be_kept() -> None:
+    victim = Victim()
+    Faults(victim).paused("a").__enter__()
+    kept = list(victim.in_effect)
+    Faults(victim).paused("b").__enter__()
+    assert undo(victim, keep=kept) == ["paused"]
+    assert victim.seen == ["a paused", "b paused", "b continued"]
+    assert victim.in_effect == kept

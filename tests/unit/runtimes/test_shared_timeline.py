@@ -10,7 +10,7 @@ import pytest
 from pytest_mme import Timeline
 from pytest_mme.checks import check_answers, check_capacity, check_fifo, check_lru, check_resident
 from pytest_mme.runtimes.shared_timeline import SharedTimeline
-from pytest_mme.timeline.events import Source
+from pytest_mme.timeline.events import Kind, Source
 
 WRONG = {"expected": {"identity": "a", "value": [1.0]}, "got": {"identity": "b", "y": [1.0]}}
 
@@ -18,8 +18,9 @@ WRONG = {"expected": {"identity": "a", "value": [1.0]}, "got": {"identity": "b",
 @pytest.fixture
 def shared() -> SharedTimeline:
     """A timeline whose first test has loaded a and b, asked a, evicted b and got a wrong answer of a."""
-    timeline = SharedTimeline()
-    timeline.begin(Timeline())
+    timeline, clock = SharedTimeline(), Timeline()
+    clock.began_monotonic_s -= 1
+    timeline.begin(clock)
     for model in "ab":
         timeline.record(
             "load", source="hosting", server="ranking", model=model, seconds=0.1, detail={"archive": f"{model}1"}
@@ -112,6 +113,17 @@ def test_what_ended_before_the_slice_began_is_not_in_it(shared: SharedTimeline) 
     shared.begin(Timeline())
     shared.record("crash", source="server", server="ranking", model="a", at_s=-0.5)
     assert [event.kind for event in shared] == ["load"]
+
+
+@pytest.mark.parametrize(("kind", "counts"), [("invoke", False), ("attempt", False), ("unload", True), ("fault", True)])
+def test_a_request_that_began_before_is_another_tests_and_a_move_that_did_is_known(
+    shared: SharedTimeline, kind: Kind, counts: bool
+) -> None:
+    clock = Timeline()
+    clock.began_monotonic_s -= 1
+    shared.begin(clock)
+    shared.record(kind, source="hosting", server="ranking", model="a", at_s=0.5, seconds=0.6)
+    assert [event.kind for event in shared] == ["load", *[kind] * counts]
 
 
 def test_what_was_timed_by_the_clock_of_the_slice_before_happens_now(shared: SharedTimeline) -> None:
