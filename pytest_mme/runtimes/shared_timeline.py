@@ -126,11 +126,11 @@ def _still_in_memory(events: Sequence[Event], earlier_s: float) -> Iterator[Even
         if change.resident:
             event = change.event
             mine = [one.at_s for one in requests if one.model == change.model and one.at_s >= event.at_s]
-            used_s = max([event.detail.get("used_s", event.at_s), *mine])
+            last_used_s = max([event.detail.get("last_used_s", event.at_s), *mine])
             detail = {
                 BEFORE: "before this test",
                 "loaded_s": round(event.detail.get("loaded_s", event.at_s) + earlier_s, 3),
-                "used_s": round(used_s + earlier_s, 3),
+                "last_used_s": round(last_used_s + earlier_s, 3),
                 "requests": event.detail.get("requests", 0) + len(mine),
                 **{name: value for name, value in event.detail.items() if name == "archive"},
             }

@@ -54,7 +54,7 @@ def test_what_is_in_memory_says_when_it_was_loaded_and_used_and_how_often() -> N
     shared.begin(second)
     shared.record("attempt", source="hosting", server="ranking", model="a", seconds=1.0, at_s=50.0)
     shared.begin(third)
-    facts = {event.model: [event.detail[name] for name in ("loaded_s", "used_s", "requests")] for event in shared}
+    facts = {event.model: [event.detail[name] for name in ("loaded_s", "last_used_s", "requests")] for event in shared}
     assert facts == {"a": [-190.0, -50.0, 3], "b": [-180.0, -180.0, 0]}
 
 
@@ -74,26 +74,36 @@ def test_checks_judge_the_slice_and_know_what_was_in_memory(shared: SharedTimeli
     assert shared.in_memory_before() == ["c"]
 
 
+def two_in_memory() -> SharedTimeline:
+    """The timeline of a test that began 100 s ago, before which a and b were loaded."""
+    shared, first, second = SharedTimeline(), Timeline(), Timeline()
+    first.began_monotonic_s -= 200
+    second.began_monotonic_s -= 100
+    shared.begin(first)
+    for model, at_s in (("a", 10.0), ("b", 20.0)):
+        shared.record("load", source="hosting", server="ranking", model=model, at_s=at_s, seconds=1.0)
+    shared.begin(second)
+    return shared
+
+
 @pytest.mark.parametrize("check", [check_lru, check_fifo])
 @pytest.mark.parametrize("evicted", ["a", "b"])
 def test_the_order_before_the_test_is_not_held_against_an_eviction(check: Callable[..., None], evicted: str) -> None:
-    shared = SharedTimeline()
-    for model in "ab":
-        shared.record("load", source="hosting", server="ranking", model=model)
-    shared.begin(Timeline())
-    shared.record("evict", source="hosting", server="ranking", model=evicted, detail={"room_for": "c"})
-    shared.record("load", source="hosting", server="ranking", model="c")
+    shared = two_in_memory()
+    shared.record(
+        "evict", source="hosting", server="ranking", model=evicted, at_s=10.0, seconds=0.5, detail={"room_for": "c"}
+    )
+    shared.record("load", source="hosting", server="ranking", model="c", at_s=11.0, seconds=0.5)
     check(shared)
     check_capacity(shared, 2)
 
 
 def test_a_use_in_the_test_is_held_against_an_eviction() -> None:
-    shared = SharedTimeline()
-    for model in "ab":
-        shared.record("load", source="hosting", server="ranking", model=model)
-    shared.begin(Timeline())
-    shared.record("attempt", source="hosting", server="ranking", model="a", seconds=0.0)
-    shared.record("evict", source="hosting", server="ranking", model="a", detail={"room_for": "c"})
+    shared = two_in_memory()
+    shared.record("attempt", source="hosting", server="ranking", model="a", at_s=5.0, seconds=0.5)
+    shared.record(
+        "evict", source="hosting", server="ranking", model="a", at_s=10.0, seconds=0.5, detail={"room_for": "c"}
+    )
     with pytest.raises(AssertionError, match="a went, and the least recently used was b"):
         check_lru(shared)
 
