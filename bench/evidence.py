@@ -193,6 +193,11 @@ class Nothing:
         """What traffic has marked."""
         return self.recording.of(self.name)
 
+    def model(self, model: Model | str) -> Model:
+        """Traffic knows its models here."""
+        assert isinstance(model, Model)
+        return model
+
     def invoke(self, model: Model, x: Any) -> Any:
         """As a server is asked, without a record of each."""
         del x

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_mme.errors import ContractError as ContractError
     from pytest_mme.errors import FitsError as FitsError
     from pytest_mme.errors import ImageBuildError as ImageBuildError
+    from pytest_mme.errors import LeftBehindWarning as LeftBehindWarning
     from pytest_mme.errors import MMEError as MMEError
     from pytest_mme.errors import NoAnswerError as NoAnswerError
     from pytest_mme.errors import NotReadyError as NotReadyError
@@ -72,6 +73,7 @@ _NAMES = {
         "ContractError",
         "FitsError",
         "ImageBuildError",
+        "LeftBehindWarning",
         "MMEError",
         "NoAnswerError",
         "NotReadyError",

@@ -1,4 +1,4 @@
-"""The kit's errors and its warning: each shows what happened, what was seen and what to try, with facts as attributes."""
+"""The kit's errors and its warnings: each shows what happened, what was seen and what to try, with facts as attributes."""
 
 from __future__ import annotations
 
@@ -251,4 +251,19 @@ class OutdatedImageWarning(UserWarning):
         return (
             f"the image {self.image} holds another version of pytest-mme's server than the installed one: it may not "
             f"behave as this version describes; build it again: pytest-mme image build server (or mms)"
+        )
+
+
+class LeftBehindWarning(UserWarning):
+    """A test has left a server that other tests use, too, in a state that they cannot use: `left` says how."""
+
+    def __init__(self, test: str, server: str, fixture: str, left: tuple[str, ...]) -> None:
+        super().__init__(test, server, fixture, left)
+        self.test, self.server, self.fixture, self.left = test, server, fixture, left
+
+    def __str__(self) -> str:
+        own = self.fixture.rpartition("_")[0]
+        return (
+            f"{self.test} left {self.server} ({self.fixture}) behind with {', '.join(self.left)}: it is renewed before "
+            f"the next test; give a test that breaks a server one of its own, from {own}"
         )

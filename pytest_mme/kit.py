@@ -18,6 +18,7 @@ from pytest_mme.archives.store import Store
 from pytest_mme.aws.clients import Aws, simulated_aws
 from pytest_mme.errors import UnavailableError
 from pytest_mme.faults.faults import Faults
+from pytest_mme.faults.lasting import undone
 from pytest_mme.hosting.endpoint import Endpoint, hosted
 from pytest_mme.hosting.spec import EndpointSpec, check_archives
 from pytest_mme.libtensorflow.version_cache import VersionCache
@@ -51,6 +52,7 @@ class Run:
         self._given_directory = directory
         self._undo = contextlib.ExitStack()
         self._numbers = itertools.count(1)
+        self._aws_users, self._aws_undo = 0, contextlib.ExitStack()
 
     def __enter__(self) -> Run:  # noqa: PYI034  typing.Self needs Python 3.11
         return self
@@ -135,7 +137,9 @@ class Run:
         (spec,) = split(fields, ServerSpec)
         name = name or f"server-{next(self._numbers)}"
         with self.runtime.run(spec, name=name, timeline=timeline) as running:
-            yield Server(running, timeline)
+            server = Server(running, timeline)
+            with undone(server):
+                yield server
 
     @contextlib.contextmanager
     def handler(
@@ -176,7 +180,9 @@ class Run:
 
         name = name or f"handler-{next(self._numbers)}"
         with host.host(file.absolute(), place, spec, name=name, timeline=timeline) as running:
-            yield Server(running, timeline, loaded={model.name: model for model in models})
+            server = Server(running, timeline, loaded={model.name: model for model in models})
+            with undone(server):
+                yield server
 
     def faults(self, victim: Server | Endpoint) -> Faults:
         """The faults of a server or an endpoint."""
@@ -189,9 +195,19 @@ class Run:
 
     @contextlib.contextmanager
     def aws(self) -> Iterator[Aws]:
-        """AWS: S3, SageMaker and CloudWatch simulated by moto, SageMaker Runtime by the kit."""
-        with simulated_aws() as aws:
-            yield aws
+        """AWS: S3, SageMaker and CloudWatch simulated by moto, SageMaker Runtime by the kit.
+
+        There is one at a time: a block that begins while another lasts has the same, until the last of them has ended.
+        """
+        if not self._aws_users:
+            self._aws = self._aws_undo.enter_context(simulated_aws())
+        self._aws_users += 1
+        try:
+            yield self._aws
+        finally:
+            self._aws_users -= 1
+            if not self._aws_users:
+                self._aws_undo.close()
 
     @contextlib.contextmanager
     def endpoint(
@@ -221,6 +237,7 @@ class Run:
         with (
             self.runtime.run(server_spec, name=name, timeline=timeline, known_bytes=known) as running,
             hosted(models, running, aws, endpoint_spec, timeline) as endpoint,
+            undone(endpoint),
         ):
             yield endpoint
 

@@ -47,6 +47,7 @@ REGION = re.compile(
     r"(?P<head><!-- (?P<kind>code|recorded): (?P<name>[\w-]+) -->\n)(?P<table>.*?)(?P<end><!-- end -->)", re.DOTALL
 )
 OUTCOMES = {"answers": "answers", "differs": "**differs**", "not loaded": "load", "not answered": "request"}
+SCOPES = ("function", "class", "module", "package", "session")
 WORDS_SHOWN = 70  # characters of an error message
 
 Row = Sequence[str]
@@ -100,13 +101,37 @@ def _default(option: Option) -> str:
 
 
 def fixtures() -> str:
-    """The fixtures, as `pytest --fixtures` describes them, in the order of their definitions."""
+    """The fixtures, as `pytest --fixtures` describes them, in the order of their definitions.
+
+    Those that differ from another one only in how long they live share a row: `mme_server_module` is `mme_server`.
+    """
+    found = _fixtures()
+    longer = [(name, scope) for name, scope, _ in found if name.endswith(f"_{scope}")]
+    rows = [(f"`{name}`", scope, described) for name, scope, described in found if (name, scope) not in longer]
+    names = dict.fromkeys(f"`{name.removesuffix(scope)}…`" for name, scope in longer)
+    scopes = [scope for scope in SCOPES if scope in dict(longer).values()]
+    described = (
+        f"The same for longer: add {', '.join(f'`_{scope}`' for scope in scopes)} to the name (docs/sharing.md)."
+    )
+    return markdown(("fixture", "scope", "what a test gets"), [*rows, (", ".join(names), ", ".join(scopes), described)])
+
+
+def scopes() -> str:
+    """The fixtures that exist for each scope, by what they end with."""
+    names = {name for name, *_ in _fixtures()}
+    bases = [name for name in names if f"{name}_session" in names]
+    rows = [("the test", *(f"`{base}`" for base in sorted(bases)))]
+    for scope in SCOPES[1:]:
+        longer = [f"{base}_{scope}" for base in sorted(bases)]
+        rows.append((f"the {scope}", *(f"`{name}`" if name in names else "" for name in longer)))
+    return markdown(("it ends with", *(base.removeprefix("mme_") for base in sorted(bases))), rows)
+
+
+def _fixtures() -> list[tuple[str, str, str]]:
+    """Name, scope and first line of each fixture."""
     found = re.findall(r"^(mme_\w+)(?: \[(\w+) scope\])? -- .*?(\S+):(\d+)\n +(.+)$", _pytest_fixtures(), re.MULTILINE)
     in_order = sorted(found, key=lambda fixture: (fixture[2], int(fixture[3])))
-    return markdown(
-        ("fixture", "scope", "what a test gets"),
-        [(f"`{name}`", scope or "function", described) for name, scope, _, _, described in in_order],
-    )
+    return [(name, scope or SCOPES[0], described) for name, scope, _, _, described in in_order]
 
 
 def _pytest_fixtures() -> str:
@@ -320,6 +345,7 @@ FORGERY_MODULES = ("claims", "graphs", "mismatches", "assets", "files", "layouts
 TABLES: Mapping[str, Callable[[], str]] = {
     "options": options,
     "fixtures": fixtures,
+    "scopes": scopes,
     "checks": check_table,
     "check-claims": check_claims,
     "mixes": mixes,

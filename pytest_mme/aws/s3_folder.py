@@ -29,6 +29,10 @@ class S3Folder:
         """Upload an archive as *target*."""
         self.client.upload_file(str(archive), self.bucket, self.key(target))
 
+    def remove(self, target: str) -> None:
+        """Remove the archive *target*, if it is there."""
+        self.client.delete_object(Bucket=self.bucket, Key=self.key(target))
+
     def download(self, target: str, file: Path) -> None:
         """Write the archive *target* to *file*; raises botocore's errors, and `OSError` when it cannot be written."""
         reply = self.client.get_object(Bucket=self.bucket, Key=self.key(target))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from pytest_mme.checks.soft import softly
 from pytest_mme.checks.tracebacks import fails_at_the_call
@@ -266,8 +267,15 @@ class _Instance:
 
     def _model(self, stay: Stay, at_s: float) -> _Model:
         had = [span for span in self.uses.get(stay.model, ()) if stay.came_s <= span[1] and span[0] <= at_s]
-        used_s = max((one for span in had for one in span if one <= at_s), default=stay.came_s)
-        return _Model(stay.came_s, max(stay.came_s, used_s), len(had))
+        before = self._before(stay)
+        loaded_s = before.get("loaded_s", stay.came_s)
+        used_s = max((one for span in had for one in span if one <= at_s), default=before.get("last_used_s", loaded_s))
+        return _Model(loaded_s, max(loaded_s, used_s), len(had) + before.get("requests", 0))
+
+    def _before(self, stay: Stay) -> Mapping[str, Any]:
+        """What the load says of a model that was in memory before the test began, on a server that tests share."""
+        its = (load.detail for load in self.loads if load.model == stay.model and load.at_s == stay.came_s)
+        return next((detail for detail in its if "last_used_s" in detail), {})
 
     def is_busy(self, model: str, at_s: float, *, perhaps: bool) -> bool:
         """Whether a model had a request under way at a moment: *perhaps*, or surely."""

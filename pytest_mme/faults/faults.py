@@ -21,6 +21,7 @@ from pytest_mme.errors import UnavailableError
 from pytest_mme.faults import chaos, memory, storage
 from pytest_mme.faults.chaos import Schedule, Strike
 from pytest_mme.faults.intercepting import Around, Diverting, Interception, PingFailing, Surrounding
+from pytest_mme.faults.lasting import Lasting, lasting
 from pytest_mme.faults.tcp_relay import Connection, Relay
 from pytest_mme.hosting.platform import Platform
 from pytest_mme.models.builder import Model
@@ -41,10 +42,18 @@ class Victim(Protocol):
 
     running: Running
     recording: Timeline
+    in_effect: list[Lasting[Any]]
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
 
     @property
     def platform(self) -> Platform | None:
         """The platform's side of an endpoint, with its archives and its disk; None for a server."""
+
+    def model(self, model: Model | str) -> Model:
+        """The model of that name; a model itself as it is."""
 
     def identifier(self, model: Model) -> str:
         """The id that the server knows *model* by."""
@@ -62,9 +71,11 @@ def _with_its_call(fault: Callable[Concatenate[Faults, P], T]) -> Callable[Conca
 
     @functools.wraps(fault)
     def make(faults: Faults, /, *arguments: P.args, **options: P.kwargs) -> T:
-        given = list(signature.bind(faults, *arguments, **options).arguments.items())[1:]
+        given = dict(list(signature.bind(faults, *arguments, **options).arguments.items())[1:])
+        if given.get("model") is not None:
+            given["model"] = faults.victim.model(given["model"])
         called = copy.copy(faults)
-        called.call = {"call": plain_call(fault.__name__, (), dict(given))}
+        called.call = {"call": plain_call(fault.__name__, (), given)}
         return fault(called, *arguments, **options)
 
     return make
@@ -78,28 +89,33 @@ class Faults:
 
     def __init__(self, victim: Victim, *, seed: int | None = None) -> None:
         """*seed*: what `chaos` uses when it is given none."""
-        self._victim, self._seed = victim, seed
+        self.victim = victim
+        """What is broken."""
+        self._seed = seed
         self.call: Mapping[str, Any] = {}
         """The `call` of the events that are recorded, of a copy that makes one fault."""
 
     @property
     def _running(self) -> Running:
-        return self._victim.running
+        return self.victim.running
 
     def _controls(self, what: str) -> Controls:
         return controls_of(self._running, what)
 
     @_with_its_call
-    def kill(self, model: Model) -> None:
+    def kill(self, model: Model | str) -> None:
         """SIGKILL the process of a loaded model, as the kernel does when memory runs out. There is no way back."""
-        self._controls(f"the process of {model.name}").signal(self._victim.identifier(model), "KILL")
+        model = self.victim.model(model)
+        self._controls(f"the process of {model.name}").signal(self.victim.identifier(model), "KILL")
         self._record("killed", model)
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
-    def paused(self, model: Model) -> Iterator[None]:
+    def paused(self, model: Model | str) -> Iterator[None]:
         """Stop the process of a loaded model (SIGSTOP) and let it continue afterwards: a model that hangs."""
-        identifier, controls = self._victim.identifier(model), self._controls(f"the process of {model.name}")
+        model = self.victim.model(model)
+        identifier, controls = self.victim.identifier(model), self._controls(f"the process of {model.name}")
         controls.signal(identifier, "STOP")
         with self._recorded("paused", model):
             try:
@@ -108,6 +124,7 @@ class Faults:
                 with contextlib.suppress(UnavailableError):  # it has died meanwhile
                     controls.signal(identifier, "CONT")
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def squeezed(self, *, leave_mib: float = 8) -> Iterator[float]:
@@ -123,9 +140,10 @@ class Faults:
         ):
             yield limit / _MIB
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
-    def out_of_memory(self, model: Model, *, at: Literal["load", "predict"]) -> Iterator[None]:
+    def out_of_memory(self, model: Model | str, *, at: Literal["load", "predict"]) -> Iterator[None]:
         """Let memory run out whenever *model* is loaded, or whenever it replies to a request, inside the block.
 
         At a load 1 MiB is left: a server that checks first replies 507, in another the kernel kills the model's
@@ -133,20 +151,22 @@ class Faults:
         """
         if at not in ("load", "predict"):
             raise ValueError(f"at={at!r}: memory runs out at 'load' or at 'predict'")
+        its = self.victim.model(model)
         controls = self._controls("the memory limit")
         alone = memory.OneAtATime(self._running, controls, memory.short if at == "load" else memory.exhausted)
 
         def around(identifier: str) -> Around | None:
-            return alone(identifier) if self._is(model, identifier) else None
+            return alone(identifier) if self._is(its, identifier) else None
 
-        with memory.short(self._running, controls, model.name):  # raise now where that is not possible
+        with memory.short(self._running, controls, its.name):  # raise now where that is not possible
             pass
         interception = Interception(self._running)
         call: Literal["load", "invoke"] = "load" if at == "load" else "invoke"
         interceptor = Surrounding(interception.next_client, call, around)
-        with self._recorded(f"out of memory at {at}", model), interception.by(interceptor):
+        with self._recorded(f"out of memory at {at}", its), interception.by(interceptor):
             yield
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def stopped(self, *, grace_s: float = STOP_S) -> Iterator[float]:
@@ -164,16 +184,19 @@ class Faults:
             controls.start_again()
             self._record("stopped", seconds=time.monotonic() - began, grace_s=grace_s)
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
-    def slowed(self, model: Model | None = None, *, latency_s: float) -> Iterator[None]:
+    def slowed(self, model: Model | str | None = None, *, latency_s: float) -> Iterator[None]:
         """Let every piece of a request and of its reply arrive *latency_s* seconds later.
 
         *model*: delay only the requests to that model; None: delay all, as a slow network does.
         """
-        with self._relayed("slowed", model, latency_s=latency_s):
+        its = None if model is None else self.victim.model(model)
+        with self._relayed("slowed", its, latency_s=latency_s):
             yield
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def cut(self, *, silently: bool = False) -> Iterator[None]:
@@ -181,6 +204,7 @@ class Faults:
         with self._relayed("cut", cutting=True, refusing=not silently, silent=silently):
             yield
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def ping_failing(self, *, status: int = 500) -> Iterator[None]:
@@ -190,23 +214,25 @@ class Faults:
         with self._recorded("ping failing", status=status), interception.by(interceptor):
             yield
 
+    @lasting
     @contextlib.contextmanager
-    def hogged(self, model: Model, *, clients: int = 4, x: Any = None) -> Iterator[None]:
+    def hogged(self, model: Model | str, *, clients: int = 4, x: Any = None) -> Iterator[None]:
         """Let *clients* send *x* to *model* again and again: it monopolises the server for as long as the block lasts.
 
-        *x*: by default an instance whose prediction is known, or else ``[1.0]``. A model with ``busy_ms`` computes for so long on each
-        request; one without keeps this process busy, not the CPU. A request that fails is sent again; where none
+        *x*: by default an instance whose prediction is known, or else ``[1.0]``. A model with ``busy_ms`` computes for so
+        long on each request; one without keeps this process busy, not the CPU. A request that fails is sent again; where none
         succeeded, the first error is raised at the end.
         """
         over, began = threading.Event(), time.monotonic()
-        instance = next(iter(model.examples), [1.0]) if x is None else x
+        its = self.victim.model(model)
+        instance = next(iter(its.examples), [1.0]) if x is None else x
         errors = list[Exception]()
 
         def ask() -> int:
             succeeded = 0
             while not over.is_set():
                 try:
-                    self._victim.invoke(model, instance)
+                    self.victim.invoke(its, instance)
                     succeeded += 1
                 except Exception as error:  # noqa: BLE001  whatever it is, it is raised where no request succeeded
                     errors.append(error)
@@ -221,14 +247,15 @@ class Faults:
             finally:
                 over.set()
                 succeeded = sum(hog.result() for hog in hogs)
-                self._record("hogged", model, seconds=time.monotonic() - began, clients=clients, requests=succeeded)
+                self._record("hogged", its, seconds=time.monotonic() - began, clients=clients, requests=succeeded)
         if errors and not succeeded:
             raise errors[0]
 
+    @lasting
     @contextlib.contextmanager
     def chaos(
         self,
-        *models: Model,
+        *models: Model | str,
         seconds: float,
         rate: float = 2.0,
         kinds: Sequence[chaos.Kind] = chaos.KINDS,
@@ -240,7 +267,7 @@ class Faults:
         of `--mme-seed`, or else a random one, which is logged and recorded on the timeline.
         """
         chosen = next(one for one in (seed, self._seed, chaos.random_seed()) if one is not None)
-        named = {model.name: model for model in models}
+        named = {model.name: model for model in map(self.victim.model, models)}
         plan = chaos.schedule(chosen, list(named), seconds=seconds, rate=rate, kinds=kinds)
         log.warning("chaos with seed %d, %d faults: --mme-seed=%d makes the same again", chosen, len(plan), chosen)
         self._record("chaos begins", seed=chosen, faults=len(plan))
@@ -271,6 +298,7 @@ class Faults:
         except UnavailableError:  # the model is not in memory
             self._record(f"{strike.kind} missed", model)
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def disk_full(self) -> Iterator[None]:
@@ -278,6 +306,7 @@ class Faults:
         with self._storage("disk full") as platform, storage.full(platform.disk):
             yield
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def s3_slow(self, *, latency_s: float) -> Iterator[None]:
@@ -285,6 +314,7 @@ class Faults:
         with self._storage("S3 slow", latency_s=latency_s) as platform, storage.slow(platform.archives, latency_s):
             yield
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def s3_failing(self, *, status: int = 503, code: str = "SlowDown", times: int | None = None) -> Iterator[None]:
@@ -297,6 +327,7 @@ class Faults:
         with self._storage("S3 failing", **refusal) as platform, storage.failing(platform.archives, **refusal):
             yield
 
+    @lasting
     @_with_its_call
     @contextlib.contextmanager
     def s3_truncated(self) -> Iterator[None]:
@@ -306,7 +337,7 @@ class Faults:
 
     @contextlib.contextmanager
     def _storage(self, what: str, **detail: Any) -> Iterator[Platform]:
-        platform = self._victim.platform
+        platform = self.victim.platform
         if platform is None:
             raise UnavailableError(f"{what} for a server", "it is handed its archives", "break an endpoint")
         with self._recorded(what, **detail):
@@ -334,7 +365,7 @@ class Faults:
                 yield
 
     def _is(self, model: Model, identifier: str) -> bool:
-        return self._victim.recording.named_in(identifier) == model.name
+        return self.victim.recording.named_in(identifier) == model.name
 
     @contextlib.contextmanager
     def _recorded(self, outcome: str, model: Model | None = None, **detail: Any) -> Iterator[None]:
@@ -346,7 +377,7 @@ class Faults:
             self._record(outcome, model, seconds=time.monotonic() - began, **detail)
 
     def _record(self, outcome: str, model: Model | None = None, *, seconds: float | None = None, **detail: Any) -> None:
-        self._victim.recording.record(
+        self.victim.recording.record(
             "fault",
             source="test",
             server=self._running.name,

@@ -9,11 +9,13 @@ from typing import Any
 
 from pytest_mme.aws import wire
 from pytest_mme.aws.clients import Aws
+from pytest_mme.aws.s3_folder import S3Folder
 from pytest_mme.checks.methods import Checked
 from pytest_mme.contract.client import Reply
 from pytest_mme.hosting.platform import Platform
 from pytest_mme.hosting.spec import EndpointSpec
 from pytest_mme.models.builder import Model
+from pytest_mme.models.by_name import by_name
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
 from pytest_mme.runtimes.base import Running
 from pytest_mme.runtimes.recorded_calls import RecordedInvoke, recorded
@@ -36,29 +38,44 @@ class Endpoint(Checked):
         self.models: Mapping[str, Model] = {model.name: model for model in models}
         """The models whose archives it has, by name."""
         self.recording = timeline
+        self.in_effect: list[Any] = []
+        """The faults that have begun and not ended."""
         self._aws = aws
+        self._logged_before = 0
 
     @property
     def log(self) -> str:
-        """The server's log: a JSON line per event, and what models and handlers print.
+        """What the server has logged since this test has it: a JSON line per event, and what models and handlers print.
 
         An ``invoke`` line carries the request's id as `request`: it is the `RequestId` that boto3 saw.
         """
         self.running.catch_up()
-        return self.running.log()
+        log = self.running.log()
+        return log[self._logged_before :] if len(log) >= self._logged_before else log
 
-    def identifier(self, model: Model) -> str:
+    def log_from_now(self) -> None:
+        """Let `log` begin here: another test has the endpoint now."""
+        self._logged_before = len(self.running.log())
+
+    def model(self, model: Model | str) -> Model:
+        """The model of that name; a model itself is returned as it is. Raises TypeError for a name that is not known."""
+        return by_name(model, self.models, self.name)
+
+    def identifier(self, model: Model | str) -> str:
         """The opaque id that the container knows *model* by."""
-        return self.platform.identifier(model.key)
+        return self.platform.identifier(self.model(model).key)
 
-    def invoke(self, model: Model, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float | None = None) -> Any:
-        """Ask *model* for the one instance *x* through boto3's own client, and return its prediction.
+    def invoke(
+        self, model: Model | str, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float | None = None
+    ) -> Any:
+        """Ask *model*, or the one of that name, for the one instance *x* through boto3's own client; its prediction.
 
         Sends ``{"instances": [x]}``; raises boto3's own errors, and `ContractError` when a reply with the status 200 holds no
         prediction. *before* is what a counter is known to have counted, for the expected value that is recorded.
         """
         from botocore.exceptions import ClientError
 
+        model = self.model(model)
         request = RecordedInvoke.of(model, x, signature, before)
         with recorded(self.recording, request, source="test", server=self.name):
             try:
@@ -90,11 +107,22 @@ def hosted(
     models: Sequence[Model], running: Running, aws: Aws, spec: EndpointSpec, timeline: Timeline
 ) -> Iterator[Endpoint]:
     """Make the server *running* an endpoint of the same name: archives in S3, the endpoint in SageMaker, replies."""
-    archives = aws.folder(spec.folder(running.name))
-    for model in models:
-        archives.put(model.key, model.archive)
     with (
+        _uploaded(models, aws.folder(spec.folder(running.name))) as archives,
         contextlib.closing(Platform(running, archives, spec, timeline)) as platform,
         aws.endpoint(platform.name, archives.url, platform.reply),
     ):
         yield Endpoint(running, aws, platform, models, timeline)
+
+
+@contextlib.contextmanager
+def _uploaded(models: Sequence[Model], archives: S3Folder) -> Iterator[S3Folder]:
+    """Upload the archives of *models*, and remove them at the end: an AWS that several tests share holds no more."""
+    for model in models:
+        archives.put(model.key, model.archive)
+    try:
+        yield archives
+    finally:
+        with contextlib.suppress(Exception):  # a test may have deleted the bucket, or left AWS in any state
+            for model in models:
+                archives.remove(model.key)

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_mme.plugin import marks
 from pytest_mme.plugin.evidence import evidence_of
 from pytest_mme.plugin.options import SETTINGS
 from pytest_mme.plugin.run import run_of
+from pytest_mme.plugin.starting import Starting
 from pytest_mme.settings import Settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-    from types import ModuleType
-
     from pytest_mme.aws.clients import Aws
     from pytest_mme.factories import EndpointFactory, FaultsFactory, HandlerFactory, ServerFactory, TrafficFactory
-    from pytest_mme.hosting.endpoint import Endpoint
     from pytest_mme.kit import Run
-    from pytest_mme.models.builder import Model, Models
-    from pytest_mme.runtimes.server import Server
+    from pytest_mme.models.builder import Models
     from pytest_mme.timeline.events import Timeline
 
 
@@ -83,78 +77,76 @@ def mme_timeline(request: pytest.FixtureRequest) -> Timeline:
     return evidence_of(request.node).timeline
 
 
-@pytest.fixture
-def mme_server(_mme_run: Run, mme_tf: str | None, request: pytest.FixtureRequest) -> Iterator[ServerFactory]:
+# Each fixture below exists for a test, and under a longer name for a class, a module, a package and the session.
+
+
+def _server(_mme_run: Run, mme_tf: str | None, request: pytest.FixtureRequest) -> Iterator[ServerFactory]:
     """Starts servers that implement the container contract, without AWS: `mme_server(memory_mib=300)`.
 
     Its type is `ServerFactory`. Fields as in `ServerSpec` (docs/reference.md); `@pytest.mark.mme(…)` sets defaults for
-    a test. All servers end with the test.
+    a test. All servers end with the test; those of `mme_server_module` end with the module, and so on.
     """
-    evidence = evidence_of(request.node)
-    with contextlib.ExitStack() as stack:
-
-        def start(**fields: Any) -> Server:
-            fields = {"tf": mme_tf} | marks.defaults(request.node, "server") | fields
-            server = stack.enter_context(_mme_run.server(timeline=evidence.timeline, **fields))
-            evidence.add("server", server, fields)
-            return server
-
-        yield start
+    with Starting(_mme_run, request) as starting:
+        yield lambda **fields: starting.server(**{"tf": mme_tf} | fields)
 
 
-@pytest.fixture
-def mme_handler(_mme_run: Run, request: pytest.FixtureRequest) -> Iterator[HandlerFactory]:
+def _handler(_mme_run: Run, request: pytest.FixtureRequest) -> Iterator[HandlerFactory]:
     """Hosts a file's `inference_handler(data, model_name)` for models: `mme_handler("handler.py", models, memory_mib=900)`.
 
     Its type is `HandlerFactory`. One process with TensorFlow's Python package, under the limit, runs it; it finds the
-    models below `SM_MODEL_DIR`.
+    models below `SM_MODEL_DIR`. It ends with the test; that of `mme_handler_module` ends with the module, and so on.
     """
-    evidence = evidence_of(request.node)
-    with contextlib.ExitStack() as stack:
-
-        def start(module: Path | str | ModuleType, models: Sequence[Model], **fields: Any) -> Server:
-            fields = marks.defaults(request.node, "server") | fields
-            server = stack.enter_context(_mme_run.handler(module, models, timeline=evidence.timeline, **fields))
-            evidence.add("handler", server, {"module": module, **fields}, models)
-            return server
-
-        yield start
+    with Starting(_mme_run, request) as starting:
+        yield starting.handler
 
 
-@pytest.fixture
-def mme_aws(_mme_run: Run) -> Iterator[Aws]:
+def _aws(_mme_run: Run) -> Iterator[Aws]:
     """AWS for unchanged boto3 clients: `.s3 .sagemaker .runtime .cloudwatch`, `.bucket`, `.url` for other processes.
 
-    Moto simulates S3 and SageMaker, the kit SageMaker Runtime; credentials are dummies, and restored afterwards.
+    Moto simulates S3 and SageMaker, the kit SageMaker Runtime; credentials are dummies, and restored afterwards. There
+    is one AWS at a time: while a module has `mme_aws_module`, its tests' `mme_aws` is the same.
     """
     with _mme_run.aws() as aws:
         yield aws
 
 
-@pytest.fixture
-def mme_endpoint(
-    _mme_run: Run, mme_aws: Aws, mme_tf: str | None, request: pytest.FixtureRequest
-) -> Iterator[EndpointFactory]:
+def _endpoint(_mme_run: Run, mme_tf: str | None, request: pytest.FixtureRequest) -> Iterator[EndpointFactory]:
     """Starts endpoints of models: `mme_endpoint(models, name="ranking", fits=2)`.
 
     Its type is `EndpointFactory`. Fields as in `ServerSpec` and `EndpointSpec` (docs/reference.md); `@pytest.mark.mme(…)`
-    sets defaults for a test. All endpoints end with the test.
+    sets defaults for a test. All endpoints end with the test; those of `mme_endpoint_module` end with the module, and
+    so on.
     """
-    evidence = evidence_of(request.node)
-    with contextlib.ExitStack() as stack:
-
-        def start(archives: Sequence[Model], **fields: Any) -> Endpoint:
-            fields = {"tf": mme_tf} | marks.defaults(request.node, "endpoint") | fields
-            endpoint = stack.enter_context(
-                _mme_run.endpoint(archives, aws=mme_aws, timeline=evidence.timeline, **fields)
-            )
-            evidence.add("endpoint", endpoint, fields, archives)
-            return endpoint
-
-        yield start
+    with _mme_run.aws() as aws, Starting(_mme_run, request) as starting:
+        yield lambda archives, **fields: starting.endpoint(aws, archives, **{"tf": mme_tf} | fields)
 
 
-@pytest.fixture
+mme_server = pytest.fixture(_server)
+mme_server_class = pytest.fixture(scope="class")(_server)
+mme_server_module = pytest.fixture(scope="module")(_server)
+mme_server_package = pytest.fixture(scope="package")(_server)
+mme_server_session = pytest.fixture(scope="session")(_server)
+
+mme_handler = pytest.fixture(_handler)
+mme_handler_class = pytest.fixture(scope="class")(_handler)
+mme_handler_module = pytest.fixture(scope="module")(_handler)
+mme_handler_package = pytest.fixture(scope="package")(_handler)
+mme_handler_session = pytest.fixture(scope="session")(_handler)
+
+mme_aws = pytest.fixture(_aws)
+mme_aws_class = pytest.fixture(scope="class")(_aws)
+mme_aws_module = pytest.fixture(scope="module")(_aws)
+mme_aws_package = pytest.fixture(scope="package")(_aws)
+mme_aws_session = pytest.fixture(scope="session")(_aws)
+
+mme_endpoint = pytest.fixture(_endpoint)
+mme_endpoint_class = pytest.fixture(scope="class")(_endpoint)
+mme_endpoint_module = pytest.fixture(scope="module")(_endpoint)
+mme_endpoint_package = pytest.fixture(scope="package")(_endpoint)
+mme_endpoint_session = pytest.fixture(scope="session")(_endpoint)
+
+
+@pytest.fixture(scope="session")
 def mme_traffic(_mme_run: Run) -> TrafficFactory:
     """Sends loads to a server or an endpoint: `mme_traffic(endpoint).closed(zipf(models), clients=8, requests=200)`.
 
@@ -163,7 +155,7 @@ def mme_traffic(_mme_run: Run) -> TrafficFactory:
     return _mme_run.traffic
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def mme_faults(_mme_run: Run) -> FaultsFactory:
     """Breaks a server or an endpoint on purpose: `with mme_faults(endpoint).paused(model):`; always undone.
 

@@ -13,6 +13,7 @@ from pytest_mme.plugin import (
     options,
     reporting,
     run,
+    sharing,
     sigterm,
     soft_checks,
     tensorflow_versions,
@@ -26,6 +27,7 @@ FEATURES = (
     marks,  # @pytest.mark.mme(…): a test's defaults for the factories
     tensorflow_versions,  # --mme-tf: each test once on each of these versions
     doctor_items,  # --mme-doctor: each archive is a test
+    sharing,  # what several tests use: each has its slice of it, and none inherits a broken one
     soft_checks,  # checks with soft=True fail their test at its end
     evidence,  # what a failing test shows
     reporting,  # the summaries in the terminal, and the file of --mme-report

@@ -44,11 +44,11 @@ def asked_versions(item: pytest.Item) -> tuple[str, ...]:
     return ()
 
 
-def defaults(item: pytest.Item, factory: Literal["server", "endpoint"]) -> dict[str, Any]:
-    """The defaults that the marks of a test set for a factory; the mark nearest to the test wins."""
+def defaults(node: pytest.Item | pytest.Collector, factory: Literal["server", "endpoint"]) -> dict[str, Any]:
+    """The defaults that the marks of a test, or of its class or module, set for a factory; the nearest mark wins."""
     allowed = SERVER_FIELDS if factory == "server" else SERVER_FIELDS | ENDPOINT_FIELDS
     found: dict[str, Any] = {}
-    for mark in item.iter_markers("mme"):  # nearest first
+    for mark in node.iter_markers("mme"):  # nearest first
         found = {name: value for name, value in mark.kwargs.items() if name in allowed} | found
     return found
 

@@ -19,6 +19,7 @@ from pytest_mme.models.builder import Model
 from pytest_mme.models.known_answers import KnownAnswers, Pair, Tolerances, key_of
 from pytest_mme.replay.bundle import Bundle, Made
 from pytest_mme.runtimes.server import Server
+from pytest_mme.runtimes.shared_timeline import BEFORE
 from pytest_mme.timeline.calls import call_text
 from pytest_mme.timeline.events import Event, Timeline
 from pytest_mme.timeline.observed import requests
@@ -48,6 +49,11 @@ def rerun(bundle: Bundle, run: Run) -> tuple[Timeline, list[str]]:
         targets = {one.name: _start(one, servers, models, run, timeline, stack) for one in bundle.made}
         others = sorted({event.server for event in bundle.timeline if event.server} - set(targets))
         left_out += [f"{name}, which is not a server or endpoint of the bundle" for name in others]
+        left_out += [
+            f"{event.model} in the memory of {event.server} before the test began"
+            for event in bundle.timeline
+            if BEFORE in event.detail and event.source != "client" and event.server in targets
+        ]
         left_out += [
             f"a request of another boto3 client to {event.model}"
             for one in bundle.made

@@ -14,6 +14,7 @@ from pytest_mme.contract.client import ContractClient, Reply
 from pytest_mme.contract.deviations import DeviationRecorder
 from pytest_mme.errors import ArchiveError, ContractError
 from pytest_mme.models.builder import Model
+from pytest_mme.models.by_name import by_name
 from pytest_mme.models.spec import DEFAULT_SIGNATURE
 from pytest_mme.runtimes.base import Running
 from pytest_mme.runtimes.recorded_calls import RecordedCall, RecordedInvoke, recorded
@@ -34,6 +35,8 @@ class Server(Checked):
     def __init__(self, running: Running, timeline: Timeline, *, loaded: Mapping[str, Model] | None = None) -> None:
         """*loaded*: the models that the server has loaded already, by their ids."""
         self.running, self.name, self.recording = running, running.name, timeline
+        self.in_effect: list[Any] = []
+        """The faults that have begun and not ended."""
         self._deviations = DeviationRecorder(running.dialect, timeline, server=running.name, source="client")
         self._logged_before = len(running.log())
         self._identifiers = {model.name: identifier for identifier, model in (loaded or {}).items()}
@@ -53,18 +56,31 @@ class Server(Checked):
         An ``invoke`` line carries the request's id as `request`: it is the `RequestId` that boto3 saw.
         """
         self.running.catch_up()
-        return self.running.log()[self._logged_before :]
+        log = self.running.log()
+        return log[self._logged_before :] if len(log) >= self._logged_before else log
+
+    def log_from_now(self) -> None:
+        """Let `log` begin here: another test has the server now."""
+        self._logged_before = len(self.running.log())
 
     def ping(self) -> Reply:
         """`GET /ping`."""
         return self._deviations.record("ping", self.client.ping()).expect("GET /ping")
 
-    def load(self, model: Model) -> str:
+    def model(self, model: Model | str) -> Model:
+        """The model of that name, which was loaded here before; a model itself is returned as it is.
+
+        Raises TypeError for a name that is not known.
+        """
+        return by_name(model, self.models, self.name)
+
+    def load(self, model: Model | str) -> str:
         """Unpack the model's archive where the server sees it, load it, and return the id that the server knows it by.
 
         Raises `ArchiveError` for a file that is not an archive, `ContractError` when the server does not load it; then
-        nothing of it is left on disk.
+        nothing of it is left on disk. A name stands for a model that was loaded here before.
         """
+        model = self.model(model)
         identifier = uuid.uuid4().hex
         folder = self.running.models / identifier / "model"
         try:
@@ -108,8 +124,9 @@ class Server(Checked):
             token = page.token
         return models
 
-    def get(self, model: Model) -> dict[str, str]:
+    def get(self, model: Model | str) -> dict[str, str]:
         """`GET /models/ID`: ``modelName`` (the id) and ``modelUrl``, which is empty where the server does not give it."""
+        model = self.model(model)
         identifier = self.identifier(model)
         reply = self._deviations.record("get", self.client.get(identifier))
         described = self.running.dialect.description(identifier, reply)
@@ -117,16 +134,20 @@ class Server(Checked):
             raise ContractError(f"get of {model.name}", reply.status, reply.text)
         return described
 
-    def unload(self, model: Model) -> None:
+    def unload(self, model: Model | str) -> None:
         """`DELETE /models/ID`: when it returns, the model's memory is free."""
+        model = self.model(model)
         self._call("unload", model, lambda: self.client.unload(self.identifier(model)))
         self._resident.discard(model.name)
 
-    def invoke(self, model: Model, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float | None = None) -> Any:
-        """Ask *model* for the one instance *x* and return its prediction.
+    def invoke(
+        self, model: Model | str, x: Any, *, signature: str = DEFAULT_SIGNATURE, before: float | None = None
+    ) -> Any:
+        """Ask *model*, or the one of that name, for the one instance *x* and return its prediction.
 
         *before* is what a counter is known to have counted, for the expected value that is recorded.
         """
+        model = self.model(model)
         request = RecordedInvoke.of(model, x, signature, before)
         with recorded(self.recording, request, source="client", server=self.name):
             reply = self._deviations.record("invoke", self.client.invoke(self.identifier(model), request.body))
@@ -145,12 +166,13 @@ class Server(Checked):
                 raise call.refused(reply)
             call.outcome = "ok"
 
-    def identifier(self, model: Model) -> str:
+    def identifier(self, model: Model | str) -> str:
         """The id that *model* was last loaded under; KeyError when it never was.
 
         While it is being loaded once more, requests go to the one that is in memory already.
         """
+        name = self.model(model).name
         try:
-            return self._identifiers[model.name]
+            return self._identifiers[name]
         except KeyError:
-            raise KeyError(f"{model.name} was never loaded on {self.name}: call server.load first") from None
+            raise KeyError(f"{name} was never loaded on {self.name}: call server.load first") from None

@@ -36,6 +36,9 @@ class Target(Protocol):
     def timeline(self) -> Sequence[Event]:
         """What happened to it."""
 
+    def model(self, model: Model | str) -> Model:
+        """The model of that name; a model itself as it is."""
+
     def invoke(self, model: Model, x: Any) -> Any:
         """Send *model* the one instance *x*."""
 
@@ -59,7 +62,7 @@ class Traffic:
 
     def closed(
         self,
-        mix: Mix,
+        mix: Mix[Model | str],
         *,
         clients: int = 8,
         requests: int | None = None,
@@ -76,11 +79,16 @@ class Traffic:
             raise ValueError("a closed load needs an end: requests=, seconds=, or both")
         if seconds is not None and seconds <= 0:
             raise ValueError(f"seconds={seconds}: give more than 0")
-        tickets = (Ticket(model, None) for model in itertools.islice(mix.start(), requests))
+        tickets = (Ticket(model, None) for model in itertools.islice(self._models(mix), requests))
         return self._drive(tickets, clients, math.inf if seconds is None else seconds, instance, f"{name}, {mix.name}")
 
     def open(
-        self, mix: Mix, *stages: Stage, clients: int = 64, instance: Instance | None = None, name: str = "open load"
+        self,
+        mix: Mix[Model | str],
+        *stages: Stage,
+        clients: int = 64,
+        instance: Instance | None = None,
+        name: str = "open load",
     ) -> Load:
         """Send requests at their own rate, whatever the server does: *stages* by `hold`, `ramp` and `burst`.
 
@@ -90,7 +98,7 @@ class Traffic:
             raise ValueError(
                 "an open load needs stages: hold(rate, seconds), ramp(rate, rate, seconds), burst(requests)"
             )
-        tickets = (Ticket(model, due_s) for model, due_s in zip(mix.start(), due_times(stages), strict=False))
+        tickets = (Ticket(model, due_s) for model, due_s in zip(self._models(mix), due_times(stages), strict=False))
         return self._drive(tickets, clients, math.inf, instance, f"{name}, {mix.name}")
 
     @contextlib.contextmanager
@@ -101,6 +109,9 @@ class Traffic:
             yield
         finally:
             self._mark(name, time.monotonic() - began)
+
+    def _models(self, mix: Mix[Model | str]) -> Iterator[Model]:
+        return map(self._target.model, mix.start())
 
     def _drive(
         self, tickets: Iterator[Ticket], clients: int, longest_s: float, instance: Instance | None, name: str

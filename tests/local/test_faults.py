@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ClientError
 
-from pytest_mme import Endpoint, Faults, Models, Server
+from pytest_mme import Endpoint, Faults, Models, Run, Server
 from pytest_mme.errors import ContractError, UnavailableError
 from pytest_mme.waiting import wait_for
 from tests.lacking import lacking, needs_compiler
@@ -221,3 +221,14 @@ def test_a_hog_that_is_refused_asks_again(mme_server: Servers, mme_models: Model
         server.load(model)
         before = answered()
         wait_for(lambda: answered() > before + 20 or None, what="more answers", timeout_s=20)
+
+
+def test_a_fault_that_nobody_ends_is_undone_before_its_server_ends(mme_models: Models) -> None:
+    model = mme_models.linear()
+    with Run() as run, run.server() as server:
+        server.load(model)
+        kept = run.faults(server).paused(model)
+        kept.__enter__()
+        assert [fault.name for fault in server.in_effect] == ["paused"]
+    assert server.in_effect == []
+    assert [event.outcome for event in server.recording if event.kind == "fault"] == ["paused"]

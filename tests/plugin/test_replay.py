@@ -247,3 +247,40 @@ def test_each_fault_is_made_again_by_its_method_and_arguments(tmp_path: Path, mo
 
 def faults_of(timeline: Timeline) -> list[Event]:
     return [event for event in timeline if event.kind == "fault"]
+
+
+def test_a_test_on_a_shared_server_is_repeated_with_what_was_in_memory(
+    inner: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_MME_CACHE", str(tmp_path / "cache"))
+    inner.makepyfile("""
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def server(mme_server_module, mme_models):
+            server = mme_server_module(name="plain")
+            for model in mme_models.fleet(2):
+                server.load(model)
+            return server
+
+        @pytest.fixture(scope="module")
+        def ranking(mme_endpoint_module, mme_models):
+            return mme_endpoint_module(mme_models.fleet(1), name="ranking")
+
+        def test_first(server, ranking):
+            server.invoke("model-0", [7.0])
+            ranking.invoke("model-0", [7.0])
+
+        def test_failing(server, ranking):
+            server.check_resident("model-0", "model-1")
+            server.invoke("model-1", [1.0])
+            ranking.invoke("model-0", [1.0])
+            server.check_answers(at_least=2)
+    """)
+    inner.runpytest_subprocess().assert_outcomes(passed=1, failed=1)
+    (record,) = (tmp_path / "cache" / "failures").glob("*.json")
+    again = command(inner.path, "replay", str(record), "--run")
+    assert re.search(r"plain.check_resident\('model-0', 'model-1'\) +passed +passed", again.stdout), again.stdout
+    assert re.search(r"plain.check_answers\(at_least=2\) +1 predictions .* +1 predictions", again.stdout)
+    assert "model-0 in the memory of ranking before the test began" in again.stdout + again.stderr
+    assert "7.0" not in record.read_text()

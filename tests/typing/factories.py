@@ -20,6 +20,7 @@ from pytest_mme import (
     ServerFactory,
     Traffic,
     TrafficFactory,
+    zipf,
 )
 
 
@@ -37,6 +38,30 @@ def what_factories_return(
     assert_type(endpoint, Endpoint)
     assert_type(mme_faults(endpoint), Faults)
     assert_type(mme_traffic(endpoint), Traffic)
+
+
+def names_where_models_are_expected(endpoint: Endpoint, server: Server, faults: Faults, traffic: Traffic) -> None:
+    endpoint.invoke("model-0", [1.0])
+    endpoint.invoke(0, [1.0])  # type: ignore[arg-type]
+    assert_type(endpoint.model("model-0"), Model)
+    assert_type(server.load("model-0"), str)
+    server.load(Path("model.tar.gz"))  # type: ignore[arg-type]
+    faults.kill("model-0")
+    faults.kill(["model-0"])  # type: ignore[arg-type]
+    traffic.closed(zipf(["model-0", "model-1"]), requests=6)
+    traffic.closed(zipf([1, 2]), requests=6)  # type: ignore[list-item]
+
+
+def what_factories_of_longer_scopes_return(
+    mme_server_class: ServerFactory,
+    mme_handler_module: HandlerFactory,
+    mme_endpoint_session: EndpointFactory,
+    models: Sequence[Model],
+) -> None:
+    assert_type(mme_server_class(memory_mib=300), Server)
+    assert_type(mme_handler_module("handler.py", models), Server)
+    assert_type(mme_endpoint_session(models, name="ranking", fits=2), Endpoint)
+    mme_endpoint_session(models, memory_mb=300)  # type: ignore[call-arg]
 
 
 def misspelt_fields(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from pytest_mme.traffic.mixes import Mix, round_robin, trace, uniform, zipf
 MODELS = [Model(name=name, archive=Path("model.tar.gz")) for name in "abc"]
 
 
-def first(mix: Mix, count: int) -> list[str]:
+def first(mix: Mix[Model], count: int) -> list[str]:
     return [model.name for model in itertools.islice(mix.start(), count)]
 
 
@@ -50,3 +51,16 @@ def test_the_same_seed_gives_the_same_order_and_another_seed_another(mix: type) 
 def test_a_mix_without_models_is_refused(mix: type) -> None:
     with pytest.raises(ValueError, match="a mix needs at least one model"):
         mix([])
+
+
+def test_a_mix_of_names_gives_names() -> None:
+    assert list(itertools.islice(zipf(["a", "b"]).start(), 50)) == [
+        model.name for model in itertools.islice(zipf(MODELS[:2]).start(), 50)
+    ]
+
+
+@pytest.mark.parametrize("mix", [round_robin, uniform, zipf, trace])
+@pytest.mark.parametrize("one", ["model-0", MODELS[0]], ids=["name", "model"])
+def test_a_mix_of_no_list_says_that_it_takes_a_list(mix: Any, one: Any) -> None:
+    with pytest.raises(TypeError, match=r"a mix takes a list of models, or of their names, not .*(model-0|name='a')"):
+        mix(one)
