@@ -5,6 +5,7 @@ PSS, the obvious judge, changes with whatever else runs on the machine (docs/fac
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +76,22 @@ def test_weights_are_resident_and_unloading_frees_them(mme_server: Servers, mme_
     before = server.running.used_bytes()
     server.unload(heavy)
     assert (before - server.running.used_bytes()) / MIB >= 64
+
+
+def _peaks_mib(server: Server) -> list[float]:
+    return [event.detail["peak_bytes"] / MIB for event in server.timeline if event.kind == "sample"]
+
+
+@pytest.mark.parametrize("enforcement", [pytest.param("cgroup", marks=needs_cgroup), "sampled"])
+def test_a_peak_between_two_samples_is_recorded(mme_settings: Settings, enforcement: str) -> None:
+    settings = dataclasses.replace(mme_settings, enforcement=Setting(enforcement, "test"))
+    with Run(settings) as run, run.server(memory_mib=400) as server:
+        model = run.models.linear("hungry", allocate_mib=100, sleep_ms=200)
+        server.load(model)
+        server.invoke(model, [1.0])
+        server.unload(model)
+        assert _peaks_mib(server)[-1] >= 100
+        assert all(event.detail["used_bytes"] < 100 * MIB for event in server.timeline if event.kind == "sample")
 
 
 @needs_cgroup
