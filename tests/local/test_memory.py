@@ -20,7 +20,7 @@ from pytest_mme.libtensorflow import protos
 from pytest_mme.serving.memory import cgroups
 from pytest_mme.serving.memory.enforcement import MIB
 from pytest_mme.serving.memory.private_memory import private_bytes
-from pytest_mme.settings import Setting
+from pytest_mme.settings import Enforcement, Setting
 from pytest_mme.waiting import wait_for
 from tests.lacking import ALL, needs_compiler
 from tests.local.conftest import worker_of
@@ -83,7 +83,7 @@ def _peaks_mib(server: Server) -> list[float]:
 
 
 @pytest.mark.parametrize("enforcement", [pytest.param("cgroup", marks=needs_cgroup), "sampled"])
-def test_a_peak_between_two_samples_is_recorded(mme_settings: Settings, enforcement: str) -> None:
+def test_a_peak_between_two_samples_is_recorded(mme_settings: Settings, enforcement: Enforcement) -> None:
     settings = dataclasses.replace(mme_settings, enforcement=Setting(enforcement, "test"))
     with Run(settings) as run, run.server(memory_mib=400) as server:
         model = run.models.linear("hungry", allocate_mib=100, sleep_ms=200)
