@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 import uuid
+from datetime import datetime, timezone
+from importlib import metadata
 
 import pytest
 
@@ -22,6 +25,15 @@ def pytest_report_header(config: pytest.Config) -> str:
         if (setting := getattr(settings, option.name)).source != "default"
     ]
     return "; ".join([f"mme: runtime {settings.runtime.value}, {_described(settings)}", *chosen])
+
+
+def versions_line() -> str:
+    """Return when this is, and which versions are at work."""
+    began = datetime.now(timezone.utc).astimezone()
+    return (
+        f"{began:%Y-%m-%d %H:%M %Z}, pytest-mme {metadata.version('pytest-mme')}, pytest {pytest.__version__}, "
+        f"Python {platform.python_version()} on {platform.node() or platform.system()}"
+    )
 
 
 def _described(settings: Settings) -> str:

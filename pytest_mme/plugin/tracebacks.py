@@ -23,6 +23,7 @@ _FRAMES, _SOURCE, _STATEMENT, _CAUSE = 4, 6, 3, 2
 _HEAD, _TAIL = 5, 7
 """How many lines are shown of a long message: of its beginning, and of its end."""
 _VERY_VERBOSE = 2
+_OTHER_STYLES = ("line", "native", "no")
 _MODULE = re.compile(r"^(?:[a-z_]\w*\.)+(?=[A-Z]\w*(?::|$))")
 _POINTER = re.compile(r"\s*See https://\S+ in account \d+ for more information\.")
 """The address of a log that AWS's runtime would have, and the kit's has not."""
@@ -41,7 +42,7 @@ def cut(item: pytest.Item, report: pytest.TestReport, told: Callable[[str], str]
     """
     chain = getattr(report.longrepr, "chain", None)
     everything = item.config.getoption("fulltrace") or item.config.stash[SETTINGS].evidence.value == "full"
-    if not chain or everything or not uses_the_kit(item):
+    if not chain or everything or item.config.getoption("tbstyle") in _OTHER_STYLES:
         return
     last = chain[-1][0]
     if not (last.reprentries and all(hasattr(entry, "reprfileloc") for entry in last.reprentries)):
@@ -89,7 +90,8 @@ def _is_hidden(file: Path) -> bool:
 
 
 def _is_standard(file: Path) -> bool:
-    return file.is_relative_to(_STANDARD) and _package_of(file) is None
+    """Whether it is one of Python's own modules, or code that such a module has made."""
+    return file.name.startswith("<") or (file.is_relative_to(_STANDARD) and _package_of(file) is None)
 
 
 def _package_of(file: Path) -> str | None:

@@ -23,6 +23,8 @@ class Record:
     """``passed``, ``failed``, ``error``, ``skipped`` or ``xfailed``."""
     timeline: Timeline
     servers: Sequence[str]
+    reason: str = ""
+    """The first line of the message, for a test that failed."""
     evidence: Sequence[tuple[str, str]] = ()
     """Title and text of each section, for a test that failed."""
 
