@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_mme.plugin.options import SETTINGS
-from pytest_mme.plugin.tracebacks import cut, uses_the_kit
+from pytest_mme.plugin.tracebacks import cut, in_one_line, uses_the_kit
 
 if TYPE_CHECKING:
     from pytest_mme.hosting.endpoint import Endpoint
@@ -41,7 +41,7 @@ class Evidence:
         self.outcome = "passed"
         self.sections: list[tuple[str, str]] = []
         self.reason = ""
-        """The first line of the message of the failure."""
+        """What the failure is, in one line."""
 
     def add(
         self,
@@ -87,7 +87,7 @@ class Evidence:
     def record(self, report: pytest.TestReport, failure: str = "") -> None:
         """Record the outcome of a phase of the test. *failure*: the message, where it failed."""
         if report.failed:
-            self.reason = self.reason or self.named(failure.strip().partition("\n")[0])
+            self.reason = self.reason or self.named(in_one_line(failure))
             title = "failure" if report.when == "call" else f"error at {report.when}"
             self.outcome = "failed" if report.when == "call" or self.outcome == "failed" else "error"
             self.sections += [

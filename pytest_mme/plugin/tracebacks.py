@@ -24,6 +24,10 @@ _HEAD, _TAIL = 5, 7
 """How many lines are shown of a long message: of its beginning, and of its end."""
 _VERY_VERBOSE = 2
 _OTHER_STYLES = ("line", "native", "no")
+_LONGEST = 300
+_BODY = re.compile(r"\n  body: \{\"error\": ?\"(.*)\"\}$", re.MULTILINE)
+_CALL = re.compile(r"An error occurred \(\w+\) when calling the \w+ operation(?: \(reached max retries: \d+\))?: ")
+"""How boto3 introduces the message of a service."""
 _MODULE = re.compile(r"^(?:[a-z_]\w*\.)+(?=[A-Z]\w*(?::|$))")
 _POINTER = re.compile(r"\s*See https://\S+ in account \d+ for more information\.")
 """The address of a log that AWS's runtime would have, and the kit's has not."""
@@ -61,12 +65,20 @@ def cut(item: pytest.Item, report: pytest.TestReport, told: Callable[[str], str]
     report.longrepr.chain, report.longrepr.reprcrash = [(last, crash, None)], crash  # type: ignore[union-attr]
 
 
+def in_one_line(message: str) -> str:
+    """Return what a failure is, without the module of its error, the advice, and the address of a log that is not there."""
+    found = _POINTER.sub("", _MODULE.sub("", message.strip())).partition("\n  next:")[0]
+    found = _CALL.sub("", _BODY.sub(r": \1", found))
+    found = " ".join(found.split())
+    return found if len(found) <= _LONGEST else f"{found[:_LONGEST]}…"
+
+
 def _crash(crash: Any, frames: Sequence[Any]) -> Any:
     """The one line of a failure: at the test's own line, and its message without the module of the error."""
     if crash is None:
         return None
     at = frames[-1].reprfileloc if frames else crash
-    return dataclasses.replace(crash, path=at.path, lineno=at.lineno, message=_MODULE.sub("", crash.message))
+    return dataclasses.replace(crash, path=at.path, lineno=at.lineno, message=in_one_line(crash.message))
 
 
 def _own(entries: Sequence[Any]) -> list[Any]:

@@ -24,7 +24,7 @@ class Record:
     timeline: Timeline
     servers: Sequence[str]
     reason: str = ""
-    """The first line of the message, for a test that failed."""
+    """What the failure is, in one line, for a test that failed."""
     evidence: Sequence[tuple[str, str]] = ()
     """Title and text of each section, for a test that failed."""
 

@@ -44,8 +44,8 @@ def short_sections(
     lines -= sum(1 + text.count("\n") + 1 for _, text in found if text)
     for name, log in _with_the_failing_first(logs, timeline):
         shown = [named(line, timeline) for line in for_people(log, loud=name in loud)]
-        most = min(_MOST_LOG, max(_LEAST_LOG, lines - 1))
-        if shown and lines >= _LEAST_LOG:
+        most = min(_MOST_LOG, lines - 1)
+        if shown and lines > _LEAST_LOG:
             found.insert(-1, (f"mme server log of {name}", "\n".join(shown[-most:])))
             lines -= 1 + len(shown[-most:])
     return [(title, text) for title, text in found if text]
@@ -113,9 +113,9 @@ class _Row:
         event = self.event
         kind = {"attempt": "invoke", "oom": "out of memory"}.get(event.kind, event.kind)
         took = "" if event.seconds is None else f"{event.seconds * 1e3:.0f} ms"
-        times = f"{self.times} times, the last " if self.times > 1 else ""
+        outcome = f"{event.outcome}, {self.times} times" if self.times > 1 else event.outcome
         server = (event.server or "",) if several_servers else ()
-        return (f"{event.at_s:7.3f} s", *server, kind, event.model or "-", event.outcome, f"{times}{took}".rjust(8))
+        return (f"{event.at_s:7.3f} s", *server, kind, event.model or "-", outcome, took.rjust(8))
 
 
 def _around(timeline: Timeline, failure: str) -> str:

@@ -282,7 +282,12 @@ def test_an_unavailable_enforcement_is_an_error(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with (
         Run(mme_settings, directory=tmp_path) as run,
-        pytest.raises(ServerStartError, match="no C compiler was found on the PATH"),
+        pytest.raises(ServerStartError) as refused,
         run.server(memory_mib=100, oom="tensorflow"),
     ):
         pass
+    assert str(refused.value).splitlines() == [
+        "the server 'server-1' did not start: oom=\"tensorflow\" cannot be had here",
+        "  seen: no C compiler was found on the PATH",
+        "  next: install gcc or clang",
+    ]

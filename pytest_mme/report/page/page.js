@@ -119,14 +119,16 @@ function drawLatencies(test) {
   const traces = slowest.slice(0, MOST_LINES)
     .map(([model, ms]) => ({type: "scatter", mode: "lines+markers", name: model, x: data.percentiles.map(String), y: ms}));
   drawFew(test, lanes);
-  if (!traces.length) { Plotly.purge(byId("latencies")); byId("latencies").textContent = ""; return; }
+  byId("latencies").hidden = !traces.length && !byId("few").hidden;
+  if (byId("latencies").hidden) return;
   draw("latencies", traces, {height: 300, xaxis: {title: {text: "percent of the requests took no longer"}, type: "category"}, yaxis: {title: {text: "ms"}, type: "log"}});
 }
 
 // Of a few requests each one: percentiles of them would mean nothing.
 function drawFew(test, lanes) {
   const few = Object.entries(test.few).filter(([model]) => lanes.has(model));
-  if (!few.length) { Plotly.purge(byId("few")); byId("few").textContent = ""; return; }
+  byId("few").hidden = !few.length;
+  if (!few.length) return;
   const traces = few.map(([model, ms]) => ({type: "scatter", mode: "markers", name: model, x: ms, y: ms.map(() => model), marker: {size: 9, opacity: 0.7},
     text: ms.map((one, number) => `request ${number + 1} of ${ms.length} to ${model}, ${one.toFixed(1)} ms`), hovertemplate: "%{text}<extra></extra>"}));
   draw("few", traces, {height: 110 + 30 * few.length, showlegend: false, xaxis: {title: {text: "ms, a dot for each request"}, rangemode: "tozero"}, yaxis: {type: "category"}});
