@@ -142,13 +142,13 @@ def pytest_runtest_makereport(
             cut(item, report, evidence.named if evidence else str)
     if evidence is not None:
         with beside_the_failure(report):
+            failure = call.excinfo.exconly(tryshort=True) if report.failed and call.excinfo else ""
             if report.failed and not evidence.failed:
-                failure = call.excinfo.exconly(tryshort=True) if call.excinfo else ""
                 report.sections.extend(_sections(evidence, item, report, failure))
                 as_property = ("mme_timeline", _as_property(evidence.timeline))
                 report.user_properties.append(as_property)
                 item.user_properties.append(as_property)  # JUnit reads those of the report of the tear-down
-            evidence.record(report, failure if report.failed else "")
+            evidence.record(report, failure)
     return report
 
 
