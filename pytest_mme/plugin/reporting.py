@@ -11,7 +11,7 @@ import pytest
 
 from pytest_mme.errors import UnavailableError
 from pytest_mme.plugin.evidence import Evidence, beside_the_failure, evidence_so_far
-from pytest_mme.plugin.header import pytest_report_header, versions_line
+from pytest_mme.plugin.header import described, versions_line
 from pytest_mme.plugin.options import SETTINGS
 from pytest_mme.plugin.run import directory_of, is_worker
 from pytest_mme.plugin.tensorflow_versions import asked_versions, version_of
@@ -123,7 +123,7 @@ class Reporting:
                 from pytest_mme.report.html import page
                 from pytest_mme.report.records import written
 
-                head = [versions_line(), pytest_report_header(self._config).removeprefix("mme: ")]
+                head = [versions_line(), described(self._config, without=("report",))]
                 self._write(page(written(directory_of(self._config)), matrix, head=head))
             elif self._file is not None and matrix:
                 from pytest_mme.report.matrix import document

@@ -90,7 +90,7 @@ def text(browser: webdriver.Chrome, identifier: str) -> str:
 
 def test_the_page_shows_every_test_with_a_server(inner: pytest.Pytester, browser: webdriver.Chrome) -> None:
     inner.makepyfile(RUN)
-    result = inner.runpytest_subprocess("-n", "2", "--mme-report=report.html")
+    result = inner.runpytest_subprocess("-n", "2", "--mme-report=report.html", "--mme-seed=7")
     result.assert_outcomes(passed=2, failed=1, xfailed=2)
     result.stdout.fnmatch_lines(["mme: the report is *report.html"])
     page = inner.path / "report.html"
@@ -108,7 +108,7 @@ def test_the_page_shows_every_test_with_a_server(inner: pytest.Pytester, browser
 
 def _shows_the_failure_first(browser: webdriver.Chrome) -> None:
     head = browser.find_element(By.TAG_NAME, "header").text
-    for words in ("1 failed", "pytest-mme 0.", "runtime local, tensorflow 2.", "report.html (command line)"):
+    for words in ("1 failed", "pytest-mme 0.", "runtime local, tensorflow 2.", "seed=7 (command line)"):
         assert words in head
     assert "test_eviction: failed" in text(browser, "one-title")
     assert lanes(browser) == {"model-0", "model-1", "model-2"}
