@@ -55,6 +55,8 @@ def cut(item: pytest.Item, report: pytest.TestReport, told: Callable[[str], str]
     last_entry = last.reprentries[-1]
     frames = _own(last.reprentries)
     reason = [told(_POINTER.sub("", line)) for line in _message(last_entry)]
+    if not reason:  # a message without a traceback, as of `pytest.fail(…, pytrace=False)`
+        return
     entries = [_entry(last_entry, _shortened(reason) if shorten else reason), *_shown(frames)]
     for traceback, _, _ in reversed(chain[:-1]):
         if own := _own(traceback.reprentries):

@@ -40,7 +40,10 @@ TESTS = """
     def test_many_lines(mme_models):
         raise ValueError("\\n".join(f"line {number}" for number in range(40)))
 
-    def test_without_the_kit():
+    def test_without_a_traceback(mme_models):
+        pytest.fail("the whole message", pytrace=False)
+
+    def test_alone():
         ask("nowhere", "a.tar.gz")
 """
 
@@ -54,8 +57,9 @@ def part(shown: str, name: str) -> list[str]:
 
 def test_a_failure_begins_with_its_reason(inner: pytest.Pytester) -> None:
     inner.makepyfile(TESTS)
-    shown = inner.runpytest_subprocess("-k", "not without").stdout.str()
+    shown = inner.runpytest_subprocess("-k", "not alone").stdout.str()
     _the_reason_comes_first_and_no_librarys_frame(shown)
+    _a_message_without_a_traceback_stands_alone(shown)
     _a_cause_is_told_after_the_reason(shown)
     _generated_code_is_left_out(shown)
     _a_long_test_shows_the_lines_before_the_failing_one(shown)
@@ -107,6 +111,10 @@ def test_who_asks_for_everything_sees_all_frames(inner: pytest.Pytester, everyth
     assert "botocore/client.py" in shown
 
 
+def _a_message_without_a_traceback_stands_alone(shown: str) -> None:
+    assert part(shown, "test_without_a_traceback") == ["the whole message"]
+
+
 def test_a_test_without_the_kits_fixtures_is_left_alone(
     inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,7 +123,7 @@ def test_a_test_without_the_kits_fixtures_is_left_alone(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     inner.makepyfile(TESTS)
-    assert "botocore/" in inner.runpytest_subprocess("-k", "test_without").stdout.str()
+    assert "botocore/" in inner.runpytest_subprocess("-k", "test_alone").stdout.str()
 
 
 @pytest.mark.parametrize("style", ["line", "native", "no"])
