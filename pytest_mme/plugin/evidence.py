@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_mme.models.builder import Model
     from pytest_mme.replay.bundle import Kind, Made
     from pytest_mme.runtimes.server import Server
+    from pytest_mme.settings import Shown
     from pytest_mme.timeline.events import Timeline
 
 
@@ -27,7 +28,8 @@ MOST_LINES = 40
 MOST_PROPERTY_BYTES = 56 * 1024
 """How much of a timeline is in JUnit's XML: with the summaries of the test's servers it stays below 64 KiB."""
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-_FRAME, _NOTE_BYTES = 2, 200  # the lines around the traceback
+_FRAME, _REPLAY = 2, 3  # the lines around the traceback, and of the replay
+_NOTE_BYTES = 200
 
 
 class Evidence:
@@ -156,23 +158,30 @@ def _sections(
     evidence: Evidence, item: pytest.Item, report: pytest.TestReport, failure: str
 ) -> Sequence[tuple[str, str]]:
     """Return the sections of the evidence, as much of it as `--mme-evidence` asks for."""
-    shown = item.config.stash[SETTINGS].evidence.value
+    found = _gathered(evidence, item.config.stash[SETTINGS].evidence.value, report, failure)
+    # only now all events have come
     kept = [("mme replay", _keep_failure(evidence, item, failure.partition("\n")[0]))] if evidence.made else []
+    return [] if found is None else [*found, *kept]
+
+
+def _gathered(
+    evidence: Evidence, shown: Shown, report: pytest.TestReport, failure: str
+) -> list[tuple[str, str]] | None:
+    """Return the sections that gathering the last events of the servers leads to; None where none is asked for."""
     if shown == "none":
         evidence.catch_up()
-        return []
+        return None
     if shown == "full":
         from pytest_mme.report.sections import sections
 
-        return [*sections(evidence.timeline, evidence.servers), *kept]
+        return sections(evidence.timeline, evidence.servers)
     from pytest_mme.report.short import short_sections
 
-    taken = [report.longreprtext, *(f"\n{text}" for _, text in (*report.sections, *kept))]
-    lines = MOST_LINES - _FRAME - sum(text.count("\n") + 1 for text in taken)
-    found = short_sections(
+    taken = [report.longreprtext, *(f"\n{text}" for _, text in report.sections)]
+    lines = MOST_LINES - _FRAME - _REPLAY - sum(text.count("\n") + 1 for text in taken)
+    return short_sections(
         evidence.timeline, evidence.servers, failure=failure, lines=lines, loud=evidence.loud(os.environ)
     )
-    return [*found, *kept]
 
 
 def _as_property(timeline: Timeline) -> str:
