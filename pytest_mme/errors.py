@@ -17,6 +17,19 @@ def shown(value: object, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
+def why_unreachable(error: BaseException) -> str:
+    """Why a connection failed, in the system's own words, as in ``Connection refused``: libraries wrap them in theirs."""
+    seen, found = set[int](), [error]
+    for one in found:  # grows
+        if isinstance(one, OSError) and one.strerror:
+            return one.strerror
+        seen.add(id(one))
+        causes = (one.__cause__, one.__context__, getattr(one, "reason", None), *one.args)
+        found += [cause for cause in causes if isinstance(cause, BaseException) and id(cause) not in seen]
+        found += [part for cause in causes if isinstance(cause, tuple) for part in cause if isinstance(part, Exception)]
+    return (str(error).splitlines() or [type(error).__name__])[0].rpartition(">: ")[2]
+
+
 class MMEError(Exception):
     """The base of every error of pytest-mme."""
 
@@ -198,12 +211,14 @@ class ContractError(MMEError):
 class ServerStartError(MMEError):
     """A server did not start."""
 
-    def __init__(self, name: str, seen: str, log: str) -> None:
+    def __init__(self, name: str, seen: str, log: str | None = None) -> None:
+        """*log*: the end of its log; None where that says no more than *seen*, or is not known."""
         super().__init__(name, seen, log)
         self.name, self.seen, self.log = name, seen, log
 
     def __str__(self) -> str:
-        return f"the server {self.name!r} did not start: {self.seen}\n  the end of its log:\n{self.log or '(empty)'}"
+        log = "" if self.log is None else f"\n  the end of its log:\n{self.log or '(empty)'}"
+        return f"the server {self.name!r} did not start: {self.seen}{log}"
 
 
 class FitsError(MMEError):

@@ -21,6 +21,7 @@ RuntimeName = Literal["local", "docker", "attach"]
 Pull = Literal["never", "missing", "always"]
 Enforcement = Literal["auto", "cgroup", "sampled"]
 DeviceName = Literal["cpu", "gpu", "auto"]
+Shown = Literal["short", "full", "none"]
 Keep = Literal["never", "failed", "always"]
 
 
@@ -245,6 +246,13 @@ class Settings:
         "never",
         metavar="WHEN",
         help="keep the run's directory (server logs, extracted archives): never, failed or always",
+    )
+    evidence: Setting[Shown] = _option(
+        _one_of(Shown),
+        "short",
+        metavar="HOW",
+        help="what a failing test shows beside its reason: short (what happened around it, in at most 40 lines), full "
+        "(the whole timeline and log, a chart of the memory, and tracebacks with all frames) or none",
     )
     report: Setting[Path | None] = _option(
         _file,

@@ -87,7 +87,7 @@ def judge_server(
         with _interruptible(), Run() as run, _conformance_target(target, models, models_at) as subject:
             report = _judged(subject, run, pages)
     except (MMEError, OSError) as error:
-        shown.print(f"{target} could not be judged: {error}", style="red", markup=False)
+        shown.print(f"{target} could not be judged: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(_STATUS["not judged"]) from error
     except KeyboardInterrupt as interrupt:
         raise typer.Exit(_INTERRUPTED) from interrupt
@@ -155,6 +155,15 @@ def _judged(subject: Subject, run: Run, pages: bool) -> Report:
 
 
 def _show(report: Report, shown: Console) -> None:
+    reasons = {result.reason for result in report.results}
+    if report.verdict == "not judged" and len(reasons) == 1:
+        shown.print(
+            f"{report.url} could not be judged: {reasons.pop()}\n  next: start the server, or correct its address",
+            style="red",
+            markup=False,
+            soft_wrap=True,
+        )
+        return
     shown.print(table(report))
     deviating = [result for result in report.results if result.verdict == "deviation"]
     for result in deviating:

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
+import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_mme.plugin.options import SETTINGS
+from pytest_mme.plugin.tracebacks import cut, in_one_line, uses_the_kit
 
 if TYPE_CHECKING:
     from pytest_mme.hosting.endpoint import Endpoint
     from pytest_mme.models.builder import Model
     from pytest_mme.replay.bundle import Kind, Made
     from pytest_mme.runtimes.server import Server
+    from pytest_mme.settings import Shown
     from pytest_mme.timeline.events import Timeline
+
+
+MOST_LINES = 40
+"""How many lines a failing test takes with `--mme-evidence=short`."""
+MOST_PROPERTY_BYTES = 56 * 1024
+"""How much of a timeline is in JUnit's XML: with the summaries of the test's servers it stays below 64 KiB."""
+LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_FRAME, _REPLAY = 2, 3  # the lines around the traceback, and of the replay
+_NOTE_BYTES = 200
 
 
 class Evidence:
@@ -28,6 +42,8 @@ class Evidence:
         self.models: dict[str, Model] = {}
         self.outcome = "passed"
         self.sections: list[tuple[str, str]] = []
+        self.reason = ""
+        """What the failure is, in one line."""
 
     def add(
         self,
@@ -48,14 +64,32 @@ class Evidence:
         loaded = {model.name: model for server in self.servers for model in server.models.values()}
         return {**loaded, **self.models}
 
+    def catch_up(self) -> None:
+        """Let everything that the servers have seen until now come onto the timeline."""
+        for server in self.servers:
+            with contextlib.suppress(Exception):  # the test has failed already; a server may be gone
+                server.running.catch_up()
+
+    def loud(self, environment: Mapping[str, str]) -> list[str]:
+        """Return the servers whose TensorFlow was told how much to log, by the *environment* or a field of theirs."""
+        told = {one.name: LOG_LEVEL in one.fields.get("env", {}) for one in self.made}
+        return [name for name, itself in told.items() if itself or LOG_LEVEL in environment]
+
+    def named(self, text: str) -> str:
+        """Return *text* with the models' names in place of the ids that servers know them by."""
+        from pytest_mme.report.short import named
+
+        return named(text, self.timeline)
+
     @property
     def failed(self) -> bool:
         """Whether a phase of the test has failed."""
         return self.outcome in ("failed", "error")
 
-    def record(self, report: pytest.TestReport) -> None:
-        """Record the outcome of a phase of the test."""
+    def record(self, report: pytest.TestReport, failure: str = "") -> None:
+        """Record the outcome of a phase of the test. *failure*: the message, where it failed."""
         if report.failed:
+            self.reason = self.reason or self.named(in_one_line(failure))
             title = "failure" if report.when == "call" else f"error at {report.when}"
             self.outcome = "failed" if report.when == "call" or self.outcome == "failed" else "error"
             self.sections += [
@@ -105,20 +139,61 @@ def pytest_runtest_makereport(
     """Add the evidence to the report of the first phase that fails."""
     report = yield
     evidence = evidence_so_far(item)
+    if report.failed and uses_the_kit(item):
+        with beside_the_failure(report):
+            cut(item, report, evidence.named if evidence else str)
     if evidence is not None:
         with beside_the_failure(report):
+            failure = call.excinfo.exconly(tryshort=True) if report.failed and call.excinfo else ""
             if report.failed and not evidence.failed:
-                from pytest_mme.report.sections import sections
-
-                report.sections.extend(sections(evidence.timeline, evidence.servers))
-                if evidence.made:
-                    failure = call.excinfo.exconly(tryshort=True).splitlines() if call.excinfo else []
-                    report.sections.append(("mme replay", _keep_failure(evidence, item, next(iter(failure), ""))))
-                as_property = ("mme_timeline", evidence.timeline.to_jsonl())
+                report.sections.extend(_sections(evidence, item, report, failure))
+                as_property = ("mme_timeline", _as_property(evidence.timeline))
                 report.user_properties.append(as_property)
                 item.user_properties.append(as_property)  # JUnit reads those of the report of the tear-down
-            evidence.record(report)
+            evidence.record(report, failure)
     return report
+
+
+def _sections(
+    evidence: Evidence, item: pytest.Item, report: pytest.TestReport, failure: str
+) -> Sequence[tuple[str, str]]:
+    """Return the sections of the evidence, as much of it as `--mme-evidence` asks for."""
+    found = _gathered(evidence, item.config.stash[SETTINGS].evidence.value, report, failure)
+    # only now all events have come
+    kept = [("mme replay", _keep_failure(evidence, item, failure.partition("\n")[0]))] if evidence.made else []
+    return [] if found is None else [*found, *kept]
+
+
+def _gathered(
+    evidence: Evidence, shown: Shown, report: pytest.TestReport, failure: str
+) -> list[tuple[str, str]] | None:
+    """Return the sections that gathering the last events of the servers leads to; None where none is asked for."""
+    if shown == "none":
+        evidence.catch_up()
+        return None
+    if shown == "full":
+        from pytest_mme.report.sections import sections
+
+        return sections(evidence.timeline, evidence.servers)
+    from pytest_mme.report.short import short_sections
+
+    taken = [report.longreprtext, *(f"\n{text}" for _, text in report.sections)]
+    lines = MOST_LINES - _FRAME - _REPLAY - sum(text.count("\n") + 1 for text in taken)
+    return short_sections(
+        evidence.timeline, evidence.servers, failure=failure, lines=lines, loud=evidence.loud(os.environ)
+    )
+
+
+def _as_property(timeline: Timeline) -> str:
+    """Return the timeline as JSON lines; of one that is too long, its end, and in the first line a note of that."""
+    head, *lines = timeline.to_jsonl().splitlines()
+    most = MOST_PROPERTY_BYTES - len(head) - _NOTE_BYTES
+    sizes = itertools.accumulate(len(line) + 1 for line in reversed(lines))
+    kept = sum(size <= most for size in sizes)
+    if kept == len(lines):
+        return "\n".join([head, *lines])
+    note = f"cut: the last {kept} of {len(lines)} events; pytest-mme replay has all"
+    return "\n".join([json.dumps({**json.loads(head), "note": note}), *lines[len(lines) - kept :]])
 
 
 def _keep_failure(evidence: Evidence, item: pytest.Item, failure: str) -> str:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import uuid
+from collections.abc import Collection
+from datetime import datetime, timezone
+from importlib import metadata
 
 import pytest
 
@@ -15,13 +19,27 @@ from pytest_mme.settings import OPTIONS, Settings
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Show which runtime, which TensorFlow, which memory enforcement; then what was set, and where."""
+    return f"mme: {described(config)}"
+
+
+def described(config: pytest.Config, *, without: Collection[str] = ()) -> str:
+    """Describe how the session is set up, without the options of these names."""
     settings = config.stash[SETTINGS]
     chosen = [
         f"{option.name}={setting.value} ({setting.source})"
         for option in OPTIONS
-        if (setting := getattr(settings, option.name)).source != "default"
+        if (setting := getattr(settings, option.name)).source != "default" and option.name not in without
     ]
-    return "; ".join([f"mme: runtime {settings.runtime.value}, {_described(settings)}", *chosen])
+    return "; ".join([f"runtime {settings.runtime.value}, {_described(settings)}", *chosen])
+
+
+def versions_line() -> str:
+    """Return when this is, and which versions are at work."""
+    began = datetime.now(timezone.utc).astimezone()
+    return (
+        f"{began:%Y-%m-%d %H:%M %Z}, pytest-mme {metadata.version('pytest-mme')}, pytest {pytest.__version__}, "
+        f"Python {platform.python_version()}, {platform.system()}"
+    )
 
 
 def _described(settings: Settings) -> str:

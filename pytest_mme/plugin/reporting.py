@@ -11,6 +11,7 @@ import pytest
 
 from pytest_mme.errors import UnavailableError
 from pytest_mme.plugin.evidence import Evidence, beside_the_failure, evidence_so_far
+from pytest_mme.plugin.header import described, versions_line
 from pytest_mme.plugin.options import SETTINGS
 from pytest_mme.plugin.run import directory_of, is_worker
 from pytest_mme.plugin.tensorflow_versions import asked_versions, version_of
@@ -52,6 +53,7 @@ class Recording:
                         outcome=evidence.outcome,
                         timeline=evidence.timeline,
                         servers=[server.name for server in evidence.servers],
+                        reason=evidence.reason,
                         evidence=evidence.sections,
                     ).write(self._directory)
         return report
@@ -121,7 +123,8 @@ class Reporting:
                 from pytest_mme.report.html import page
                 from pytest_mme.report.records import written
 
-                self._write(page(written(directory_of(self._config)), matrix))
+                head = [versions_line(), described(self._config, without=("report",))]
+                self._write(page(written(directory_of(self._config)), matrix, head=head))
             elif self._file is not None and matrix:
                 from pytest_mme.report.matrix import document
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from pytest_mme.traffic.load import histogram
 _PAGE = Path(__file__).with_name("page")
 _MIB = 1 << 20
 _PERCENTILES = (0, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)
+_ENOUGH = 20
+"""How many requests a model needs for percentiles that mean anything; fewer are shown one by one."""
 _MOST_ROWS, _MOST_CHARACTERS = 1000, 200
 _TROUBLE = ("failed", "error")
 _WHOLE = ("fault", "mark", "stop", "restart", "replace")
@@ -36,8 +39,12 @@ def require() -> None:
         import plotly.offline  # noqa: F401
 
 
-def page(records: Iterable[Record], matrix: Matrix | None) -> str:
-    """Return the page as HTML. *matrix*: which archive runs on which TensorFlow, where the tests tried several."""
+def page(records: Iterable[Record], matrix: Matrix | None, *, head: Sequence[str] = ()) -> str:
+    """Return the page as HTML.
+
+    *matrix*: which archive runs on which TensorFlow, where the tests tried several. *head*: lines that say when and how
+    the run was made.
+    """
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
@@ -56,34 +63,42 @@ def page(records: Iterable[Record], matrix: Matrix | None) -> str:
             plotly=Markup(get_plotlyjs()),
             data=Markup(data.replace("<", "\\u003c")),  # begins and ends no script
             matrix=matrix,
+            head=head,
         )
     )
 
 
 def _test(record: Record) -> dict[str, Any]:
-    events = list(record.timeline)
+    zero = zero_s(record.timeline)
+    events = [dataclasses.replace(event, at_s=event.at_s - zero) for event in record.timeline]
     lanes = list(dict.fromkeys(event.model for event in events if event.model is not None))
     number = {model: place for place, model in enumerate(lanes)}
+    latencies = _latencies(events)
     listed = [
         event for event in events if event.kind not in _UNLISTED or (event.kind == "invoke" and event.outcome != "ok")
     ]
     return {
         "id": record.test,
         "outcome": record.outcome,
+        "reason": record.reason,
+        "zero": round(zero, 3),
+        "from": round(min([event.began_s for event in events if event.kind != "start"], default=0.0), 4),
         "models": lanes,
         "servers": [_server(record, name) for name in record.servers],
         "spans": _spans(events, number),
         "marks": {
             "evict": _marks(events, number, "evict"),
-            "crash": _marks(events, number, *DEATHS),
+            "crash": _marks(events, number, "crash"),
+            "out of memory": _marks(events, number, "oom"),
         },
         "whole": [
             [*_span(event), _label(event)]
             for event in events
             if event.kind in _WHOLE or (event.kind in DEATHS and event.model is None)
         ],
-        "memory": {name: samples for name in record.servers if (samples := _memory(record.timeline.of(name)))},
-        "latencies": dict(_latencies(events)),
+        "memory": {name: samples for name in record.servers if (samples := _memory(events, name))},
+        "latencies": {model: _percentiles(ms) for model, ms in latencies.items() if len(ms) >= _ENOUGH},
+        "few": {model: [round(one, 3) for one in ms] for model, ms in latencies.items() if len(ms) < _ENOUGH},
         "events": list(map(_row, listed[-_MOST_ROWS:])),
         "listed": len(listed),
         "counted": len(events),
@@ -124,35 +139,50 @@ def _marks(events: Iterable[Event], number: dict[str, int], *kinds: str) -> list
     return [[round(event.at_s, 4), number[str(event.model)], _label(event)] for event in found]
 
 
+def _said(event: Event) -> str:
+    return "out of memory" if event.kind == "oom" else event.kind
+
+
 def _label(event: Event) -> str:
-    return " ".join(filter(None, (event.kind, event.model, event.outcome)))
+    return " ".join(filter(None, (_said(event), event.model, event.outcome)))
 
 
-def _memory(events: Iterable[Event]) -> dict[str, list[float | None]]:
-    """Return the memory in use and its limit over time, in MiB; empty where nothing was measured."""
-    samples = [event for event in events if event.kind == "sample" and "used_bytes" in event.detail]
+def _memory(events: Iterable[Event], server: str) -> dict[str, list[float | None]]:
+    """Return a server's memory in use, its limit and its peak over time, in MiB; empty where nothing was measured."""
+    samples = [
+        event for event in events if event.server == server and event.kind == "sample" and "used_bytes" in event.detail
+    ]
     limits = (event.detail.get("limit_bytes") for event in samples)
     measured = {
         "at": [round(event.at_s, 3) for event in samples],
         "used": [round(event.detail["used_bytes"] / _MIB, 1) for event in samples],
         "limit": [limit and round(limit / _MIB, 1) for limit in limits],
+        "peak": [peak and round(peak / _MIB, 1) for peak in (event.detail.get("peak_bytes") for event in samples)],
     }
     return measured if samples else {}
 
 
-def _latencies(events: Iterable[Event]) -> Iterator[tuple[str, list[float]]]:
-    """Yield each model and its latencies in milliseconds, at each of the percentiles."""
-    seconds: dict[str, list[float]] = {}
+def zero_s(events: Iterable[Event]) -> float:
+    """Return when the first request was sent, from which the page counts time; 0 where there was none."""
+    return min((event.began_s for event in requests(events)), default=0.0)
+
+
+def _latencies(events: Iterable[Event]) -> dict[str, list[float]]:
+    """Return the latencies of each model's successful requests, in milliseconds, in order of time."""
+    found: dict[str, list[float]] = {}
     for event in requests(events):
         if event.outcome == "ok" and event.model is not None:
-            seconds.setdefault(event.model, []).append(event.seconds or 0.0)
-    for model, found in seconds.items():
-        latencies = histogram(found)
-        yield model, [latencies.get_value_at_percentile(one) / 1e3 for one in _PERCENTILES]
+            found.setdefault(event.model, []).append((event.seconds or 0.0) * 1e3)
+    return found
+
+
+def _percentiles(ms: Iterable[float]) -> list[float]:
+    latencies = histogram(one / 1e3 for one in ms)
+    return [latencies.get_value_at_percentile(one) / 1e3 for one in _PERCENTILES]
 
 
 def _row(event: Event) -> Row:
     milliseconds = None if event.seconds is None else f"{event.seconds * 1e3:.1f}"
     details = details_text(event)[:_MOST_CHARACTERS]
     at_s = f"{event.at_s:.3f}"
-    return [at_s, event.source, event.kind, event.model, event.outcome, milliseconds, event.server, details]
+    return [at_s, event.source, _said(event), event.model, event.outcome, milliseconds, event.server, details]

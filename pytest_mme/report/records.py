@@ -23,6 +23,8 @@ class Record:
     """``passed``, ``failed``, ``error``, ``skipped`` or ``xfailed``."""
     timeline: Timeline
     servers: Sequence[str]
+    reason: str = ""
+    """What the failure is, in one line, for a test that failed."""
     evidence: Sequence[tuple[str, str]] = ()
     """Title and text of each section, for a test that failed."""
 

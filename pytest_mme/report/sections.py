@@ -13,6 +13,7 @@ from pytest_mme.timeline.events import Event, Timeline
 _MIB = 1024 * 1024
 _WIDTH, _HEIGHT = 76, 9
 _FEW = 2
+_MUCH = 1.0  # MiB: a lower peak above the samples has no cause worth a word
 _FACTS, _WIDEST = 160, 24
 _COLUMNS = {"source": 7, "kind": 8, "model": 8, "outcome": 4}
 _LINES = 200  # of each section; the timeline in the JUnit report is whole
@@ -36,19 +37,26 @@ class Logged(Protocol):
 
 def sections(timeline: Timeline, servers: Sequence[Logged]) -> list[tuple[str, str]]:
     """Return title and text of each section; empty ones are left out."""
-    logs = [(f"mme server log of {server.name}", _log_of(server)) for server in servers]  # also gets its last events
+    logs = [  # also gets its last events
+        (f"mme server log of {server.name}", _end_of(log_of(server).splitlines())) for server in servers
+    ]
     found = [("mme timeline", _end_of(lines(list(timeline))))]
     for server, log in zip(servers, logs, strict=True):
         found.append(log)
-        if samples := [event for event in timeline if event.kind == "sample" and event.server == server.name]:
+        if samples := samples_of(timeline, server.name):
             found.append((f"mme memory of {server.name}", memory(samples)))
     return [(title, text) for title, text in found if text]
 
 
-def _log_of(server: Logged) -> str:
-    """Return the end of its log, after its last events have arrived; or why it cannot be read."""
+def samples_of(timeline: Timeline, server: str) -> list[Event]:
+    """Return the measurements of a server's memory."""
+    return [event for event in timeline if event.kind == "sample" and event.server == server]
+
+
+def log_of(server: Logged) -> str:
+    """Return its log, after its last events have arrived; or why it cannot be read."""
     try:
-        return _end_of(server.log.splitlines())
+        return server.log
     except Exception as error:  # noqa: BLE001  the test has failed already; this must not end the session
         return f"it cannot be read any more: {type(error).__name__}: {error}"
 
@@ -74,13 +82,24 @@ def _line(event: Event, widths: Mapping[str, int]) -> str:
     return f"{event.at_s:9.3f} s  {columns}  {seconds:>11}  {event.server or ''} {facts[:_FACTS]}".rstrip()
 
 
+def memory_sentence(samples: Sequence[Event]) -> str:
+    """Return how much was used at most: by the mark of whoever limits it, where that is higher than every sample."""
+    used, limits = _mib(samples, "used_bytes"), _mib(samples, "limit_bytes")
+    most, peak = max(range(len(used)), key=used.__getitem__), max(_mib(samples, "peak_bytes"), default=0.0)
+    of = f" of {limits[-1]:.1f}" if limits else ""
+    at = f"at {samples[most].at_s:.3f} s"
+    if peak < used[most] + _MUCH:
+        return f"at most {used[most]:.1f}{of} MiB, {at}; {used[-1]:.1f} MiB in the end"
+    return f"at most {peak:.1f}{of} MiB, for a moment; the samples saw {used[most]:.1f} MiB, {at}; {used[-1]:.1f} MiB in the end"
+
+
+def _mib(samples: Sequence[Event], name: str) -> list[float]:
+    return [found / _MIB for event in samples if (found := event.detail.get(name)) is not None]
+
+
 def memory(samples: Sequence[Event]) -> str:
     """Return a chart of the memory in use, with a line at the limit where there is one, and a sentence on its maximum."""
-    used = [event.detail["used_bytes"] / _MIB for event in samples]
-    limits = [limit / _MIB for event in samples if (limit := event.detail.get("limit_bytes"))]
-    most = max(range(len(used)), key=used.__getitem__)
-    of = f" of {limits[-1]:.1f}" if limits else ""
-    sentence = f"at most {used[most]:.1f}{of} MiB, at {samples[most].at_s:.3f} s; {used[-1]:.1f} MiB in the end"
+    used, limits, sentence = _mib(samples, "used_bytes"), _mib(samples, "limit_bytes"), memory_sentence(samples)
     if len(samples) < _FEW:
         return sentence
     try:

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from pytest_mme.timeline.events import Event
 from pytest_mme.timeline.observed import LOADED, Loads, evictions, moves, requests
@@ -19,6 +13,7 @@ from pytest_mme.traffic.load import histogram
 
 _ROWS = 10
 _LOADS = 5
+_COLUMNS = ("requests", "failed", "hits", "evicted", "OOMs", "crashes", "p50 ms", "p99 ms")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,11 +88,8 @@ class Terminal(Protocol):
 def show(summaries: Iterable[Summary], terminal: Terminal) -> None:
     """Write a table, those with deaths, failures or slow requests first, and of many only the first."""
     found = sorted(summaries, key=lambda one: one.trouble, reverse=True)
-    written = io.StringIO()
-    Console(file=written, width=terminal.fullwidth).print(_table(found[:_ROWS]))
-    for text in written.getvalue().splitlines():
-        if text.strip():
-            terminal.line(text.rstrip())
+    for text in _table(found[:_ROWS], terminal.fullwidth):
+        terminal.line(text.rstrip())
     if len(found) > _ROWS:
         terminal.line(f"  and {len(found) - _ROWS} more; --mme-report=FILE.html has all")
     loads = sorted(((seconds, model, one.test) for one in found for model, seconds in one.loads), reverse=True)
@@ -106,14 +98,31 @@ def show(summaries: Iterable[Summary], terminal: Terminal) -> None:
         terminal.line(f"  slowest loads: {slowest}")
 
 
-def _table(summaries: Iterable[Summary]) -> Table:
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), show_edge=False, expand=True)
-    table.add_column("server, test", overflow="ellipsis", no_wrap=True, ratio=1)
-    for name in ("requests", "failed", "hits", "evicted", "OOMs", "crashes", "p50 ms", "p99 ms"):
-        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
-    for one in summaries:
-        counts = (one.requests, one.failed, one.hits, one.evictions, one.ooms, one.crashes)
-        latencies = ("-" if one is None else f"{one:.1f}" for one in (one.p50_ms, one.p99_ms))
-        name = one.test.partition("[")[0].rpartition("::")[2] + "".join(one.test.partition("[")[1:])
-        table.add_row(Text(f"{one.server}, {name}"), *map(str, counts), *latencies)
-    return table
+def _table(summaries: Sequence[Summary], width: int) -> Iterator[str]:
+    """Yield the lines: a row's name stands above its numbers where some name does not fit beside them."""
+    rows = [_numbers(one) for one in summaries]
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
+    head, *lines = (
+        "  ".join(text.rjust(wide) for text, wide in zip(row, widths, strict=True)) for row in (_COLUMNS, *rows)
+    )
+    names = [f"{_short(one.test)}, {one.server}" for one in summaries]
+    room = width - 1 - len(head)
+    if max(map(len, names), default=0) < room:
+        yield from (f"{name:{room}}{line}" for name, line in zip(("test, server", *names), (head, *lines), strict=True))
+        return
+    yield f"{'test, server':{room}}{head}"
+    for name, line in zip(names, lines, strict=True):
+        yield name if len(name) < width else f"{name[: width - 2]}…"
+        yield f"{'':{room}}{line}"
+
+
+def _numbers(one: Summary) -> tuple[str, ...]:
+    counts = (one.requests, one.failed, one.hits, one.evictions, one.ooms, one.crashes)
+    latencies = ("-" if ms is None else f"{ms:.1f}" for ms in (one.p50_ms, one.p99_ms))
+    return (*map(str, counts), *latencies)
+
+
+def _short(test: str) -> str:
+    """The name of a test and of its case, without its file and class."""
+    name, bracket, case = test.partition("[")
+    return f"{name.rpartition('::')[2]}{bracket}{case}"

@@ -8,11 +8,9 @@ import os
 import sys
 
 from pytest_mme.errors import UnavailableError
-from pytest_mme.serving.config import ServingConfig
+from pytest_mme.serving.config import UNAVAILABLE, ServingConfig
 from pytest_mme.serving.logs import JsonFormatter
 from pytest_mme.serving.server import EventStream, serve
-
-_UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 
 
 def main(config: ServingConfig, events_fd: int) -> int:
@@ -29,7 +27,7 @@ def main(config: ServingConfig, events_fd: int) -> int:
             return asyncio.run(serve(config, events))
         except (UnavailableError, OSError) as error:
             logging.getLogger("pytest_mme").critical("%s", error)
-            return _UNAVAILABLE
+            return UNAVAILABLE
         finally:
             events.close()
 

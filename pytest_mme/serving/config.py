@@ -9,6 +9,8 @@ from typing import Literal
 
 Admission = Literal["estimate", "none"]
 OutOfMemory = Literal["kernel", "tensorflow"]
+UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
+"""The exit code of a server that lacks what it needs; the last message of its log says what."""
 HowEnforced = Literal["auto", "cgroup", "sampled", "container"]
 Device = Literal["cpu", "gpu"]
 DeviceAsked = Literal["cpu", "gpu", "auto"]

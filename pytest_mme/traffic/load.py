@@ -43,7 +43,7 @@ class Sent:
         return self.sent_s - self.due_s
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Load(Sequence[Sent]):
     """The requests of a load, in the order in which they were sent."""
 
@@ -110,11 +110,15 @@ class Load(Sequence[Sent]):
         """Whether this process was the limit, rather than the server."""
         return self.client_share >= CLIENT_BOUND
 
+    def __repr__(self) -> str:
+        return f"<Load {self}>"
+
     def __str__(self) -> str:
         parts = [f"{self.name}: {len(self.sent)} requests in {self.seconds:.1f} s, {self.rate:.0f} per second"]
+        if self.failed:
+            parts.append(", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.most_common()))
         if self.outcomes["ok"]:
             parts.append(f"p50 {self.latency_s(50) * 1e3:.1f} ms, p99 {self.latency_s(99) * 1e3:.1f} ms")
-        parts += [f"{count} {outcome}" for outcome, count in self.outcomes.most_common() if outcome != "ok"]
         if self.late:
             parts.append(f"{self.late} sent late")
         if self.client_bound:

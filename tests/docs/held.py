@@ -22,6 +22,7 @@ from pytest_mme.contract.dialects import TENSORFLOW_B
 from pytest_mme.libtensorflow.signatures import TensorSpec
 from pytest_mme.models.forging.forge import FORGERIES
 from pytest_mme.models.sample_inputs import shape_of
+from pytest_mme.plugin import evidence
 from pytest_mme.runtimes.base import STOP_S
 from pytest_mme.runtimes.spec import ServerSpec
 from pytest_mme.timeline.observed import SAME_MOMENT_S
@@ -273,6 +274,10 @@ def all_held() -> Mapping[str, tuple[Held, ...]]:
             known(f"more than {private('runtimes.recorded_calls:_MAX_RECORDED_BYTES')} bytes"),
         ),
         "docs/report.md": (
+            known(f"at most {evidence.MOST_LINES} lines"),
+            known(f"last {evidence.MOST_PROPERTY_BYTES >> 10} KiB"),
+            known(f"fewer than {private('report.html:_ENOUGH')} requests"),
+            Held("p50 and p99", "pytest_mme/report/summary.py"),
             known(f"at most {private('report.summary:_ROWS')}:"),
             known(f"of memory ({routes.OUT_OF_MEMORY})"),
             Held("the 12 slowest models", "pytest_mme/report/html.py"),

@@ -47,6 +47,16 @@ def test_a_deviation_is_shown_with_its_clause_and_the_last_call(specimens: Speci
         assert words in done.output
 
 
+def test_a_url_at_which_nobody_listens_is_one_sentence_and_what_to_try(tmp_path: Path) -> None:
+    done = conformance("http://127.0.0.1:1", "--json", tmp_path / "found.json")
+    assert done.exit_code == 2
+    assert done.output.splitlines() == [
+        "http://127.0.0.1:1 could not be judged: the server does not reply: Connection refused",
+        "  next: start the server, or correct its address",
+    ]
+    assert json.loads((tmp_path / "found.json").read_text())["verdict"] == "not judged"
+
+
 def test_pages_are_judged_on_demand_and_json_is_written(specimens: Specimens, tmp_path: Path) -> None:
     with subject(RepliesToPingWithABody(specimens), tmp_path) as target:
         done = conformance(target.client.url, "--pages", "--json", tmp_path / "found.json")

@@ -6,13 +6,15 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+import pytest_mme
 from pytest_mme import Endpoint, Event, Models, Run, Server
-from pytest_mme.serving.logs import JsonFormatter, event_line, readable
+from pytest_mme.serving.logs import JsonFormatter, event_line, for_people, last_words, readable
 from pytest_mme.timeline.events import Timeline
 
 Servers = Callable[..., Server]
@@ -93,6 +95,42 @@ def test_marks_are_not_logged() -> None:
     assert event_line(Event(at_s=0, source="server", kind="mark"), 0) is None
     line = json.loads(event_line(Event(at_s=0, source="server", kind="ping", detail={"x": 1}), 1.5) or "")
     assert line == {"at": "1970-01-01T00:00:01.500+00:00", "event": "ping", "outcome": "ok", "x": 1}
+
+
+def test_people_see_what_was_printed_and_neither_events_nor_greetings() -> None:
+    own = f'  File "{Path(pytest_mme.__file__).parent}/serving/processes/handler.py", line 2, in run'
+    log = "\n".join(
+        [
+            "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
+            "I0000 00:00:1 1 port.cc:153] oneDNN custom operations are on. You may see slightly different results",
+            "I0000 00:00:1 1 cudart_stub.cc:31] Could not find cuda drivers on your machine, GPU will not be used.",
+            "E0000 00:00:1 1 cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA error",
+            "2026-01-31 1: I tensorflow/core/platform/cpu_feature_guard.cc:182] This TensorFlow binary is optimized",
+            "To enable the following instructions: AVX2, rebuild TensorFlow with the appropriate compiler flags.",
+            '{"at": "x", "event": "load", "outcome": "ok"}',
+            "Traceback (most recent call last):",
+            own,
+            "    call()",
+            '  File "/user/inference.py", line 3, in input_handler',
+            "    prices[0]",
+            "NameError: prices",
+            '{"level": "error", "message": "odd"}',
+        ]
+    )
+    seen = [
+        "Traceback (most recent call last):",
+        '  File "/user/inference.py", line 3, in input_handler',
+        "    prices[0]",
+        "NameError: prices",
+        "error: odd",
+    ]
+    assert for_people(log) == seen
+    assert len(for_people(log, loud=True)) == len(seen) + 6
+
+
+def test_the_last_words_of_a_server_are_its_reason() -> None:
+    assert last_words(["info: starting", "critical: no room", "  next: more"]) == "no room\n  next: more"
+    assert last_words(["info: starting"]) == ""
 
 
 @pytest.mark.parametrize(

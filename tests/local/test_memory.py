@@ -5,6 +5,7 @@ PSS, the obvious judge, changes with whatever else runs on the machine (docs/fac
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from pytest_mme.libtensorflow import protos
 from pytest_mme.serving.memory import cgroups
 from pytest_mme.serving.memory.enforcement import MIB
 from pytest_mme.serving.memory.private_memory import private_bytes
-from pytest_mme.settings import Setting
+from pytest_mme.settings import Enforcement, Setting
 from pytest_mme.waiting import wait_for
 from tests.lacking import ALL, needs_compiler
 from tests.local.conftest import worker_of
@@ -75,6 +76,22 @@ def test_weights_are_resident_and_unloading_frees_them(mme_server: Servers, mme_
     before = server.running.used_bytes()
     server.unload(heavy)
     assert (before - server.running.used_bytes()) / MIB >= 64
+
+
+def _peaks_mib(server: Server) -> list[float]:
+    return [event.detail["peak_bytes"] / MIB for event in server.timeline if event.kind == "sample"]
+
+
+@pytest.mark.parametrize("enforcement", [pytest.param("cgroup", marks=needs_cgroup), "sampled"])
+def test_a_peak_between_two_samples_is_recorded(mme_settings: Settings, enforcement: Enforcement) -> None:
+    settings = dataclasses.replace(mme_settings, enforcement=Setting(enforcement, "test"))
+    with Run(settings) as run, run.server(memory_mib=400) as server:
+        model = run.models.linear("hungry", allocate_mib=100, sleep_ms=200)
+        server.load(model)
+        server.invoke(model, [1.0])
+        server.unload(model)
+        assert _peaks_mib(server)[-1] >= 100
+        assert all(event.detail["used_bytes"] < 100 * MIB for event in server.timeline if event.kind == "sample")
 
 
 @needs_cgroup
@@ -265,7 +282,12 @@ def test_an_unavailable_enforcement_is_an_error(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with (
         Run(mme_settings, directory=tmp_path) as run,
-        pytest.raises(ServerStartError, match="no C compiler was found on the PATH"),
+        pytest.raises(ServerStartError) as refused,
         run.server(memory_mib=100, oom="tensorflow"),
     ):
         pass
+    assert str(refused.value).splitlines() == [
+        "the server 'server-1' did not start: oom=\"tensorflow\" cannot be had here",
+        "  seen: no C compiler was found on the PATH",
+        "  next: install gcc or clang",
+    ]

@@ -18,6 +18,7 @@ def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, mme_settin
     (pytester.path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(pytester.path / "tmp"))
     monkeypatch.setenv("PYTEST_MME_CACHE", str(mme_settings.cache.value))
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)  # other tests of this process may have set it
     return pytester
 
 

@@ -33,7 +33,7 @@ def test_a_deviation_fails_with_the_clause_and_what_was_seen(inner: pytest.Pytes
             "the reply is 503, not 200",
             "  clause: The reply to a ping is 200. (D)",
             "  seen: 503",
-            "*mme server log of judged*",
+            "*mme timeline*",
             "SKIPPED*it builds on ping.200 (deviation)",
         ]
     )

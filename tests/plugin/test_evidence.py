@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -24,9 +26,9 @@ FAILING = """
 
 
 @pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_a_failing_test_shows_timeline_log_and_memory(inner: pytest.Pytester, arguments: tuple[str, ...]) -> None:
+def test_full_evidence_has_the_timeline_the_log_and_a_chart(inner: pytest.Pytester, arguments: tuple[str, ...]) -> None:
     inner.makepyfile(FAILING)
-    result = inner.runpytest_subprocess("--junitxml=report.xml", *arguments)
+    result = inner.runpytest_subprocess("--junitxml=report.xml", "--mme-evidence=full", *arguments)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
@@ -45,6 +47,105 @@ def test_a_failing_test_shows_timeline_log_and_memory(inner: pytest.Pytester, ar
     assert result.stdout.str().count("mme timeline") == 1
     timeline = Timeline.from_jsonl(_property(inner, "mme_timeline"))
     assert [event.model for event in timeline if event.kind == "download"] == ["model-0", "model-1"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_short_evidence_begins_with_the_reason_and_ends_with_the_replay(
+    inner: pytest.Pytester, arguments: tuple[str, ...]
+) -> None:
+    inner.makepyfile(FAILING)
+    result = inner.runpytest_subprocess(*arguments)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E   AssertionError: model-0 was not evicted; evictions: none was recorded",
+            ">       endpoint.check_evicted(a)",
+            "test_*.py:6: AssertionError",
+            "*- mme timeline -*",
+            " * s  load      model-1  ok * ms",
+            " * s  invoke    model-1  ok * ms",
+            " * s  the test has failed",
+            "*- mme memory -*",
+            "at most * of 200.0 MiB, at * s; * MiB in the end",
+            "*- mme replay -*",
+        ]
+    )
+    for noise in ("mme_endpoint = <function", "cuInit", "InitializeLog", "oneDNN custom operations", "server log"):
+        assert noise not in result.stdout.str()
+
+
+def test_no_evidence_leaves_the_reason(inner: pytest.Pytester) -> None:
+    inner.makepyfile(FAILING)
+    result = inner.runpytest_subprocess("--mme-evidence=none", "--junitxml=report.xml")
+    result.stdout.fnmatch_lines(["E   AssertionError: model-0 was not evicted*", "test_*.py:6: AssertionError"])
+    assert "- mme" not in result.stdout.str()
+    timeline = Timeline.from_jsonl(_property(inner, "mme_timeline"))
+    loaded = [event.model for event in timeline if (event.kind, event.source) == ("load", "server")]
+    assert loaded == ["model-0", "model-1"]
+
+
+HANDLER = """
+    import os
+
+    def input_handler(data, context):
+        os.write(2, b"the price list is empty\\n")
+        raise ValueError("no price")
+
+    def output_handler(data, context):
+        return data.content, "application/json"
+"""
+
+
+def test_what_a_model_prints_is_shown_and_tensorflows_greeting_is_not(inner: pytest.Pytester) -> None:
+    (inner.path / "inference.py").write_text(textwrap.dedent(HANDLER))
+    inner.makepyfile(
+        """
+        from pathlib import Path
+
+        def test_failing(mme_server, mme_models):
+            server, model = mme_server(), mme_models.linear("prices", handler=Path("inference.py"))
+            server.load(model)
+            server.invoke(model, [1.0])
+        """
+    )
+    shown = inner.runpytest_subprocess().stdout
+    shown.fnmatch_lines(["*mme server log of server-1*", "the price list is empty", "ValueError: no price"])
+    for noise in ("pytest_mme/serving", "cuInit", '"event"'):
+        assert noise not in shown.str()
+
+
+@pytest.mark.parametrize("chosen", ["the environment", "a field"])
+def test_who_sets_tensorflows_log_level_sees_its_log(
+    inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, chosen: str
+) -> None:
+    if chosen == "the environment":
+        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "0"} if chosen == "a field" else {}
+    inner.makepyfile(
+        f"""
+        def test_failing(mme_server, mme_models):
+            server = mme_server(env={environment})
+            server.load(mme_models.linear())
+            assert False
+        """
+    )
+    inner.runpytest_subprocess().stdout.fnmatch_lines(["*mme server log*", "*cuInit*"])
+
+
+def test_a_timeline_in_junits_xml_is_bounded_and_says_so(inner: pytest.Pytester) -> None:
+    inner.makepyfile(
+        """
+        def test_failing(mme_timeline):
+            for number in range(10_000):
+                mme_timeline.record("mark", source="test", detail={"number": number})
+            assert False
+        """
+    )
+    inner.runpytest_subprocess("--junitxml=report.xml")
+    found = _property(inner, "mme_timeline")
+    assert 50_000 < len(found) < 64 * 1024
+    assert json.loads(found.partition("\n")[0])["note"].startswith("cut: the last ")
+    assert Timeline.from_jsonl(found)[-1].detail == {"number": 9_999}
 
 
 def _property(inner: pytest.Pytester, name: str) -> str:
@@ -69,7 +170,7 @@ def test_a_fixture_that_fails_shows_its_evidence_too(inner: pytest.Pytester) -> 
     )
     result = inner.runpytest_subprocess()
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*mme server log of ranking*"])
+    result.stdout.fnmatch_lines(["E   AssertionError: no load was recorded*", "*mme timeline*", " * s  start *"])
 
 
 @pytest.mark.parametrize("test_fails", [False, True], ids=["alone", "after the test"])
@@ -134,6 +235,6 @@ def test_a_long_timeline_is_shown_by_its_end(inner: pytest.Pytester) -> None:
             assert False
         """
     )
-    result = inner.runpytest_subprocess()
+    result = inner.runpytest_subprocess("--mme-evidence=full")
     result.stdout.fnmatch_lines(["… 800 lines before", "*number=800", "*number=999"])
     result.stdout.no_fnmatch_line("*number=799")

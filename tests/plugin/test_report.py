@@ -90,7 +90,7 @@ def text(browser: webdriver.Chrome, identifier: str) -> str:
 
 def test_the_page_shows_every_test_with_a_server(inner: pytest.Pytester, browser: webdriver.Chrome) -> None:
     inner.makepyfile(RUN)
-    result = inner.runpytest_subprocess("-n", "2", "--mme-report=report.html")
+    result = inner.runpytest_subprocess("-n", "2", "--mme-report=report.html", "--mme-seed=7")
     result.assert_outcomes(passed=2, failed=1, xfailed=2)
     result.stdout.fnmatch_lines(["mme: the report is *report.html"])
     page = inner.path / "report.html"
@@ -107,17 +107,23 @@ def test_the_page_shows_every_test_with_a_server(inner: pytest.Pytester, browser
 
 
 def _shows_the_failure_first(browser: webdriver.Chrome) -> None:
-    assert "1 failed" in browser.find_element(By.TAG_NAME, "header").text
+    head = browser.find_element(By.TAG_NAME, "header").text
+    for words in ("1 failed", "pytest-mme 0.", "runtime local, tensorflow 2.", "seed=7 (command line)"):
+        assert words in head
     assert "test_eviction: failed" in text(browser, "one-title")
     assert lanes(browser) == {"model-0", "model-1", "model-2"}
     assert {"resident", "load", "invoke", "evict", "crash"} <= {
         label.text for label in browser.find_elements(By.CSS_SELECTOR, "#lanes .legendtext")
     }
     assert "limit of ranking" in text(browser, "memory")
-    assert "model-1" in text(browser, "latencies")
-    assert "2 models were in memory at once, not 3" in text(browser, "evidence")
+    assert "model-1" in text(browser, "few")
+    assert "2 models were in memory at once, not 3" in text(browser, "reason")
+    assert "2 models were in memory at once, not 3" in text(browser, "failure")
+    assert "mme timeline" in text(browser, "evidence")
+    assert "0 is the first request" in text(browser, "zero")
     rows = browser.find_elements(By.CSS_SELECTOR, "#tests tbody tr")
     outcomes = [row.find_elements(By.TAG_NAME, "td")[1].text for row in rows]
+    assert "2 models were in memory" in rows[0].find_elements(By.TAG_NAME, "td")[2].text
     assert (outcomes[0], sorted(outcomes)) == ("failed", ["failed", "passed", "xfailed", "xfailed"])
     assert "evict" in text(browser, "events")
 
@@ -163,7 +169,7 @@ def _goes_to_another_test_by_keyboard(browser: webdriver.Chrome) -> None:
 def _tells_why_a_server_did_not_start(browser: webdriver.Chrome) -> None:
     _focused_after_tabs(browser, "test_no_start").send_keys(Keys.ENTER)
     WebDriverWait(browser, 10).until(lambda one: "test_no_start: xfailed" in text(one, "one-title"))
-    assert "memory_mib" in text(browser, "evidence")
+    assert "memory_mib" in text(browser, "failure")
     assert text(browser, "lanes") == "nothing was recorded"
 
 
@@ -192,8 +198,9 @@ def test_the_terminal_and_junit_summarise_what_servers_did(inner: pytest.Pyteste
     result.stdout.fnmatch_lines(
         [
             "*mme: what the servers and endpoints did*",
-            "server, test * requests * failed * hits * evicted * OOMs * crashes * p50 ms * p99 ms",
-            "ranking,* 7 * 1 *",
+            "test, server * requests * failed * hits * evicted * OOMs * crashes * p50 ms * p99 ms",
+            "test_eviction, ranking*",
+            "* 7 * 1 *",
         ]
     )
     (shown,) = re.findall(r"slowest loads: (.*)", result.stdout.str())
@@ -286,8 +293,9 @@ def test_the_page_shows_failures_of_the_test_and_of_its_tear_down(
     browser.get((inner.path / "report.html").as_uri())
     drawn(browser)
     assert "test_it: failed" in text(browser, "one-title")
-    for shown in ("first <!-- <script> the test", "then the tear-down", "mme timeline"):
-        assert shown in text(browser, "evidence")
+    for shown in ("first <!-- <script> the test", "then the tear-down"):
+        assert shown in text(browser, "failure")
+    assert "mme timeline" in text(browser, "evidence")
 
 
 def test_a_repeated_test_begins_with_empty_evidence(inner: pytest.Pytester) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import Reply
 from pytest_mme.contract.dialects import json_object
-from pytest_mme.errors import NoAnswerError, shown
+from pytest_mme.errors import NoAnswerError, shown, why_unreachable
 
 _SHOWN = 600  # characters of a body
 
@@ -84,7 +84,7 @@ def reply_within(limit_s: float, call: Callable[[], Reply]) -> Reply:
     except NoAnswerError as error:
         if error.timed_out:
             _late(limit_s, error)
-        raise DeviationError(f"no reply: {str(error.cause).rpartition('>: ')[2]}") from error
+        raise DeviationError(f"no reply: {why_unreachable(error.cause)}") from error
 
 
 def _late(limit_s: float, error: Exception) -> NoReturn:

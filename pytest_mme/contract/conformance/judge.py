@@ -91,6 +91,8 @@ def _why_silent(trial: Trial) -> str:
         try:
             trial.page()
         except DeviationError as no_list:
+            if str(no_ping) == str(no_list):
+                return f"the server does not reply: {str(no_ping).removeprefix('no reply: ')}"
             return f"the server does not reply: ping, {no_ping}; list, {no_list}"
     return ""
 

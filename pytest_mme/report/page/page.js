@@ -2,7 +2,7 @@
 // Draws what lies in #data: an overview of tests, and of the chosen one its models, memory, latencies and events.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-const COLOURS = {download: "#7f7f7f", load: "#ff9d2e", resident: "#6aa9e9", invoke: "#1f6fc4", failed: "#d62728", evict: "#9467bd", crash: "#d62728", "no room": "#b5651d", fault: "#d62728", mark: "#7f7f7f"};
+const COLOURS = {download: "#7f7f7f", load: "#ff9d2e", resident: "#6aa9e9", invoke: "#1f6fc4", failed: "#d62728", evict: "#9467bd", crash: "#d62728", "out of memory": "#e377c2", "no room": "#b5651d", fault: "#d62728", mark: "#7f7f7f"};
 const SPANS = 300, MARKS = 60, MOST_LINES = 12;
 let chosen = Math.max(0, data.tests.findIndex((test) => test.outcome === "failed" || test.outcome === "error"));
 
@@ -13,7 +13,7 @@ function layout(more) {
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: style("--ink"), size: 12},
     margin: {l: 140, r: 10, t: 10, b: 40}, hovermode: "closest", modebar: {bgcolor: "rgba(0,0,0,0)", color: style("--faint"), activecolor: style("--ink")}, legend: {orientation: "h", y: 1.02, yanchor: "bottom"},
-    ...more, xaxis: {...axis, title: {text: "seconds"}, ...(more.xaxis || {})}, yaxis: {...axis, ...(more.yaxis || {})},
+    ...more, xaxis: {...axis, title: {text: "seconds since the first request"}, ...(more.xaxis || {})}, yaxis: {...axis, ...(more.yaxis || {})},
   };
 }
 
@@ -22,7 +22,7 @@ function draw(id, traces, more) {
   if (!traces.length) { Plotly.purge(element); element.followed = false; element.textContent = "nothing was recorded"; return; }
   if (!element.classList.contains("js-plotly-plot")) element.textContent = "";
   Plotly.react(element, traces, layout(more), {responsive: true, displaylogo: false});
-  if (id !== "latencies" && !element.followed) { element.on("plotly_relayout", followZoom); element.followed = true; }
+  if (["lanes", "memory"].includes(id) && !element.followed) { element.on("plotly_relayout", followZoom); element.followed = true; }
 }
 
 // What lies between two moments, as far as it can be distinguished there: closer spans of a lane are one. Zooming in draws anew.
@@ -72,14 +72,14 @@ function lanesOf(test) {
 
 function wholeColour(label) { return label.startsWith("mark") ? COLOURS.mark : COLOURS.fault; }
 
-function drawLanes(test, from = 0, to = test.seconds) {
+function drawLanes(test, from = test.from, to = test.seconds) {
   const lanes = lanesOf(test), place = new Map(lanes.map((model, number) => [model, number]));
   const traces = [];
   for (const [kind, width, shift] of [["resident", 18, 0], ["download", 10, 0.25], ["load", 10, 0.25], ["no room", 10, 0.25], ["invoke", 6, -0.1], ["failed", 6, -0.25]]) {
     const found = test.spans[kind].map(([began, ended, model, label]) => [began, ended, test.models[model], label]).filter((one) => place.has(one[2]));
     if (found.length) traces.push(spans(kind, merged(found, from, to), place, width, shift));
   }
-  for (const [kind, symbol] of [["evict", "triangle-down"], ["crash", "x"]]) {
+  for (const [kind, symbol] of [["evict", "triangle-down"], ["crash", "x"], ["out of memory", "cross"]]) {
     const all = test.marks[kind].map(([at, model, label]) => [at, test.models[model], label]).filter((one) => place.has(one[1]));
     const found = thinned(all, from, to);
     if (found.length) traces.push({type: "scatter", mode: "markers", name: kind, x: found.map((one) => one[0]), y: found.map((one) => place.get(one[1])),
@@ -98,14 +98,15 @@ function highest(samples, from, to) {
     if (before === undefined || samples.used[place] > samples.used[before]) slots.set(slot, place);
   });
   const places = [...slots.values()];
-  return {at: places.map((one) => samples.at[one]), used: places.map((one) => samples.used[one]), limit: places.map((one) => samples.limit[one])};
+  return {at: places.map((one) => samples.at[one]), used: places.map((one) => samples.used[one]), limit: places.map((one) => samples.limit[one]), peak: places.map((one) => samples.peak[one])};
 }
 
-function drawMemory(test, from = 0, to = test.seconds) {
+function drawMemory(test, from = test.from, to = test.seconds) {
   const traces = [];
   for (const [server, all] of Object.entries(test.memory)) {
     const samples = highest(all, from, to);
     traces.push({type: "scatter", mode: samples.at.length > 1 ? "lines" : "markers", name: server, x: samples.at, y: samples.used, line: {shape: "hv"}, fill: "tozeroy"});
+    if (samples.peak.some((one) => one !== null)) traces.push({type: "scatter", mode: samples.at.length > 1 ? "lines" : "markers", name: `peak of ${server}`, x: samples.at, y: samples.peak, line: {dash: "dot", shape: "hv"}});
     if (samples.limit.some((one) => one !== null)) traces.push({type: "scatter", mode: "lines", name: `limit of ${server}`, x: samples.at, y: samples.limit, line: {dash: "dash", shape: "hv", color: COLOURS.failed}});
   }
   draw("memory", traces, {height: 260, xaxis: {range: [from, to]}, yaxis: {title: {text: "MiB"}, rangemode: "tozero"}});
@@ -117,7 +118,20 @@ function drawLatencies(test) {
   byId("slowest").textContent = slowest.length > MOST_LINES ? `, of the ${MOST_LINES} slowest of ${slowest.length} models` : "";
   const traces = slowest.slice(0, MOST_LINES)
     .map(([model, ms]) => ({type: "scatter", mode: "lines+markers", name: model, x: data.percentiles.map(String), y: ms}));
+  drawFew(test, lanes);
+  byId("latencies").hidden = !traces.length && !byId("few").hidden;
+  if (byId("latencies").hidden) return;
   draw("latencies", traces, {height: 300, xaxis: {title: {text: "percent of the requests took no longer"}, type: "category"}, yaxis: {title: {text: "ms"}, type: "log"}});
+}
+
+// Of a few requests each one: percentiles of them would mean nothing.
+function drawFew(test, lanes) {
+  const few = Object.entries(test.few).filter(([model]) => lanes.has(model));
+  byId("few").hidden = !few.length;
+  if (!few.length) return;
+  const traces = few.map(([model, ms]) => ({type: "scatter", mode: "markers", name: model, x: ms, y: ms.map(() => model), marker: {size: 9, opacity: 0.7},
+    text: ms.map((one, number) => `request ${number + 1} of ${ms.length} to ${model}, ${one.toFixed(1)} ms`), hovertemplate: "%{text}<extra></extra>"}));
+  draw("few", traces, {height: 110 + 30 * few.length, showlegend: false, xaxis: {title: {text: "ms, a dot for each request"}, rangemode: "tozero"}, yaxis: {type: "category"}});
 }
 
 function cell(row, text, className) {
@@ -135,12 +149,17 @@ function fillEvents(test) {
   byId("counted").textContent = `${test.counted} events; ${last} without requests and samples; below, those of the models above: ${found.length}`;
 }
 
+function section([title, text]) {
+  const head = document.createElement("h3"), body = document.createElement("pre");
+  head.textContent = title; body.textContent = text; body.tabIndex = 0;
+  return [head, body];
+}
+
 function fillEvidence(test) {
-  byId("evidence").replaceChildren(...test.evidence.flatMap(([title, text]) => {
-    const head = document.createElement("h3"), body = document.createElement("pre");
-    head.textContent = title; body.textContent = text; body.tabIndex = 0;
-    return [head, body];
-  }));
+  const isFailure = ([title]) => /^(failure|error at)/.test(title);
+  byId("reason").textContent = test.reason;
+  byId("failure").replaceChildren(...test.evidence.filter(isFailure).flatMap(section));
+  byId("evidence").replaceChildren(...test.evidence.filter((one) => !isFailure(one)).flatMap(section));
 }
 
 function show() {
@@ -149,6 +168,7 @@ function show() {
   if (!test) return;
   byId("test").value = String(chosen);
   for (const row of byId("tests").tBodies[0].rows) row.setAttribute("aria-current", String(Number(row.dataset.test) === chosen));
+  byId("zero").textContent = test.zero ? `0 is the first request, ${test.zero} s after the test's timeline began; texts count from that beginning` : "";
   fillEvidence(test); fillEvents(test);
   if (window.Plotly) drawCharts(test);  // its script comes after this one
 }
@@ -177,7 +197,7 @@ function fillTests() {
     for (const one of test.servers.length ? test.servers : [["", "", "", "", "", "", "", "", ""]]) {
       const row = body.insertRow(); row.dataset.test = String(place);
       const link = document.createElement("a"); link.href = `#test-${place}`; link.textContent = test.id;
-      row.insertCell().append(link); cell(row, test.outcome, test.outcome); one.forEach((text) => cell(row, text === null ? "-" : text));
+      row.insertCell().append(link); cell(row, test.outcome, test.outcome); cell(row, test.reason, "reason"); one.forEach((text) => cell(row, text === null ? "-" : text));
     }
   });
 }

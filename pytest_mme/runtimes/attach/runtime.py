@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from pytest_mme.contract import routes
 from pytest_mme.contract.client import ContractClient
 from pytest_mme.contract.dialects import Dialect, dialect_of
-from pytest_mme.errors import NoAnswerError, ServerStartError, UnavailableError
+from pytest_mme.errors import NoAnswerError, ServerStartError, UnavailableError, why_unreachable
 from pytest_mme.runtimes.attach.server import AttachedServer
 from pytest_mme.runtimes.base import ELSEWHERE
 from pytest_mme.runtimes.spec import ServerSpec
@@ -71,9 +71,10 @@ def _dialect(name: str, client: ContractClient) -> Dialect:
         replies = {"GET /ping": client.ping(), "GET /models": client.list(timeout_s=routes.LOOK_TIMEOUT_S)}
         dialect = dialect_of(client)
     except NoAnswerError as error:
-        raise ServerStartError(name, f"nothing replies at {client.url}: {error.cause}", "") from error
+        seen = f"nothing replies at {client.url}: {why_unreachable(error.cause)}"
+        raise ServerStartError(name, f"{seen}\n  next: start it, or correct --mme-url") from error
     for call, reply in replies.items():
         if not reply.ok or (call == "GET /models" and dialect.page(reply) is None):
             seen = f"{call} replied {reply.status}: {reply.text}"
-            raise ServerStartError(name, f"{client.url} is not a multi-model server: {seen}", "")
+            raise ServerStartError(name, f"{client.url} is not a multi-model server: {seen}")
     return dialect

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from pytest_mme.contract import routes
-from pytest_mme.errors import UnavailableError
+from pytest_mme.errors import UnavailableError, why_unreachable
 from pytest_mme.extras import needs
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ Pull = Literal["never", "missing", "always"]
 _ANSWERS_S = 10
 _REPLY_S = 120  # an engine that is busy building is slow to create a container
 _OWN = "pytest-mme-"
+_BY_DEFAULT = "unix:///var/run/docker.sock"  # the SDK's own default
 
 
 def connect() -> docker.DockerClient:
@@ -41,7 +42,8 @@ def connect() -> docker.DockerClient:
         engine.api.timeout = _REPLY_S
     except (docker.errors.DockerException, requests.exceptions.RequestException, ValueError) as error:
         _close_sockets(error)
-        raise UnavailableError("a container engine", first_line(error), _advice(str(error))) from error
+        seen = f"{os.environ.get('DOCKER_HOST') or _BY_DEFAULT}: {why_unreachable(error)}"
+        raise UnavailableError("a container engine", seen, _advice(str(error))) from error
     return engine
 
 

@@ -33,7 +33,7 @@ class Sampler:
         """*shared*: others use the container, too, and record the kills that hit none of this test's models."""
         self._probe, self._timeline, self._server, self._shared = probe, timeline, server, shared
         self._processes: Mapping[int, str] = {}
-        self._sampled_bytes = 0
+        self._sampled_bytes = self._sampled_peak_bytes = 0
         self._kills_seen = probe.kills()
         self._kills_reported = 0
         self._unexplained: list[float] = []
@@ -85,9 +85,11 @@ class Sampler:
     def _sample(self) -> None:
         before, self._processes = self._processes, self._probe.processes()
         used = self._probe.used_bytes()
-        if abs(used - self._sampled_bytes) >= _LEAST_CHANGE:
-            self._sampled_bytes = used
+        peak = self._probe.peak_bytes()
+        if max(abs(used - self._sampled_bytes), (peak or 0) - self._sampled_peak_bytes) >= _LEAST_CHANGE:
+            self._sampled_bytes, self._sampled_peak_bytes = used, peak or 0
             detail = {"used_bytes": used, "limit_bytes": self._probe.limit_bytes()}
+            detail |= {} if peak is None else {"peak_bytes": peak}
             self._timeline.record("sample", source="probe", server=self._server, detail=detail)
         self._record_kills([line for pid, line in before.items() if line and not self._processes.get(pid)])
 

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pytest_mme.runtimes.docker.engine import close_stream
 from pytest_mme.runtimes.event_reader import EventReader
-from pytest_mme.serving.logs import readable
+from pytest_mme.serving.logs import for_people
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -58,4 +58,4 @@ class Output:
 
 def end_of(log: Path, lines: int) -> str:
     """The last lines of a log, as people read them."""
-    return "\n".join(map(readable, log.read_text(errors="replace").splitlines()[-lines:]))
+    return "\n".join(for_people(log.read_text(errors="replace"))[-lines:])

@@ -34,6 +34,9 @@ class Probe(Protocol):
     def limit_bytes(self) -> int | None:
         """Its memory limit, in bytes; None where there is none, or where it cannot be known."""
 
+    def peak_bytes(self) -> int | None:
+        """The most that was ever charged to it, page cache included; None where that cannot be known."""
+
     def kills(self) -> int | None:
         """How many of its processes the kernel has killed for lack of memory; None where that cannot be known."""
 
@@ -57,6 +60,10 @@ class CgroupProbe:
         """The kernel's limit."""
         return self.cgroup.limit_bytes()
 
+    def peak_bytes(self) -> int | None:
+        """The kernel's own mark."""
+        return self.cgroup.peak_bytes()
+
     def kills(self) -> int | None:
         """The kernel's own counter."""
         return self.cgroup.kills()
@@ -77,6 +84,7 @@ class EngineProbe:
 
     def __init__(self, container: Container) -> None:
         self._container = container
+        self._peak_bytes: int | None = None
 
     def used_bytes(self) -> int:
         """`memory_stats` of `docker stats`, less page cache."""
@@ -85,6 +93,7 @@ class EngineProbe:
         stat = memory.get("stats", {})
         cached = (int(stat.get(f"total_{name}", stat.get(name, 0))) for name in ("inactive_file", "active_file"))
         used = int(memory.get("usage", 0))
+        self._peak_bytes = memory.get("max_usage")
         return used - sum(cached)
 
     def limit_bytes(self) -> int | None:
@@ -92,6 +101,10 @@ class EngineProbe:
         self._container.reload()
         limit = int(self._container.attrs["HostConfig"]["Memory"])
         return limit if 0 < limit < creation.NO_LIMIT else None
+
+    def peak_bytes(self) -> int | None:
+        """`max_usage` of the sample that `used_bytes` asked for last; engines on cgroups of version 2 do not have it."""
+        return self._peak_bytes
 
     def kills(self) -> int | None:
         """Return None: the engine reports that there was a kill, not how many."""

@@ -22,8 +22,8 @@ from pytest_mme.errors import ServerStartError, UnavailableError
 from pytest_mme.runtimes import fill_memory
 from pytest_mme.runtimes.base import STOP_S, Interceptable
 from pytest_mme.runtimes.event_reader import EventReader
-from pytest_mme.serving.config import ServingConfig
-from pytest_mme.serving.logs import readable
+from pytest_mme.serving.config import UNAVAILABLE, ServingConfig
+from pytest_mme.serving.logs import for_people, last_words
 from pytest_mme.serving.memory import cgroups
 from pytest_mme.timeline.events import Timeline
 
@@ -110,8 +110,10 @@ class LocalServer(Interceptable):
         if not self._events.has_started:
             code = self._process.wait()
             how = f"it was not up after {start_s:g} s" if late.is_set() else f"its process ended with code {code}"
-            log = "\n".join(map(readable, self.log().splitlines()[-_LOG_LINES:]))
-            raise ServerStartError(self.name, how, log)
+            lines = for_people(self.log())
+            if code == UNAVAILABLE and (said := last_words(lines)):
+                raise ServerStartError(self.name, said)
+            raise ServerStartError(self.name, how, "\n".join(lines[-_LOG_LINES:]))
 
     def _read(self, events: IO[bytes]) -> None:
         for line in events:

@@ -34,6 +34,10 @@ class KernelLimit(Enforcement):
         """What the cgroup is charged, less page cache."""
         return self._cgroup.used_bytes()
 
+    def peak_bytes(self) -> int | None:
+        """The kernel's own mark of the most that was charged."""
+        return self._cgroup.peak_bytes()
+
     def kills(self) -> int:
         """The kernel's own counter."""
         return self._cgroup.kills()

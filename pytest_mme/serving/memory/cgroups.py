@@ -30,6 +30,9 @@ class MemoryCgroup(Protocol):
     def used_bytes(self) -> int:
         """The memory that its processes hold and the kernel cannot reclaim: without page cache."""
 
+    def peak_bytes(self) -> int | None:
+        """The most that was ever charged to it, page cache included; None where the kernel does not say."""
+
     def kills(self) -> int:
         """The kernel's own count of processes killed for lack of memory."""
 
@@ -63,6 +66,10 @@ class CgroupV1:
         usage = int((self.directory / "memory.usage_in_bytes").read_text())
         return usage - stat["total_inactive_file"] - stat["total_active_file"]
 
+    def peak_bytes(self) -> int | None:
+        """`memory.max_usage_in_bytes`."""
+        return _read_number(self.directory / "memory.max_usage_in_bytes")
+
     def kills(self) -> int:
         """`oom_kill` of `memory.oom_control`."""
         return _read_table(self.directory / "memory.oom_control")["oom_kill"]
@@ -94,6 +101,10 @@ class CgroupV2:
         usage = int((self.directory / "memory.current").read_text())
         return usage - stat["inactive_file"] - stat["active_file"]
 
+    def peak_bytes(self) -> int | None:
+        """`memory.peak`, which kernels have from 5.19 on."""
+        return _read_number(self.directory / "memory.peak")
+
     def kills(self) -> int:
         """`oom_kill` of `memory.events`."""
         return _read_table(self.directory / "memory.events")["oom_kill"]
@@ -104,6 +115,14 @@ _LIMIT: dict[type[CgroupV1 | CgroupV2], str] = {CgroupV1: "memory.limit_in_bytes
 
 def _read_table(path: Path) -> dict[str, int]:
     return {name: int(value) for name, value in (line.split() for line in path.read_text().splitlines())}
+
+
+def _read_number(path: Path) -> int | None:
+    """The number in a file; None where this kernel has no such file."""
+    try:
+        return int(path.read_text())
+    except FileNotFoundError:
+        return None
 
 
 def _lets_in(directory: Path) -> bool:

@@ -34,6 +34,16 @@ class Enforcement(Protocol):
     def used_bytes(self) -> int:
         """The memory that the workers use together now."""
 
+    def peak_bytes(self) -> int | None:
+        """The most that they ever used together, short peaks between two measurements included; None: unknown."""
+        return None
+
+    def measured(self) -> dict[str, int | None]:
+        """What samples report: what is used, the limit, and the peak where it is known."""
+        peak = self.peak_bytes()
+        known = {} if peak is None else {"peak_bytes": peak}
+        return {"used_bytes": self.used_bytes(), "limit_bytes": self.limit_bytes, **known}
+
     def own_bytes(self) -> int:
         """The part of `used_bytes` that belongs to the server itself."""
         return 0

@@ -39,7 +39,7 @@ class SampledLimit(Enforcement):
         self._pids, self._limit_bytes, self._kill = pids, limit_bytes, kill
         self._before: Mapping[int, int] = {}
         self._dying: set[int] = set()
-        self._kills = 0
+        self._kills = self._peak_bytes = 0
         self._task = asyncio.create_task(self._watch())
 
     @property
@@ -50,6 +50,10 @@ class SampledLimit(Enforcement):
     def used_bytes(self) -> int:
         """The workers' private memory."""
         return sum(map(private_bytes, self._pids()))
+
+    def peak_bytes(self) -> int:
+        """The most that a sample has found."""
+        return self._peak_bytes
 
     def kills(self) -> int:
         """How many workers this limit has killed."""
@@ -62,6 +66,7 @@ class SampledLimit(Enforcement):
     async def _watch(self) -> None:
         while True:
             sample = await asyncio.to_thread(lambda: {pid: private_bytes(pid) for pid in self._pids()})
+            self._peak_bytes = max(self._peak_bytes, sum(sample.values()))
             self._dying &= sample.keys()
             alive = {pid: used for pid, used in sample.items() if pid not in self._dying}
             if sum(alive.values()) > self._limit_bytes:

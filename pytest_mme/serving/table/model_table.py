@@ -220,10 +220,10 @@ class ModelTable:
         self._emit("mark", detail={"token": token})
 
     async def memory(self) -> dict[str, int | None]:
-        """What the workers use and may use, in bytes; with a GPU, also what is used of its memory."""
-        used = await asyncio.to_thread(self._budget.enforcement.used_bytes)
+        """What the workers use, may use and have used at most, in bytes; with a GPU, also what is used of its memory."""
+        measured = await asyncio.to_thread(self._budget.enforcement.measured)
         on_gpu = {} if self._gpu is None else await asyncio.to_thread(self._gpu.memory)
-        return {"used_bytes": used, "limit_bytes": self._budget.enforcement.limit_bytes, **on_gpu}
+        return {**measured, **on_gpu}
 
     def _sample(self) -> None:
         if self._budget.enforcement.cheap_to_measure:

@@ -81,9 +81,8 @@ class NamedModels:
         self._emit("mark", detail={"token": token})
 
     async def memory(self) -> dict[str, int | None]:
-        """What the process uses and may use, in bytes."""
-        used = await asyncio.to_thread(self._limit.used_bytes)
-        return {"used_bytes": used, "limit_bytes": self._limit.limit_bytes}
+        """What the process uses, may use and has used at most, in bytes."""
+        return await asyncio.to_thread(self._limit.measured)
 
     async def _sample(self) -> None:
         while True:

@@ -101,6 +101,17 @@ def test_version_2_reports_usage_without_page_cache_limit_and_kills(tmp_path: Pa
     assert (cgroup.used_bytes(), cgroup.kills()) == (700, 2)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [(cgroups.CgroupV1, "memory.max_usage_in_bytes"), (cgroups.CgroupV2, "memory.peak")]
+)
+def test_the_peak_is_the_kernels_where_it_has_one(
+    tmp_path: Path, kind: type[cgroups.CgroupV1 | cgroups.CgroupV2], name: str
+) -> None:
+    assert kind(tmp_path).peak_bytes() is None
+    (tmp_path / name).write_text("1000\n")
+    assert kind(tmp_path).peak_bytes() == 1000
+
+
 def test_removing_a_cgroup_that_is_gone_succeeds(tmp_path: Path) -> None:
     assert cgroups.remove(tmp_path / "gone")
     (tmp_path / "busy" / "child").mkdir(parents=True)

@@ -47,7 +47,7 @@ def test_the_requests_to_some_models() -> None:
 def test_a_load_as_text() -> None:
     text = str(load(sent(0.1), sent(0.2, queued_s=0.1), sent(0.3, outcome="ModelError"), client_share=0.95))
     assert text == (
-        "load: 3 requests in 2.0 s, 2 per second; p50 100.0 ms, p99 200.1 ms; 1 ModelError; 1 sent late; "
+        "load: 3 requests in 2.0 s, 2 per second; 2 ok, 1 ModelError; p50 100.0 ms, p99 200.1 ms; 1 sent late; "
         "this process was the limit (95% of a core)"
     )
 

@@ -37,6 +37,7 @@ class Scene:
     def __init__(self, *, kills: int | None = 0, every_s: float = 0.005) -> None:
         self.every_s = every_s
         self.used, self.killed = 0, kills
+        self.peak: int | None = None
         self.table = {1: "python serve", 7: SERVED, 8: "tensorflow_model_server --model_name=c3d4"}
         self.looks = 0
         self.leaves_at_look: dict[int, int] = {}
@@ -53,6 +54,9 @@ class Scene:
 
     def limit_bytes(self) -> int | None:
         return 300 * MIB
+
+    def peak_bytes(self) -> int | None:
+        return self.peak
 
     def kills(self) -> int | None:
         self.meanwhile()
@@ -153,6 +157,17 @@ def test_memory_that_grows_in_small_steps_is_recorded(sampling: Sampling, timeli
         scene.used = used
         sampler.catch_up()
     assert [event.detail["used_bytes"] for event in recorded(timeline, "sample")] == [1_200_000, 2_400_000]
+
+
+def test_a_peak_that_no_sample_met_is_recorded(sampling: Sampling, timeline: Timeline) -> None:
+    scene = Scene()
+    scene.used, scene.peak = 100 * MIB, 100 * MIB
+    sampler = sampling(scene)
+    sampler.catch_up()
+    scene.peak = 300 * MIB
+    sampler.catch_up()
+    sampler.catch_up()
+    assert [event.detail["peak_bytes"] for event in recorded(timeline, "sample")] == [100 * MIB, 300 * MIB]
 
 
 # Kills that the kernel counts

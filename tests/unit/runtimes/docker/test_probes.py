@@ -79,6 +79,13 @@ def test_page_cache_is_not_counted(memory: dict[str, Any]) -> None:
     assert engine_probe(Container(memory=memory)).used_bytes() == 400 * MIB
 
 
+@pytest.mark.parametrize(("memory", "peak"), [({"usage": 5, "max_usage": 9}, 9), ({"usage": 5}, None)], ids=str)
+def test_the_peak_is_the_engines_where_it_has_one(memory: dict[str, Any], peak: int | None) -> None:
+    probe = engine_probe(Container(memory=memory))
+    probe.used_bytes()
+    assert probe.peak_bytes() == peak
+
+
 @pytest.mark.parametrize(
     ("memory", "used"), [({}, 0), ({"usage": 5 * MIB}, 5 * MIB), ({"usage": 5 * MIB, "stats": {}}, 5 * MIB)], ids=str
 )
@@ -200,8 +207,9 @@ def test_the_kernels_numbers_are_returned_unchanged(tmp_path: Path) -> None:
     (tmp_path / "memory.usage_in_bytes").write_text("1000")
     (tmp_path / "memory.stat").write_text("total_inactive_file 100\ntotal_active_file 200\n")
     (tmp_path / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
+    (tmp_path / "memory.max_usage_in_bytes").write_text("1500")
     probe = CgroupProbe(CgroupV1(tmp_path))
-    assert (probe.used_bytes(), probe.kills()) == (700, 2)
+    assert (probe.used_bytes(), probe.peak_bytes(), probe.kills()) == (700, 1500, 2)
 
 
 @pytest.fixture
