@@ -178,9 +178,7 @@ def test_commands_find_the_failures_of_the_cache(tmp_path: Path, command: list[s
 
 
 def failure(**settings: str) -> Bundle:
-    return Bundle(
-        test="test_it.py::test_it", failure="no", settings=settings, made=[], models={}, timeline=Timeline()
-    )
+    return Bundle(test="test_it.py::test_it", failure="no", settings=settings, made=[], models={}, timeline=Timeline())
 
 
 def test_a_failure_is_repeated_with_its_seed_and_its_way_of_limiting_memory(
