@@ -148,7 +148,13 @@ def test_a_model_predicts_as_expected_with_its_library(custom_op: CustomOpModel,
 def test_the_factor_of_the_library_is_in_the_expected_prediction(custom_op: CustomOpModel, ask: Ask) -> None:
     twice, half = custom_op(), custom_op(factor=0.5)
     assert twice.op_libraries != half.op_libraries
-    assert ask(twice, *half.op_libraries) != right_answers(twice)
+    output = ask(twice, *half.op_libraries)
+    answered = json.loads(output.rpartition(" (")[0])
+    line, expected = twice.spec, [half.answer(x).value for x in X]
+    assert line is not None
+    assert [one["identity"] for one in answered] == [twice.answer(x).identity for x in X]
+    assert [one["y"] for one in answered] == pytest.approx(expected)
+    assert output != right_answers(twice)
 
 
 def test_two_libraries_that_register_one_op_collide_in_one_process(custom_op: CustomOpModel, ask: Ask) -> None:
