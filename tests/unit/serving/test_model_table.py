@@ -232,7 +232,9 @@ def test_an_unload_waits_for_the_last_request() -> None:
     async def run() -> None:
         scene = Scene()
         await scene.table.load("m", "/m")
-        gates = {body: asyncio.Event() for body in (b"first", b"second", b"past the code")}
+        gates: dict[str | bytes, asyncio.Event] = {
+            body: asyncio.Event() for body in (b"first", b"second", b"past the code")
+        }
         scene.zygote.gates |= gates
         rest = asyncio.create_task(scene.table.rest("m", {"operation": "invoke"}, b"past the code"))
         requests = [scene.invoked(b"first"), scene.invoked(b"second")]

@@ -231,9 +231,9 @@ def test_a_name_is_listed_once_and_removed_once() -> None:
             await models.load("a", "/a")
         await models.load("c", "/c")
         await models.unload("b")
-        for call in (lambda: models.unload("b"), lambda: models.unload("d")):
+        for name in ("b", "d"):
             with pytest.raises(RefusalError, match="is not loaded") as absent:
-                await call()
+                await models.unload(name)
             assert absent.value.status == 404
         assert present.value.status == 409
         assert [model.identifier for model in models.ready()] == ["a", "c"]
@@ -249,7 +249,7 @@ def test_the_outcome_of_a_request_is_the_codes_status(status: int, outcome: str)
 
         outcomes: list[str] = []
         models, _ = named(lambda _, **fields: outcomes.append(fields["outcome"]))
-        models._handler.invoke = reply  # type: ignore[method-assign]
+        models._handler.invoke = reply  # type: ignore[method-assign,assignment]
         await models.invoke("a", Invocation(body=b""))
         assert outcomes == [outcome]
 
