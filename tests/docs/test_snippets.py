@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,12 @@ def test_every_test_of_a_page_passes_without_a_warning(pytester: pytest.Pytester
     assert outcomes == ({"passed": passed} if passed else {})
     if skipped:  # where another TensorFlow, or a memory cgroup, cannot be had
         lacking("; ".join(line for line in result.outlines if line.startswith("SKIPPED")))
+
+
+def test_no_block_passes_over_a_fault_that_cannot_be_made() -> None:
+    """`contextlib.suppress(UnavailableError)` leaves a test green that has tested nothing."""
+    suppressing = re.compile(r"suppress\([^)]*UnavailableError")
+    assert [name_of(page) for page in PAGES for block in blocks(page, "python") if suppressing.search(block.text)] == []
 
 
 @pytest.mark.slow
