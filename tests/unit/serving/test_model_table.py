@@ -262,7 +262,7 @@ def test_an_unload_cuts_off_what_takes_longer_than_the_drain() -> None:
         await scene.table.unload("m")
         assert ("unload", "cut off") in scene.events
         with pytest.raises(RefusalError, match="model m is gone"):
-            await late
+            await asyncio.wait_for(late, 10)
 
     asyncio.run(run())
 
@@ -436,7 +436,7 @@ def test_the_end_does_not_wait_for_a_load_longer_than_the_grace() -> None:
         await settle()
         await asyncio.wait_for(scene.table.drain(), 10)
         with pytest.raises(RefusalError, match="m cannot be loaded"):
-            await load
+            await asyncio.wait_for(load, 10)
         assert [child.exited.done() for child in scene.zygote.forked] == [True]
 
     asyncio.run(run())
