@@ -520,6 +520,31 @@ def test_a_model_with_code_is_held_by_its_worker_or_by_its_code(
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("style", "kinds", "left"),
+    [
+        ("handler", ["handler", "worker"], [False, False]),
+        ("toolkit", ["handler", "worker", "handler"], [True, True, False]),
+    ],
+)
+def test_code_for_all_models_is_one_process_or_one_for_each_and_ends_with_the_table(
+    tmp_path: Path, style: str, kinds: list[str], left: list[bool]
+) -> None:
+    async def run() -> None:
+        (tmp_path / "inference.py").touch()
+        scene = Scene(code=str(tmp_path))
+        scene.zygote.replies["open"] = {"style": style}
+        await scene.table.open()
+        await scene.table.load("m", "/m")
+        assert [child.kind for child in scene.zygote.forked] == kinds
+        assert [child.exited.done() for child in scene.zygote.forked] == left
+        await asyncio.wait_for(scene.table.drain(), 10)
+        assert [child.exited.done() for child in scene.zygote.forked] == [True] * len(kinds)
+        assert [kind for kind, _ in scene.events] == ["load", "unload"]
+
+    asyncio.run(run())
+
+
 def test_a_path_that_cannot_be_looked_at_is_404(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)
     for url, why in ((f"{tmp_path}/\0", "embedded null byte"), (f"{tmp_path}/closed/model", "Permission denied")):
