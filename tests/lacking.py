@@ -8,6 +8,8 @@ from typing import NoReturn
 
 import pytest
 
+from pytest_mme.serving.memory import cgroups
+
 ALL = bool(os.environ.get("MME_TEST_ALL"))
 """Whether everything has to be tested: `.ci/run` says so, where a container engine and cgroups are at hand."""
 
@@ -16,6 +18,18 @@ needs_compiler = pytest.mark.skipif(
     not (ALL or any(map(shutil.which, ("cc", "gcc", "clang")))), reason="no C compiler is on the PATH: install gcc"
 )
 """Marks a test that compiles C."""
+
+
+def _may_make_cgroups() -> bool:
+    try:
+        cgroup = cgroups.create(f"pytest-mme-may-make-{os.getpid()}")
+    except OSError:
+        return False
+    return cgroups.remove(cgroup.directory)
+
+
+needs_cgroup = pytest.mark.skipif(not (ALL or _may_make_cgroups()), reason="no memory cgroup may be made here")
+"""Marks a test whose memory limit the kernel enforces."""
 
 
 def lacking(what: str) -> NoReturn:

@@ -30,7 +30,7 @@ from tests import hostile
 from tests.unit.libtensorflow.graphs import Tensor, identity, shape_proto
 
 SOON_S = 5.0
-"""A second is meant; a loaded machine gets five."""
+"""No time-out was waited for: the shortest is a request's, of 60 s, and what is done here takes a tenth of a second."""
 ONE = b'{"instances": [[1.0]]}'
 
 ARCHIVES = {
@@ -475,15 +475,6 @@ def test_a_signature_of_what_the_graph_does_not_have_is_400(server: Server, good
         server.client.unload("gone").expect("unload")
     assert reply.status == 400
     assert "the graph has no tensor 'gone:0'" in reply.json()["error"]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
-def test_a_url_that_may_not_be_read_is_404(server: Server, good: Model, tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir(mode=0)
-    with unharmed(server, good):
-        reply = server.client.load("bad", str(tmp_path / "mine"))
-    assert reply.status == 404
-    assert "cannot be read: " in reply.json()["error"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ PSS, the obvious judge, changes with whatever else runs on the machine (docs/fac
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,27 +16,15 @@ from pytest_mme import Endpoint, Model, Models, Run, Server, Settings
 from pytest_mme.archives.archive import extract
 from pytest_mme.errors import ContractError, FitsError, ServerStartError
 from pytest_mme.libtensorflow import protos
-from pytest_mme.serving.memory import cgroups
 from pytest_mme.serving.memory.enforcement import MIB
 from pytest_mme.serving.memory.private_memory import private_bytes
 from pytest_mme.settings import Enforcement, Setting
 from pytest_mme.waiting import wait_for
-from tests.lacking import ALL, needs_compiler
+from tests.lacking import needs_cgroup, needs_compiler
 from tests.local.conftest import worker_of
 
 Servers = Callable[..., Server]
 Endpoints = Callable[..., Endpoint]
-
-
-def _may_make_cgroups() -> bool:
-    try:
-        cgroup = cgroups.create(f"pytest-mme-may-make-{os.getpid()}")
-    except OSError:
-        return False
-    return cgroups.remove(cgroup.directory)
-
-
-needs_cgroup = pytest.mark.skipif(not (ALL or _may_make_cgroups()), reason="no memory cgroup may be made here")
 
 
 def kernel_kills(server: Server) -> int:
@@ -115,7 +102,7 @@ def test_without_admission_the_kernel_kills_and_counts(mme_server: Servers, mme_
     assert set(oom_codes(server)) == {-9}
     assert server.ping().ok
     alive = [model for model in fleet if server.client.get(server.identifier(model)).ok]
-    assert len(alive) < 4  # the kernel chooses whom it kills, and may kill more than it must
+    assert 0 < len(alive) < 4  # the kernel chooses whom it kills, and may kill more than it must
     assert [server.invoke(model, [1.0]) for model in alive] == [model.answer([1.0]) for model in alive]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,12 +142,17 @@ def test_the_command_shows_the_costs_and_writes_the_archive(mme_models: Models, 
 
 def test_the_command_prints_the_costs_as_json(mme_models: Models, tmp_path: Path) -> None:
     (tmp_path / "inputs.json").write_text('{"x": [[1.0], [2.0]]}')
-    done = optimise(mme_models.keras().archive, "--json", "--inputs", tmp_path / "inputs.json", "--tf", "installed")
+    archive, began_s = mme_models.keras().archive, time.monotonic()
+    done = optimise(archive, "--json", "--inputs", tmp_path / "inputs.json", "--tf", "installed")
+    took_s = time.monotonic() - began_s
     effects = json.loads(done.output)
+    assert (
+        0 < sum(one[part] for one in (effects["before"], effects["after"]) for part in ("latency_s", "load_s")) < took_s
+    )
     for one in (effects["before"], effects["after"]):
         assert one["need"]["loaded_bytes"] > 1 << 20
-        assert 0 < one["latency_s"] < 1
-        assert 0 < one["load_s"] < 30
+        assert one["latency_s"] > 0
+        assert one["load_s"] > 0
         assert one["refused"] == ""
     assert effects["after"]["archive_bytes"] < effects["before"]["archive_bytes"]
 

@@ -18,6 +18,7 @@ from pytest_mme.replay.bundle import Bundle
 from pytest_mme.replay.run_again import rerun
 from pytest_mme.settings import Settings
 from pytest_mme.timeline.events import Event, Timeline
+from tests.lacking import needs_cgroup
 
 pytestmark = pytest.mark.slow
 
@@ -74,15 +75,10 @@ def test_a_test_without_checks_shows_what_happened(
 ) -> None:
     monkeypatch.setenv("PYTEST_MME_CACHE", str(tmp_path / "cache"))
     inner.makepyfile("""
-        import contextlib
-        from pytest_mme.errors import UnavailableError
-
         def test_failing(mme_server, mme_models, mme_faults):
             server, model = mme_server(), mme_models.linear()
             server.load(model)
             faults = mme_faults(server)
-            with contextlib.suppress(UnavailableError), faults.squeezed(leave_mib=64):  # where there is a cgroup
-                server.invoke(model, [1.0])
             with faults.hogged(model, clients=1), faults.stopped(grace_s=1):
                 assert server.invoke(model, [1.0]) == 0
     """)
@@ -93,10 +89,24 @@ def test_a_test_without_checks_shows_what_happened(
     again = command(inner.path, "replay", "--run")
     assert again.returncode == 1, again.stderr
     assert "left out" not in again.stdout
-    assert then.stdout.count("leave_mib=64") == again.stdout.count("leave_mib=64")
     for shown in (then.stdout, again.stdout):
         assert re.search(r" s +client +load +model +ok ", shown)
         assert re.search(r" s +test +fault +- +stopped .* grace_s=1$", shown, re.MULTILINE)
+
+
+@needs_cgroup
+def test_memory_is_squeezed_again(inner: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_MME_CACHE", str(tmp_path / "cache"))
+    inner.makepyfile("""
+        def test_failing(mme_server, mme_models, mme_faults):
+            server, model = mme_server(), mme_models.linear()
+            server.load(model)
+            with mme_faults(server).squeezed(leave_mib=64):
+                assert server.invoke(model, [1.0]) == 0
+    """)
+    inner.runpytest_subprocess().assert_outcomes(failed=1)
+    for shown in (command(inner.path, "replay").stdout, command(inner.path, "replay", "--run").stdout):
+        assert len(re.findall(r" s +test +fault +- +squeezed .*leave_mib=64", shown)) == 1
 
 
 def test_a_bundle_contains_the_users_code(

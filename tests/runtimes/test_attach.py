@@ -17,11 +17,11 @@ from botocore.exceptions import ClientError
 from pytest_mme import Faults, Model, Run, Server, Settings
 from pytest_mme.errors import ServerStartError, UnavailableError
 from tests.lacking import lacking
+from tests.users import NOBODY
 
 pytestmark = pytest.mark.slow
 
 Fault = Callable[[Faults, Model], contextlib.AbstractContextManager[object]]
-NOBODY = 65534
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
@@ -26,12 +25,12 @@ from pytest_mme.runtimes.docker.engine import connect
 from pytest_mme.waiting import wait_for
 from tests.conftest import run_on
 from tests.runtimes.test_docker import containers_of
+from tests.users import nobody
 
 Derive = Callable[..., str]
 
 SOON_S = 20.0
-"""Seven seconds at most are meant; a loaded machine gets twenty."""
-NOBODY = 65534
+"""No time-out was waited for: a server has 300 s to start, and nobody needs ten for what is wrong here."""
 ANSWERING = """
 import http.server, os, signal, sys
 
@@ -109,19 +108,6 @@ def test_missing_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
     with pytest.raises(UnavailableError, match="certificate"):
         connect()
-
-
-@contextlib.contextmanager
-def nobody() -> Iterator[None]:
-    """Without root's power to open everything; whoever is not root has none."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 def test_an_engine_that_this_user_may_not_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,9 +63,14 @@ def code(tmp_path: Path) -> Path:
 def remote_run(server_image: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """A run that reaches the engine over TCP."""
     local = urlsplit(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
-    if local.scheme != "unix":
-        pytest.skip("the engine is reached over the network anyway")
-    with Relay(partial(asyncio.open_unix_connection, local.path)).running() as port:
+    if local.scheme not in ("unix", "tcp"):
+        lacking(f"the engine is reached by {local.scheme}")
+    reached = (
+        partial(asyncio.open_unix_connection, local.path)
+        if local.scheme == "unix"
+        else partial(asyncio.open_connection, local.hostname, local.port)
+    )
+    with Relay(reached).running() as port:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{port}")
         with run_on(server_image) as run:
             yield run

@@ -36,6 +36,11 @@ def answers(server: Server, model: Model) -> None:
     assert server.invoke(model, [1.0]) == model.answer([1.0])
 
 
+def pings_quickly(server: Server) -> bool:
+    """Whether no relay delays it: of many pings on a busy machine one is quicker than any that waits 0.2 s twice."""
+    return any(server.ping().seconds < 0.4 for _ in range(50))
+
+
 def faults_on(server: Server) -> list[Event]:
     return [event for event in server.timeline if event.kind == "fault"]
 
@@ -57,7 +62,8 @@ def test_a_paused_model_answers_later(server: Server, model: Model, faults: Faul
     answers(server, model)
     (fault,) = faults_on(server)
     assert fault.outcome == "paused"
-    assert (fault.seconds or 0) >= 0.5
+    assert fault.seconds is not None
+    assert fault.seconds >= 0.5
 
 
 def test_the_death_of_a_paused_model_is_not_an_error(server: Server, model: Model, faults: Faults) -> None:
@@ -103,7 +109,7 @@ def test_a_slow_network(server: Server, model: Model, faults: Faults) -> None:
     with faults.slowed(latency_s=0.2):
         assert server.ping().seconds >= 0.4  # there and back
         answers(server, model)
-    assert server.ping().seconds < 0.4
+    assert pings_quickly(server)
 
 
 def test_a_cut_network(server: Server, model: Model, faults: Faults) -> None:
@@ -142,7 +148,7 @@ def test_a_server_that_is_started_again_behind_a_slow_network(server: Server, mo
             pass
         assert server.ping().seconds >= 0.4
         server.load(model)
-    assert server.ping().seconds < 0.4
+    assert pings_quickly(server)
     answers(server, model)
 
 
@@ -151,7 +157,7 @@ def test_a_network_that_is_slow_and_then_cut(server: Server, faults: Faults) -> 
         with faults.cut(), pytest.raises(NoAnswerError):
             server.ping()
         assert server.ping().seconds >= 0.4
-    assert server.ping().seconds < 0.4
+    assert pings_quickly(server)
 
 
 def test_a_fault_is_undone_when_the_test_fails(server: Server, model: Model, faults: Faults) -> None:

@@ -79,8 +79,11 @@ def test_a_model_that_is_loaded_a_second_time_answers_meanwhile(
     server, model = mme_server(), mme_models.linear(weights_mib=100)
     first = server.load(model)
     once_more = pool.submit(server.load, model)
+    answered = 0
     while not once_more.done():
         assert server.invoke(model, [1.0]) == model.answer([1.0])
+        answered += 1
+    assert answered
     assert server.identifier(model) == once_more.result() != first
 
 

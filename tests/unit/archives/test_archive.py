@@ -17,6 +17,7 @@ from pytest_mme.archives import archive as archive_module
 from pytest_mme.archives.archive import extract, pack, versions
 from pytest_mme.errors import ArchiveError
 from tests import hostile
+from tests.users import nobody
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
@@ -194,6 +195,13 @@ def test_the_error_of_a_folder_without_versions_lists_its_contents(tmp_path: Pat
     with pytest.raises(ArchiveError, match="holds no version of a model") as caught:
         versions(tmp_path)
     assert caught.value.seen.endswith(seen)
+
+
+def test_the_error_of_a_folder_that_may_not_be_read_says_so(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    with nobody(), pytest.raises(ArchiveError) as caught:
+        versions(tmp_path / "closed")
+    assert (caught.value.seen, caught.value.advice) == ("it cannot be read: Permission denied", "look at the path")
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_versions_can_be_removed_by_several_threads_at_once(tmp_path: Path, keep
     with ThreadPoolExecutor(8) as pool:
         listed = [pool.submit(names, VersionCache(tmp_path)) for _ in range(40)]
         assert set(map(tuple, pool.map(drop, range(8)))) == {tuple(names(VersionCache(tmp_path)))}
-        assert all(len(one.result()) <= 40 for one in listed)
+        assert [one.exception() for one in listed] == [None] * 40  # what goes while it is listed breaks nothing off
     assert len(names(VersionCache(tmp_path))) == 1
 
 

@@ -27,6 +27,7 @@ class FakeEnforcement(Enforcement):
         self.limit_bytes = limit_bytes
         self.own = 0
         self.held: dict[int, int] = {}
+        self.released: list[Mapping[str, Any]] = []
 
     def used_bytes(self) -> int:
         return self.own + sum(self.held.values())
@@ -36,6 +37,9 @@ class FakeEnforcement(Enforcement):
 
     def bytes_of(self, pid: int, reserved: Mapping[str, Any]) -> int:
         return self.held.get(pid, 0)
+
+    def release(self, reserved: Mapping[str, Any]) -> None:
+        self.released.append(reserved)
 
 
 class Workers:
@@ -57,6 +61,14 @@ class Workers:
         claim = self.claim(pid, estimated_mib, fingerprint)
         self.fake.held[pid] = holds_mib * MIB
         self.budget.loaded(claim)
+
+    def load_handled(self, pid: int, holds_mib: int) -> Claim:
+        """A load with user's code, which runs in the process of the next pid and holds so much."""
+        claim = self.claim(pid)
+        self.budget.join(claim, pid + 1, {"place": pid + 1})
+        self.fake.held |= {pid: 10 * MIB, pid + 1: holds_mib * MIB}
+        assert self.budget.loaded(claim) == (10 + holds_mib) * MIB
+        return claim
 
     def end(self, pid: int) -> None:
         self.fake.held.pop(pid, None)
@@ -140,6 +152,69 @@ def test_running_out_of_memory_never_lowers_the_estimate() -> None:
     workers.budget.loaded(other)
     with pytest.raises(DoesNotFitError, match=r"MiB; 20 MiB are taken"):
         workers.claim(1, estimated_mib=80)
+
+
+def test_a_load_that_runs_out_of_memory_needs_more_than_the_others_left_it() -> None:
+    workers = Workers(100)
+    workers.fake.own = 20 * MIB
+    workers.load(1, 30, fingerprint="other")
+    claim = workers.claim(2)
+    workers.fake.held[2] = 45 * MIB  # its worker is still there
+    workers.budget.ran_out_of_memory(claim)
+    workers.end(2)
+    with pytest.raises(DoesNotFitError, match="needs about 50 MiB; 50 MiB are taken"):
+        workers.claim(2)
+
+
+def test_what_a_worker_holds_beyond_its_estimate_is_expected_of_every_worker() -> None:
+    workers = Workers(70)
+    workers.load(1, 50, estimated_mib=35)  # a worker takes 15
+    with pytest.raises(DoesNotFitError, match="needs about 21 MiB; 50 MiB are taken"):
+        workers.claim(2, estimated_mib=6, fingerprint="g")
+    workers.claim(2, estimated_mib=5, fingerprint="g")
+
+
+def test_what_users_code_holds_is_expected_of_its_own_model_only() -> None:
+    workers = Workers(130)
+    workers.load_handled(1, 50)
+    with pytest.raises(DoesNotFitError, match=r"needs about 80 MiB; 60 MiB are taken"):
+        workers.claim(3, estimated_mib=70, fingerprint="g")
+    workers.claim(3, estimated_mib=50, fingerprint="g")
+    workers.end(3)
+    workers.fake.own = 20 * MIB
+    with pytest.raises(DoesNotFitError, match=r"needs about 60 MiB; 80 MiB are taken"):
+        workers.claim(4, estimated_mib=40)
+
+
+def test_what_users_code_once_needed_is_remembered() -> None:
+    workers = Workers(100)
+    for holds_mib in (60, 5):
+        workers.load_handled(1, holds_mib)
+        workers.end(1)
+        workers.end(2)
+    workers.fake.own = 40 * MIB
+    with pytest.raises(DoesNotFitError, match=r"needs about 70 MiB; 40 MiB are taken"):
+        workers.claim(1)
+
+
+def test_a_claim_lasts_as_long_as_one_of_its_processes() -> None:
+    workers = Workers(100)
+    claim = workers.load_handled(1, 50)
+    workers.end(1)
+    with pytest.raises(DoesNotFitError, match="50 MiB are taken"):
+        workers.claim(3, estimated_mib=60, fingerprint="g")
+    workers.fake.held[1] = 30 * MIB  # another process has got that pid
+    assert workers.budget.loaded(claim) == 50 * MIB
+    workers.end(2)
+    workers.claim(3, estimated_mib=60, fingerprint="g")
+
+
+def test_the_place_of_a_process_that_is_gone_is_freed() -> None:
+    workers = Workers(100)
+    workers.load_handled(1, 50)
+    workers.budget.release(2, {"place": 2})
+    workers.budget.release(7, {"place": 7})  # it had no claim yet
+    assert workers.fake.released == [{"place": 2}, {"place": 7}]
 
 
 def test_without_admission_every_load_is_admitted() -> None:

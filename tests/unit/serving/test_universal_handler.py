@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from pytest_mme.serving.config import ServingConfig
+from pytest_mme.serving.memory.enforcement import Enforcement
 from pytest_mme.serving.processes.channel import Head, WorkerGoneError
 from pytest_mme.serving.processes.zygote_client import ChildProcess, ZygoteClient, ZygoteGoneError
-from pytest_mme.serving.table.loaded_model import Invocation, RefusalError
+from pytest_mme.serving.table.loaded_model import Invocation, RefusalError, Reply
+from pytest_mme.serving.table.named_models import NamedModels
 from pytest_mme.serving.table.universal_handler import UniversalHandler
 
 
@@ -76,3 +78,202 @@ def test_without_a_zygote_a_request_is_503() -> None:
         assert refused.value.status == 503
 
     asyncio.run(run())
+
+
+# What becomes of its process
+
+
+class Channel:
+    """Opens the code, or has its import take for ever, or fails it."""
+
+    def __init__(self, opening: str) -> None:
+        self._opening = opening
+
+    async def request(self, head: Head, body: bytes = b"") -> tuple[Head, bytes]:
+        if self._opening == "for ever":
+            await asyncio.Event().wait()
+        return ({"error": "SyntaxError"} if self._opening == "fails" else {"style": "handler"}), body
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Zygote(ZygoteClient):
+    """Forks fakes, and notes what it is to kill; they are gone when the test says so."""
+
+    def __init__(self, opening: str = "opens") -> None:
+        super().__init__()
+        self.forked: list[ChildProcess] = []
+        self.killed: list[int] = []
+        self.opening = opening
+
+    async def fork(self, kind: Any, reserved: Any, **_: Any) -> ChildProcess:
+        channel: Any = Channel(self.opening)
+        exited = asyncio.get_running_loop().create_future()
+        self.forked.append(ChildProcess(len(self.forked) + 1, channel, exited, kind, reserved))
+        return self.forked[-1]
+
+    def kill(self, pid: int) -> None:
+        self.killed.append(pid)
+
+
+class Limit(Enforcement):
+    """Counts the kills that the test sets, and notes the places that are freed."""
+
+    name, cheap_to_measure, limit_bytes = "fake", False, None
+
+    def __init__(self) -> None:
+        self.killed, self.released = 0, list[Any]()
+
+    def used_bytes(self) -> int:
+        return 7
+
+    def kills(self) -> int:
+        return self.killed
+
+    def reserve(self) -> dict[str, Any]:
+        return {"place": 1}
+
+    def release(self, reserved: Any) -> None:
+        self.released.append(reserved)
+
+
+class Scene:
+    """A universal handler with fakes around it, and the events that it emitted."""
+
+    def __init__(self, opening: str = "opens", **config: Any) -> None:
+        self.zygote, self.limit, self.events = Zygote(opening), Limit(), list[tuple[str, Any]]()
+        self.handler = UniversalHandler(ServingConfig(**config), Path("code"), self.zygote, self.emit, self.limit)
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        self.events.append((kind, fields.get("outcome")))
+
+    async def dies(self, code: int) -> None:
+        self.zygote.forked[-1].exited.set_result(code)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+def test_only_a_later_process_is_a_restart_and_only_a_counted_kill_is_for_lack_of_memory() -> None:
+    async def run() -> Scene:
+        scene = Scene()
+        for code, killed in ((-9, 0), (-9, 1), (-9, 1), (-11, 2), (3, 2)):
+            await scene.handler.open()
+            await scene.handler.open()
+            scene.limit.killed = killed
+            await scene.dies(code)
+        return scene
+
+    scene = asyncio.run(run())
+    deaths = [("crash", "SIGKILL"), ("oom", "SIGKILL"), ("crash", "SIGKILL"), ("crash", "SIGSEGV"), ("crash", "exit 3")]
+    assert scene.events[::2] == deaths
+    assert scene.events[1::2] == [("restart", "ok")] * 4
+    assert len(scene.zygote.forked) == 5
+    assert scene.limit.released == [{"place": 1}] * 5
+
+
+def test_closing_it_waits_for_the_end_of_its_process_and_is_no_crash() -> None:
+    async def run() -> Scene:
+        scene = Scene()
+        await scene.handler.open()
+        closing = asyncio.create_task(scene.handler.close())
+        await asyncio.sleep(0)
+        assert (scene.zygote.killed, closing.done()) == ([1], False)
+        await scene.dies(-9)
+        await asyncio.wait_for(closing, 10)
+        await scene.handler.close()
+        return scene
+
+    scene = asyncio.run(run())
+    assert (scene.zygote.killed, scene.events) == ([1], [])
+
+
+def test_a_process_that_has_died_is_not_killed_again() -> None:
+    async def run() -> list[int]:
+        scene = Scene()
+        await scene.handler.open()
+        await scene.dies(3)
+        await scene.handler.close()
+        return scene.zygote.killed
+
+    assert asyncio.run(run()) == []
+
+
+@pytest.mark.parametrize(
+    ("opening", "words"),
+    [("for ever", "its import took more than 0.01 s and was given up"), ("fails", "SyntaxError")],
+)
+def test_a_process_whose_code_cannot_be_imported_is_ended_and_is_no_crash(opening: str, words: str) -> None:
+    async def run() -> Scene:
+        scene = Scene(opening, load_s=0.01)
+        with pytest.raises(RefusalError, match=f"the universal handler cannot be loaded: {words}"):
+            await asyncio.wait_for(scene.handler.open(), 10)
+        await scene.dies(-9)
+        return scene
+
+    scene = asyncio.run(run())
+    assert (scene.zygote.killed, scene.events) == ([1], [])
+
+
+# The models that an inference_handler names
+
+
+def named(emit: Any = lambda *_, **__: None) -> tuple[NamedModels, Zygote]:
+    zygote = Zygote()
+    config = ServingConfig(named=("a", "b"), inference="code/handler.py")
+    return NamedModels(config, zygote, Limit(), emit), zygote
+
+
+def test_a_name_is_listed_once_and_removed_once() -> None:
+    async def run() -> None:
+        models, _ = named()
+        with pytest.raises(RefusalError, match="model a is already loaded") as present:
+            await models.load("a", "/a")
+        await models.load("c", "/c")
+        await models.unload("b")
+        for name in ("b", "d"):
+            with pytest.raises(RefusalError, match="is not loaded") as absent:
+                await models.unload(name)
+            assert absent.value.status == 404
+        assert present.value.status == 409
+        assert [model.identifier for model in models.ready()] == ["a", "c"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(200, "ok"), (399, "ok"), (400, "400"), (500, "500")])
+def test_the_outcome_of_a_request_is_the_codes_status(status: int, outcome: str) -> None:
+    async def run() -> None:
+        async def reply(*_: object) -> Reply:
+            return Reply(body=b"", status=status)
+
+        outcomes: list[str] = []
+        models, _ = named(lambda _, **fields: outcomes.append(fields["outcome"]))
+        models._handler.invoke = reply  # type: ignore[method-assign,assignment]
+        await models.invoke("a", Invocation(body=b""))
+        assert outcomes == [outcome]
+
+    asyncio.run(run())
+
+
+def test_there_is_no_rest_api_past_an_inference_handler() -> None:
+    async def run() -> None:
+        models, _ = named()
+        with pytest.raises(RefusalError, match="there is no TensorFlow Serving API for a") as refused:
+            await models.rest("a", {}, b"")
+        assert refused.value.status == 501
+
+    asyncio.run(run())
+
+
+def test_the_end_of_the_server_ends_the_process_of_an_inference_handler() -> None:
+    async def run() -> list[int]:
+        models, zygote = named()
+        await models.open()
+        ending = asyncio.create_task(models.drain())
+        await asyncio.sleep(0)
+        zygote.forked[0].exited.set_result(-9)
+        await asyncio.wait_for(ending, 10)
+        return zygote.killed
+
+    assert asyncio.run(run()) == [1]
