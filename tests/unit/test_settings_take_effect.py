@@ -38,8 +38,8 @@ SHOWN_BY = {
     "enforcement": "tests/local/test_memory.py::test_without_a_cgroup_the_kit_kills_the_offender",
     "device": f"{HERE}::test_models_run_on_the_device",
     "keep": "tests/plugin/test_cleaning_up.py::test_keep_decides_whether_the_directory_of_a_failed_run_is_kept",
-    "report": "tests/plugin/test_matrix.py::test_the_matrix_is_shown_at_the_end_and_written_to_the_report_and_to_junit",
     "evidence": "tests/plugin/test_evidence.py::test_no_evidence_leaves_the_reason",
+    "report": "tests/plugin/test_matrix.py::test_the_matrix_is_shown_at_the_end_and_written_to_the_report_and_to_junit",
     "seed": f"{HERE}::test_chaos_without_a_seed_takes_that_of_the_run",
     "cache": f"{HERE}::test_models_and_measurements_are_kept_in_the_cache",
     "cache_mib": f"{HERE}::test_models_that_take_more_than_the_cache_may_are_dropped",
@@ -118,8 +118,9 @@ def test_a_run_without_pytest_keeps_its_directory_always_or_not(
 
 @pytest.mark.parametrize(("given", "taken"), [(None, 42), (7, 7), (0, 0)])
 def test_chaos_without_a_seed_takes_that_of_the_run(given: int | None, taken: int) -> None:
-    victim: Any = SimpleNamespace(running=SimpleNamespace(name="s"), recording=Timeline())
     model = Model(name="m", archive=Path("m.tar.gz"))
+    server = SimpleNamespace(name="s")
+    victim: Any = SimpleNamespace(running=server, recording=Timeline(), model=lambda _: model, in_effect=[])
     with run_with(seed=42) as run, run.faults(victim).chaos(model, seconds=1e-6, seed=given) as schedule:
         assert schedule.seed == taken
     assert {event.detail["seed"] for event in victim.recording} == {taken}

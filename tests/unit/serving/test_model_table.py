@@ -38,7 +38,7 @@ class FakeChannel:
                 one.cancel()
         if self._gone.is_set():
             raise WorkerGoneError
-        usual = {"bytes": 1, "fingerprint": "f", "version": 1, "signatures": []}
+        usual = {"bytes": 1, "fingerprint": "f", "version": 1, "signatures": [], "worked": (0.0, 1.0)}
         return self._zygote.replies.get(head["operation"], usual), body
 
     def close(self) -> None:
