@@ -46,7 +46,7 @@ def check_answers(
                 f"no prediction of {listed(missing)} is known beforehand, so they cannot be judged: give the archive "
                 "answers=, or name the models to judge"
             )
-        unknown = [event for event in calls if event.outcome == "ok" and "expected" not in event.detail]
+        unknown = [event for event in calls if event.outcome == "ok" and not {"expected", "got"} <= event.detail.keys()]
         if unknown:
             raise AssertionError(
                 f"{len(unknown)} of {counted(len(calls), 'request')} got predictions that nobody knows beforehand: "
@@ -80,6 +80,8 @@ def why_not_right(event: Event) -> str:
         return event.outcome
     if is_wrong(event):
         return f"predicted {event.detail.get('got')!r}, not {answers.recorded(event.detail['expected'])!r}"
+    if "expected" in event.detail and "got" not in event.detail:
+        return "got no prediction"
     if "got" in event.detail and "expected" not in event.detail:
         return f"predicted {event.detail['got']!r}, and nobody knows what is right (an archive takes answers=)"
     return ""

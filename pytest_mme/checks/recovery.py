@@ -51,7 +51,7 @@ def check_recovers(
             raise AssertionError("no model died, so there is nothing to judge")
         wrong = [what for outage in judged for what in _failures(outage, outages, within_s, signature)]
         seen = sorted({one for outage in judged for one in outage.signature()})
-        if signature is not None and signature not in seen:
+        if signature is not None and not any(f" {one}".endswith(f" {signature}") for one in seen):
             wrong.append(f"{signature} was not seen; seen: {listed(seen)}")
         if wrong:
             raise AssertionError("; ".join(wrong))

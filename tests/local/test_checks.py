@@ -98,6 +98,31 @@ def test_requests_one_after_the_other_are_not_concurrent(mme_endpoint: Endpoints
         endpoint.check_loads_once(model)
 
 
+SLOW_HANDLER = """
+import threading
+def inference_handler(data, model_name):
+    threading.Event().wait(0.1)
+    return {"predictions": [1.0]}
+"""
+
+
+@pytest.mark.parametrize("at_once", [None, 1], ids=["many at once", "one at a time"])
+def test_requests_in_a_handlers_queue_are_not_concurrent(
+    mme_handler: Callable[..., Server], mme_models: Models, tmp_path: Path, at_once: int | None
+) -> None:
+    (tmp_path / "handler.py").write_text(SLOW_HANDLER)
+    model = mme_models.linear()
+    server = mme_handler(tmp_path / "handler.py", [model], handler_requests=at_once)
+    with ThreadPoolExecutor(8) as pool:
+        for asked in [pool.submit(server.invoke, model, [1.0]) for _ in range(8)]:
+            asked.result()
+    if at_once is None:
+        server.check_concurrent(at_least=2)
+        return
+    with pytest.raises(AssertionError, match=r"^at most 1 of 8 requests were worked on at once"):
+        server.check_concurrent(at_least=2)
+
+
 # Recovery and isolation
 
 

@@ -144,6 +144,9 @@ PASS: dict[str, Callable[[], None]] = {
     "another model's bad request meanwhile": lambda: checks.check_recovers(
         [died(3), asked(3.2, 3.3, "b", "400"), asked(3.5, 4)], within_s=5
     ),
+    "a signature that a try has after its status": lambda: checks.check_recovers(
+        [died(3), tried(3.1, 3.2, outcome="424 ModelError"), asked(3.5, 4)], within_s=5, signature="ModelError"
+    ),
     "recovered in exactly the time allowed": lambda: checks.check_recovers([died(3), asked(3.5, 8)], within_s=5),
 }
 
@@ -157,6 +160,9 @@ FAIL: dict[str, Callable[[], None]] = {
     ),
     "a reply without a prediction among right ones": lambda: checks.check_answers(
         [asked(0, 1, source="client", **RIGHT), asked(1, 2, source="client", x=[1.0])]
+    ),
+    "a reply recorded without its prediction": lambda: checks.check_answers(
+        [asked(0, 1, **RIGHT), asked(1, 2, expected=RIGHT["expected"])]
     ),
     "at least no prediction": lambda: checks.check_answers([], at_least=0),
     "requests that queue, seen by their callers": lambda: checks.check_concurrent(
