@@ -146,3 +146,11 @@ def test_each_server_has_its_own_capacity() -> None:
     two = [dataclasses.replace(event, server=name) for name in ("one", "other") for event in A_GOES]
     check_capacity(two, 2)
     check_lru(two)
+
+
+def test_each_instance_of_an_endpoint_has_its_own_memory() -> None:
+    two = [dataclasses.replace(event, instance=name) for name in ("i-1", "i-2") for event in A_GOES]
+    check_capacity(two, 2)
+    check_lru(two)
+    with pytest.raises(AssertionError, match=r"^2 models were in memory at once, not 4"):
+        check_capacity(two, 4)
