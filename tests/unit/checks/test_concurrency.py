@@ -130,6 +130,7 @@ def test_the_servers_and_the_clients_report_of_a_load_is_not_a_second_one() -> N
     [
         ([], (), "no model had two requests that waited for one load"),
         ([*ONCE, invoke(0.0, 1.1)], (), "no model had two requests"),
+        ([*ONCE, move("load", 1.1, outcome="409")], (), "no model had two requests"),
         ([*ONCE, *TOGETHER], ("a", "b"), "^b did not have two requests that waited for one load of it$"),
     ],
 )

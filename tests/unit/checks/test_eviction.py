@@ -154,3 +154,35 @@ def test_each_instance_of_an_endpoint_has_its_own_memory() -> None:
     check_lru(two)
     with pytest.raises(AssertionError, match=r"^2 models were in memory at once, not 4"):
         check_capacity(two, 4)
+
+
+def test_a_model_whose_request_ends_as_an_eviction_is_decided_may_have_been_busy() -> None:
+    loads = [move("load", name, at_s) for at_s, name in ((0.1, "a"), (0.2, "b"), (0.3, "c"))]
+    others = [request("b", 2.4, 2.5), request("c", 2.7, 2.8), *evicted("b", 3.0)]
+    check_lru([*loads, request("a", 2.0, 3.001), *others])
+    check_lru([*loads, request("a", 2.0, 9.0), *others])
+    with pytest.raises(AssertionError, match=r"b went, and the least recently used was a"):
+        check_lru([*loads, request("a", 2.0, 2.1), *others])
+
+
+@pytest.mark.parametrize(("ended_s", "busy"), [(3.004, False), (3.1, True)])
+def test_a_model_is_busy_when_its_request_surely_goes_on(ended_s: float, busy: bool) -> None:
+    events = [move("load", "a", 0.1), move("load", "b", 0.2), request("b", 1.0, 1.1), request("a", 0.5, ended_s)]
+    if busy:
+        with pytest.raises(AssertionError, match=r"a went while it had a request"):
+            check_lru([*events, *evicted("a", 3.0)])
+    else:
+        check_lru([*events, *evicted("a", 3.0)])
+
+
+def test_room_that_was_made_in_vain_is_not_taken() -> None:
+    """One goes for c, which finds no room all the same, and then another goes for d: there was room for two no more."""
+    loads = [move("load", "a", 1.0), move("load", "b", 2.0), *evicted("a", 3.0), move("load", "c", 3.5)]
+    made = [
+        Event(kind="evict", source="hosting", at_s=5.0, seconds=0.1, model="b", detail={"room_for": "d"}),
+        Event(kind="evict", source="hosting", at_s=6.0, seconds=0.1, model="c", detail={"room_for": "e"}),
+    ]
+    check_capacity([*loads, *made], 2)  # the room that b has left is d's
+    in_vain = Event(kind="load", source="hosting", at_s=5.5, seconds=0.1, model="d", outcome="507")
+    with pytest.raises(AssertionError, match=r"^at 5.90 s c had to go while 1 of 2 were in memory: c$"):
+        check_capacity([*loads, *made, in_vain], 2)

@@ -107,3 +107,14 @@ def test_rounds_without_a_sample_of_their_own_do_not_count() -> None:
     seen_once = [event for event in rounds(100, 100, 100, 100) if event.kind == "unload" or event.at_s < 1]
     with pytest.raises(AssertionError, match=r"^0 rounds with a measurement"):
         check_memory_bounded(seen_once, cycles=4)
+
+
+def test_what_was_measured_while_another_model_was_there_counts_from_the_last_unload_on() -> None:
+    stays = Event(kind="load", source="client", at_s=0.01, model="stays")
+    low = [one for one in of("a", *(100.0 + number for number in range(6))) if one.kind != "sample"]
+    samples = [
+        Event(kind="sample", source="server", at_s=number + 0.05, detail={"used_bytes": int((100 + number) * MIB)})
+        for number in range(6)
+    ]
+    with pytest.raises(AssertionError, match=r"^memory rises by 1.00 MiB a round .* over 6 rounds of a, stays"):
+        check_memory_bounded([stays, *low, *samples], cycles=6)
