@@ -172,6 +172,7 @@ def _failures(outage: _Outage, outages: Sequence[_Outage], within_s: float, sign
     ]
     if stopped:
         yield f"{listed(str(event.model) for event in stopped)} failed meanwhile: {outcomes(stopped)}"
-    if held_up := [one for one in outage.meanwhile() if one.outcome == "ok" and outage.is_held_up(one, within_s)]:
+    came = [one for one in outage.meanwhile() if one.outcome == "ok" and one is not outage.served[0]]
+    if held_up := [one for one in came if outage.is_held_up(one, within_s)]:
         held = ", ".join(f"{one.model} for {one.seconds or 0.0:.2f} s" for one in held_up[:_SHOWN])
         yield f"{died} and requests that came meanwhile were held up: {held}"

@@ -73,7 +73,7 @@ def _peaks_mib(server: Server) -> list[float]:
 def test_a_peak_between_two_samples_is_recorded(mme_settings: Settings, enforcement: Enforcement) -> None:
     settings = dataclasses.replace(mme_settings, enforcement=Setting(enforcement, "test"))
     with Run(settings) as run, run.server(memory_mib=400) as server:
-        model = run.models.linear("hungry", allocate_mib=100, sleep_ms=200)
+        model = run.models.linear("hungry", allocate_mib=100, sleep_ms=1000)
         server.load(model)
         server.invoke(model, [1.0])
         server.unload(model)

@@ -254,7 +254,7 @@ def test_a_test_that_asks_for_it_while_it_runs_has_its_slice_too(inner: pytest.P
         assert False
     """
     )
-    result = inner.runpytest_subprocess("--junitxml=report.xml")
+    result = inner.runpytest_subprocess("--junitxml=report.xml", "--mme-evidence=full")
     result.assert_outcomes(passed=1, failed=2)
     cases = {case.get("name"): case for case in ET.parse(inner.path / "report.xml").iter("testcase")}
 

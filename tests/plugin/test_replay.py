@@ -291,6 +291,6 @@ def test_a_test_on_a_shared_server_is_repeated_with_what_was_in_memory(
     (record,) = (tmp_path / "cache" / "failures").glob("*.json")
     again = command(inner.path, "replay", str(record), "--run")
     assert re.search(r"plain.check_resident\('model-0', 'model-1'\) +passed +passed", again.stdout), again.stdout
-    assert re.search(r"plain.check_answers\(at_least=2\) +1 predictions .* +1 predictions", again.stdout)
+    assert re.search(r"plain.check_answers\(at_least=2\) +1 prediction with .* +1 prediction with", again.stdout)
     assert "model-0 in the memory of ranking before the test began" in again.stdout + again.stderr
     assert "7.0" not in record.read_text()

@@ -265,7 +265,7 @@ SHARING = """
 
 def test_the_evidence_of_a_test_is_its_own_slice(inner: pytest.Pytester) -> None:
     inner.makepyfile(SHARING)
-    result = inner.runpytest_subprocess("--junitxml=report.xml")
+    result = inner.runpytest_subprocess("--junitxml=report.xml", "--mme-evidence=full")
     result.assert_outcomes(passed=2, failed=2)
     timeline = Timeline.from_jsonl(properties(inner, "test_failing")["mme_timeline"])
     assert [(event.kind, event.model) for event in timeline if event.at_s == 0] == [
@@ -319,7 +319,7 @@ def test_a_check_does_not_fail_for_what_another_test_did(inner: pytest.Pytester)
             ranking.check_resident("counter")
             ranking.invoke("scores", [1.0])
             ranking.check_answers()
-            with pytest.raises(AssertionError, match="1 predictions"):
+            with pytest.raises(AssertionError, match="1 prediction with"):
                 ranking.check_answers(at_least=2)
             assert list(ranking.timeline) == list(mme_timeline)
         """

@@ -36,7 +36,7 @@ def test_each_verdict_is_that_of_the_truth(setting: Setting, how: Recording) -> 
 
 @pytest.mark.stress
 @examples(
-    max_examples=int(EXPLORE or 1000), deadline=None, derandomize=not EXPLORE, suppress_health_check=list(HealthCheck)
+    max_examples=int(EXPLORE or 200), deadline=None, derandomize=not EXPLORE, suppress_health_check=list(HealthCheck)
 )
 @given(settings, recordings)
 def test_each_verdict_is_that_of_the_truth_in_thousands_of_runs(setting: Setting, how: Recording) -> None:
