@@ -75,9 +75,11 @@ def test_a_peak_between_two_samples_is_recorded(mme_settings: Settings, enforcem
     with Run(settings) as run, run.server(memory_mib=400) as server:
         model = run.models.linear("hungry", allocate_mib=100, sleep_ms=1000)
         server.load(model)
+        wait_for(lambda: _peaks_mib(server) or None, what="the sample after the load", timeout_s=20)
         server.invoke(model, [1.0])
         server.unload(model)
-        assert _peaks_mib(server)[-1] >= 100
+        peak = wait_for(lambda: _peaks_mib(server)[1:] or None, what="the sample after the unload", timeout_s=20)[-1]
+        assert peak >= 100
         assert all(event.detail["used_bytes"] < 100 * MIB for event in server.timeline if event.kind == "sample")
 
 
