@@ -75,6 +75,8 @@ def main() -> None:
         _run(clone, "cosmic-ray", "init", "mutants.toml", str(session))
         _run(clone, "cr-filter-operators", str(session), "mutants.toml")
         number = _keep(session, asked.sample, asked.seed)
+        if not number:
+            parser.error("there is nothing to change: ask for a larger --sample")
         print(f"{number} changes to {', '.join(room.modules)}; each runs {', '.join(room.tests)}", flush=True)
         _run(clone, "cosmic-ray", "exec", "mutants.toml", str(session))
         survivors = _survivors(session)

@@ -150,9 +150,8 @@ def _in_use(events: Sequence[Event], at_s: float) -> Iterable[str]:
 def _failures(outage: _Outage, outages: Sequence[_Outage], within_s: float, signature: str | None) -> Iterator[str]:
     """What went wrong after a death."""
     died = f"{outage.model} died at {outage.death.at_s:.2f} s"
-    mine = [event for event in outage.meanwhile() if event.model == outage.model]
     if not outage.served:
-        failed = [event for event in mine if event.outcome != "ok"]
+        failed = [one for one in outage.meanwhile() if one.model == outage.model and one.outcome != "ok"]
         yield f"{died} and has not replied since: {outcomes(failed)}"
         return
     if (took_s := outage.until_s - outage.death.at_s) > within_s + SAME_MOMENT_S:
