@@ -10,7 +10,7 @@ from pytest_mme.checks.latency import PERCENTILES, compare
 from pytest_mme.checks.soft import softly
 from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
-from pytest_mme.timeline.observed import Loads, by_server, is_bad_request, moves, requests
+from pytest_mme.timeline.observed import SAME_MOMENT_S, Loads, by_server, is_bad_request, moves, requests
 from pytest_mme.timeline.residency import deaths, empties
 from pytest_mme.timeline.wording import Named, counted, listed, names_of
 
@@ -73,10 +73,11 @@ def check_isolated(
 
 def _taken_along(events: Sequence[Event], first: Event, well: Sequence[str]) -> Iterator[str]:
     """What happened to good models of one server, or to all, since the *first* failure of a bad one."""
+    since_s = first.began_s - SAME_MOMENT_S  # what it took along may be reported first
     for death in deaths(events):
-        if death.at_s >= first.began_s and (death.model in well or empties(death)):
+        if death.at_s >= since_s and (death.model in well or empties(death)):
             yield f"{death.model or 'the whole server'} died at {death.at_s:.2f} s"
-    meanwhile = [one for one in requests(events, well) if one.at_s >= first.began_s]
+    meanwhile = [one for one in requests(events, well) if one.at_s >= since_s]
     wrong = [(one, why) for one in meanwhile if not is_bad_request(one) and (why := why_not_right(one))]
     for number, (one, why) in enumerate(wrong):
         judged = f" ({len(wrong)} of {counted(len(meanwhile), 'request')})" if not number else ""

@@ -215,6 +215,9 @@ FAIL: dict[str, Callable[[], None]] = {
         good="good",
         bad="bad",
     ),
+    "a good model's death that is reported a moment before the bad one's": lambda: checks.check_isolated(
+        [died(9.998, "good"), BAD, asked(11, 12, "good")], good="good", bad="bad"
+    ),
     "a bad request to a bad model": lambda: checks.check_isolated(
         [asked(1, 2, "bad", "400"), asked(3, 4, "good")], good="good", bad="bad"
     ),
