@@ -50,7 +50,7 @@ def check_isolated(
         failed = {one.model for _, failures in servers for one in failures}
         if missing := [name for name in ill if name not in failed]:
             raise AssertionError(f"{listed(missing)} did not fail, so there is nothing to judge")
-        judged = [(server, min(failures, key=lambda one: one.at_s)) for server, failures in servers if failures]
+        judged = [(server, _first(failures)) for server, failures in servers if failures]
         after = {one.model for server, first in judged for one in requests(server, well) if one.at_s >= first.at_s}
         if missing := [name for name in well if name not in after]:
             first = judged[0][1]
@@ -69,6 +69,12 @@ def check_isolated(
                 names = sorted({str(one.model) for one in since})
                 meanwhile = f"after {first.model} had failed"
                 compare(since, before, Loads(server), names, meanwhile, max_ratio, percentiles)
+
+
+def _first(failures: Sequence[Event]) -> Event:
+    """The first failure; of several reports of one moment, the one that began first."""
+    first_s = min(one.at_s for one in failures)
+    return min((one for one in failures if one.at_s <= first_s + SAME_MOMENT_S), key=lambda one: one.began_s)
 
 
 def _taken_along(events: Sequence[Event], first: Event, well: Sequence[str]) -> Iterator[str]:
