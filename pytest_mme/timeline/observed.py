@@ -122,7 +122,13 @@ def calls(attempts: Iterable[Event]) -> list[Event]:
         if not call:
             found.append(call)
         call.append(attempt)
-    return [dataclasses.replace(call[-1], seconds=call[-1].at_s - call[0].began_s) for call in found]
+    return [_as_one(call) for call in found]
+
+
+def _as_one(tries: Sequence[Event]) -> Event:
+    """A call of one try or more, in their order."""
+    first, last = tries[0], tries[-1]
+    return first if first is last else dataclasses.replace(last, seconds=last.at_s - first.began_s)
 
 
 def _may_continue(before: Event, attempt: Event) -> bool:
@@ -140,22 +146,33 @@ def _of_others(theirs: Sequence[Event], ours: Sequence[Event]) -> list[Event]:
     """Those calls of boto3 clients that are not the kit's own: these have the `request` of their reply, where one came."""
     known = {event.detail["request"] for event in ours if event.detail.get("request")}
     left = [call for call in theirs if call.detail.get("request") not in known]
+    of_model: defaultdict[str | None, list[Event]] = defaultdict(list)
+    for call in sorted(left, key=_began_s):
+        of_model[call.model].append(call)
+    ours_too: set[int] = set()
     for call in sorted((one for one in ours if not one.detail.get("request")), key=lambda event: event.at_s):
-        inside = [other for other in left if _may_be(other, call)]
+        begun = _begun_during(call, of_model[call.model])
+        inside = [other for other in begun if id(other) not in ours_too and _may_be(other, call)]
         if inside:
-            left.remove(max(inside, key=lambda other: other.seconds or 0.0))
-    return left
+            ours_too.add(id(max(inside, key=lambda other: other.seconds or 0.0)))
+    return [call for call in left if id(call) not in ours_too]
+
+
+def _begun_during(call: Event, others: Sequence[Event]) -> Sequence[Event]:
+    """Those of *others*, in the order in which they began, that began while *call* lasted."""
+    first = bisect.bisect_left(others, call.began_s - SAME_MOMENT_S, key=_began_s)
+    return others[first : bisect.bisect_right(others, call.at_s + SAME_MOMENT_S, key=_began_s)]
+
+
+def _began_s(event: Event) -> float:
+    return event.began_s
 
 
 def _may_be(other: Event, call: Event) -> bool:
-    """Whether a call of a boto3 client may be that of the kit, which lasts a little longer and ends as it does."""
+    """Whether a boto3 client's call to the same model may be the kit's, which lasts a little longer and ends as it does."""
     succeeded = call.outcome in ("ok", NO_PREDICTION)
-    return (
-        other.model == call.model
-        and call.began_s - SAME_MOMENT_S <= other.began_s
-        and other.at_s <= call.at_s + SAME_MOMENT_S
-        and (call.outcome == NO_ANSWER or succeeded is (other.outcome == "ok"))
-    )
+    ended_alike = call.outcome == NO_ANSWER or succeeded is (other.outcome == "ok")
+    return ended_alike and other.at_s <= call.at_s + SAME_MOMENT_S
 
 
 def joined(spans: Iterable[Span]) -> list[Span]:
