@@ -6,6 +6,7 @@ its bound. Everything is computed anew here, from the world and not from events.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -256,13 +257,20 @@ def fair(world: World, hog: str, max_ratio: float) -> Verdict:
 
 
 def _not_slower(world: World, names: Sequence[str], spans: Sequence[tuple[float, float]], factor: float) -> Verdict:
-    clear = {_slower_at(world, names, spans, factor, margin_s) for margin_s in (-STEP_S / 2, STEP_S / 2)}
+    margins = itertools.product((-STEP_S / 2, STEP_S / 2), repeat=2)
+    clear = {_slower_at(world, names, spans, factor, *margin_s) for margin_s in margins}
     return clear.pop() if len(clear) == 1 else None
 
 
 def _slower_at(
-    world: World, names: Sequence[str], spans: Sequence[tuple[float, float]], factor: float, margin_s: float
+    world: World,
+    names: Sequence[str],
+    spans: Sequence[tuple[float, float]],
+    factor: float,
+    margin_s: float,
+    load_margin_s: float,
 ) -> Verdict:
+    """The verdict where requests that began so close to the end of a span are in it, and to that of a load waited for it."""
     if not spans:
         return False
     verdicts: list[Verdict] = []
@@ -276,8 +284,10 @@ def _slower_at(
         if any(not succeeded(one) for one in inside):
             return False
         first = came(world, name)[:1]
-        then = [one for one in inside if not any(one.asked.at_s <= at_s <= one.done_s for at_s in first)]
-        else_ = [one for one in asked if one not in inside and succeeded(one) and not waited(world, one)]
+        then = [
+            one for one in inside if not any(one.asked.at_s - load_margin_s <= at_s <= one.done_s for at_s in first)
+        ]
+        else_ = [one for one in asked if one not in inside and succeeded(one) and not waited(world, one, load_margin_s)]
         if min(len(then), len(else_)) < FEW:
             return False
         verdicts += [_clearly(percentile(then, p), percentile(else_, p), factor) for p in (50, 99)]
