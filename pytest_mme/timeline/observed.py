@@ -27,6 +27,12 @@ _PLATFORM: tuple[Source, ...] = ("hosting", "client", "server")
 _BAD_REQUEST = ("400", "413", "415", "422")
 """The statuses with which a server refuses a request for what is in it. Source: RFC 9110, 15.5."""
 
+_TRIED_AGAIN = ("429", "5", NO_ANSWER)
+"""How the outcomes begin after which boto3 tries again by itself; a `ModelError`, status 424, is none of them.
+
+Source: botocore, `retries/standard.py` and `data/_retry.json`.
+"""
+
 
 def by_server(events: Iterable[Event]) -> list[list[Event]]:
     """The events of each server or endpoint; two of them may serve models of one name."""
@@ -113,7 +119,7 @@ def calls(attempts: Iterable[Event]) -> list[Event]:
         invocation, number = attempt.detail.get("invocation"), _number(attempt)
         if invocation is None:
             tried = [one for one in waiting[attempt.model, number - 1] if _may_continue(one[-1], attempt)]
-            call = tried[-1] if tried else []
+            call = max(reversed(tried), key=_is_tried_again, default=[])
             if call:
                 waiting[attempt.model, number - 1].remove(call)
             waiting[attempt.model, number].append(call)
@@ -134,6 +140,11 @@ def _as_one(tries: Sequence[Event]) -> Event:
 def _may_continue(before: Event, attempt: Event) -> bool:
     """Whether a client that failed with the try *before* may then have made *attempt*."""
     return before.outcome != "ok" and before.at_s <= attempt.began_s + SAME_MOMENT_S
+
+
+def _is_tried_again(call: Sequence[Event]) -> bool:
+    """Whether boto3 tries again by itself after what its last try came to; the team's code may do so after anything."""
+    return call[-1].outcome.startswith(_TRIED_AGAIN)
 
 
 def _number(attempt: Event) -> int:
