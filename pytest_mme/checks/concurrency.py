@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pytest_mme.checks.soft import softly
 from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event, Kind
-from pytest_mme.timeline.observed import by_instance, by_server, moves, requests, served
+from pytest_mme.timeline.observed import SAME_MOMENT_S, by_instance, by_server, moves, requests, served
 from pytest_mme.timeline.residency import stays
 from pytest_mme.timeline.wording import Named, counted, listed, name_of
 
@@ -140,10 +140,11 @@ def _herds(events: Sequence[Event]) -> Iterator[_Herd]:
 
 def _overlapping(waiting: Sequence[Event], came_s: float) -> list[Event]:
     """Those requests that were under way when the model came, and those that were under way together with them."""
-    found: list[Event] = []
-    since_s = came_s
-    for request in sorted(waiting, key=lambda event: event.at_s, reverse=True):
-        if request.at_s >= since_s:
+    found = [request for request in waiting if request.at_s >= came_s]
+    since_s = min((request.began_s for request in found), default=came_s)
+    earlier = [request for request in waiting if request.at_s < came_s] if found else []
+    for request in sorted(earlier, key=lambda event: event.at_s, reverse=True):
+        if request.at_s - since_s > SAME_MOMENT_S:
             found.append(request)
             since_s = min(since_s, request.began_s)
     return found

@@ -63,7 +63,10 @@ def loads_once(world: World) -> Verdict:
         asked = [one for one in world.requests if one.model == stay.model]
         if any(abs(one.asked.at_s - at_s) < STEP_S / 2 for one in asked for at_s in (stay.came_s, left_s[stay.model])):
             return None
-        waiting = [one for one in asked if left_s[stay.model] < one.asked.at_s < stay.came_s <= one.done_s]
+        before = [one for one in asked if left_s[stay.model] < one.asked.at_s < stay.came_s]
+        waiting = _together(before, stay.came_s)
+        if len(waiting) != len(_together(before, stay.came_s, margin_s=STEP_S / 2)):
+            return None
         left_s[stay.model] = stay.left_s
         if len(waiting) < 2:
             continue
@@ -74,6 +77,18 @@ def loads_once(world: World) -> Verdict:
             if sum(first_s < one.done_s < stay.left_s for one in moves) > 1:
                 return False
     return bool(herds)
+
+
+def _together(before: Sequence[Request], came_s: float, margin_s: float = -STEP_S / 2) -> list[Request]:
+    """Those that waited until their model came, and those that were under way together with one of these."""
+    found = [one for one in before if one.done_s >= came_s]
+    while found:
+        since_s = min(one.asked.at_s for one in found)
+        more = [one for one in before if one not in found and one.done_s + margin_s > since_s]
+        if not more:
+            break
+        found += more
+    return found
 
 
 def drained(world: World) -> Verdict:
@@ -108,11 +123,13 @@ def policy(world: World, which: Policy) -> Verdict:
 
 
 def _tied(world: World, moments: Iterable[float]) -> bool:
-    """Whether an eviction was decided at one of the moments, or when a model came or left: nobody can tell the order."""
+    """Whether the order is not known: an eviction was decided at one of the moments, with another, or as a model came or left."""
     moves = {at_s for stay in world.stays for at_s in (stay.came_s, stay.left_s)}
     moves |= {one.began_s for one in world.moves if one.kind == "unload"}
-    decided = {one.began_s for one in world.moves if one.kind == "evict"}
-    return any(abs(at_s - one) < STEP_S / 2 for at_s in {*moments, *moves} for one in decided)
+    decided = [one.began_s for one in world.moves if one.kind == "evict"]
+    return len({*decided}) < len(decided) or any(
+        abs(at_s - one) < STEP_S / 2 for at_s in {*moments, *moves} for one in decided
+    )
 
 
 def capacity(world: World, n: int, how: Recording) -> Verdict:
@@ -181,7 +198,7 @@ def recovers(world: World, within_s: float) -> Verdict:
         return False
     outages = [(at_s, model, _recovered(world, at_s, model)) for at_s, model in world.deaths]
     for at_s, model, back in outages:
-        if back is None or back.done_s - at_s > within_s or not _right_again(world, at_s, model):
+        if back is None or back.done_s - at_s > within_s + STEP_S / 2 or not _right_again(world, at_s, model):
             return False
         for one in world.requests:
             if not (one.done_s >= at_s and one.asked.at_s <= back.done_s):
@@ -240,7 +257,7 @@ def _held_up(
         if one.model == request.model and one is not request and succeeded(one) and not _excused(one, mine)
     ]
     waited_s = request.done_s - max(request.asked.at_s, at_s)
-    return waited_s > within_s and waited_s > 2 * max(usual, default=0.0)
+    return waited_s > within_s + STEP_S / 2 and waited_s > 2 * max(usual, default=0.0)
 
 
 def no_stall(world: World, of: str, factor: float) -> Verdict:

@@ -106,6 +106,17 @@ def test_two_loads_or_downloads_for_requests_that_came_together_fail(more: list[
         check_loads_once([*TOGETHER, *ONCE, *more])
 
 
+def test_a_load_that_failed_for_one_of_those_that_came_together_counts() -> None:
+    failed = [move("load", 0.4, outcome="500"), *ONCE, invoke(0.0, 0.5), invoke(0.3, 1.1)]
+    with pytest.raises(AssertionError, match=r"^a: 2 loads \(at 0.40 s, 1.00 s\) for 2 requests that came together$"):
+        check_loads_once(failed)
+
+
+def test_a_request_that_came_as_another_had_ended_is_not_together_with_it() -> None:
+    with pytest.raises(AssertionError, match="no model had two requests"):
+        check_loads_once([*ONCE, invoke(0.0, 0.304), invoke(0.3, 1.1)])
+
+
 def test_a_load_after_an_eviction_is_not_a_second_one() -> None:
     check_loads_once([*TOGETHER, *ONCE, move("evict", 3.0), move("unload", 3.0), move("load", 4.0)])
 
