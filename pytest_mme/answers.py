@@ -70,11 +70,10 @@ class Answer:
         return alike(self.value, seen, self.tolerance)
 
     def __repr__(self) -> str:
-        return (
-            f"Answer({self.value!r})"
-            if self.whole
-            else f"Answer({{'identity': {self.identity!r}, 'y': {self.value!r}}})"
-        )
+        return f"Answer({self})"
+
+    def __str__(self) -> str:
+        return repr(self.value if self.whole else {"identity": self.identity, "y": self.value})
 
     def to_record(self) -> dict[str, Any]:
         """The answer as the detail of an event has it, in JSON's types: `recorded` reads it."""

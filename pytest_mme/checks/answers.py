@@ -61,7 +61,7 @@ def check_answers(
             )
         wrong = [event for event in judged if is_wrong(event)]
         if wrong:
-            shown = "\n".join(f"  {_difference(event)}" for event in wrong[:_SHOWN])
+            shown = "\n".join(f"  {_difference(event, judged)}" for event in wrong[:_SHOWN])
             raise AssertionError(f"{len(wrong)} of {len(judged)} predictions are wrong:\n{shown}")
 
 
@@ -79,7 +79,7 @@ def why_not_right(event: Event) -> str:
     if event.outcome != "ok":
         return event.outcome
     if is_wrong(event):
-        return f"predicted {event.detail.get('got')!r}, not {answers.recorded(event.detail['expected'])!r}"
+        return f"predicted {event.detail.get('got')!r}, not {answers.recorded(event.detail['expected'])}"
     if "expected" in event.detail and "got" not in event.detail:
         return "got no prediction"
     if "got" in event.detail and "expected" not in event.detail:
@@ -91,8 +91,18 @@ def _listed(events: Sequence[Event]) -> str:
     return ", ".join(f"{event.model} at {event.at_s:.2f} s" for event in events[:_SHOWN])
 
 
-def _difference(event: Event) -> str:
-    expected, got = event.detail["expected"], event.detail.get("got")
+def _difference(event: Event, judged: Sequence[Event]) -> str:
+    expected, got = event.detail["expected"], event.detail["got"]
+    whose = _whose(event, judged)
+    crossed = f" (that is {whose}'s)" if whose else ""
+    return f"at {event.at_s:.2f} s {event.model} answered {got!r}{crossed}, not {answers.recorded(expected)}"
+
+
+def _whose(event: Event, judged: Sequence[Event]) -> str | None:
+    """The other model whose prediction a request got: by the identity in it, or else by what others must predict for the same."""
+    expected, got = event.detail["expected"], event.detail["got"]
     identity = got.get("identity") if isinstance(got, dict) else None
-    crossed = f" (that is {identity}'s)" if identity and identity != expected.get("identity") else ""
-    return f"at {event.at_s:.2f} s {event.model} answered {got!r}{crossed}, not {answers.recorded(expected)!r}"
+    if identity and identity != expected.get("identity"):
+        return str(identity)
+    others = (one for one in judged if one.model != event.model and one.detail.get("x") == event.detail.get("x"))
+    return next((one.model for one in others if answers.recorded(one.detail["expected"]) == got), None)

@@ -64,6 +64,11 @@ class Checked:
         self.running.catch_up()
         return self.recording.of(self.name)
 
+    @property
+    def unfinished(self) -> Sequence[Event]:
+        """The calls that are under way, each as an event that has lasted until now, with the outcome ``under way``."""
+        return self.recording.unfinished(self.name)
+
     check_answers = _method(checks.check_answers)
     check_capacity = _method(checks.check_capacity)
     check_concurrent = _method(checks.check_concurrent)

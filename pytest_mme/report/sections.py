@@ -31,6 +31,10 @@ class Logged(Protocol):
         """Its events, up to the last."""
 
     @property
+    def unfinished(self) -> Sequence[Event]:
+        """The calls that have not ended yet."""
+
+    @property
     def log(self) -> str:
         """Its log."""
 

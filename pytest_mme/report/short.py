@@ -11,7 +11,7 @@ from typing import Any
 from pytest_mme.report.sections import Logged, log_of, memory_sentence, samples_of
 from pytest_mme.serving.logs import for_people
 from pytest_mme.timeline.calls import details_text
-from pytest_mme.timeline.events import Event, Timeline
+from pytest_mme.timeline.events import UNDER_WAY, Event, Timeline
 from pytest_mme.timeline.observed import LOADED, moves, requests
 from pytest_mme.timeline.residency import DEATHS
 
@@ -38,7 +38,8 @@ def short_sections(
     """
     loud = set(loud)
     logs = {server.name: log_of(server) for server in servers}  # also gets its last events
-    found = [("mme timeline", _around(timeline, failure))]
+    unfinished = [event for server in servers for event in server.unfinished]
+    found = [("mme timeline", _around([*timeline, *unfinished], failure, timeline))]
     found += [("mme load", _loads(timeline))]
     found += [("mme memory", _memory(timeline, servers))]
     lines -= sum(1 + text.count("\n") + 1 for _, text in found if text)
@@ -118,8 +119,7 @@ class _Row:
         return (f"{event.at_s:7.3f} s", *server, kind, event.model or "-", outcome, took.rjust(8))
 
 
-def _around(timeline: Timeline, failure: str) -> str:
-    events = list(timeline)
+def _around(events: Sequence[Event], failure: str, timeline: Timeline) -> str:
     told = story(events)
     if not told:
         return ""
@@ -160,14 +160,18 @@ def _line(text: str, timeline: Timeline) -> str:
 
 
 def _looked_at(told: Sequence[Event], failure: str) -> Event:
-    """Return the event that the failure is about: one at a time that its message names, or else the last that went wrong."""
+    """Return the event that the failure is about: one at a time that its message names, or else the last that went wrong.
+
+    Where nothing went wrong, that is a call that has not ended.
+    """
     for time_s in map(float, _AT.findall(failure)):
         nearest = min(told, key=lambda event: abs(event.at_s - time_s))
         if abs(nearest.at_s - time_s) <= _WITHIN_S:
             return nearest
     wrong = [event for event in told if went_wrong(event)]
     deaths = [event for event in wrong if event.kind in DEATHS]
-    return (deaths[-1:] or wrong[-1:] or told[-1:])[0]
+    ended = [event for event in wrong if event.outcome != UNDER_WAY]
+    return (deaths[-1:] or ended[-1:] or wrong[-1:] or told[-1:])[0]
 
 
 def went_wrong(event: Event) -> bool:

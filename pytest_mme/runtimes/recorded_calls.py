@@ -74,7 +74,8 @@ def recorded(timeline: Timeline, call: RecordedCall, *, source: Source, server: 
     """Time the *call* that the block makes, and record it when the block ends, also by an exception."""
     start = time.monotonic()
     try:
-        yield
+        with timeline.under_way(call.kind, source=source, server=server, model=call.model):
+            yield
     finally:
         timeline.record(
             call.kind,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import threading
@@ -22,6 +23,8 @@ NO_ANSWER = "no answer"
 """The outcome of a call that ended without a reply."""
 NO_PREDICTION = "no prediction"
 """The outcome of a request whose reply has the status 200 and holds no prediction."""
+UNDER_WAY = "under way"
+"""The outcome of a call that has not ended yet; only `Timeline.unfinished` has such events."""
 _SOURCES, _KINDS = frozenset(get_args(Source)), frozenset(get_args(Kind))
 
 
@@ -97,6 +100,7 @@ class Timeline(Sequence[Event]):
         self.began_wall = datetime.now(timezone.utc)
         self._lock = threading.Lock()
         self._events: list[Event] = list(events)
+        self._unfinished: dict[object, Event] = {}
         self._names: dict[str, str] = {}
 
     def now_s(self) -> float:
@@ -114,6 +118,26 @@ class Timeline(Sequence[Event]):
         with self._lock:
             name = self._names.get(event.model or "")
             self._events.append(event if name is None else dataclasses.replace(event, model=name))
+
+    @contextlib.contextmanager
+    def under_way(self, kind: Kind, **fields: Any) -> Iterator[None]:
+        """Let `unfinished` have a call until the block ends."""
+        call = object()
+        begun = Event(kind=kind, at_s=self.now_s(), **fields, outcome=UNDER_WAY)
+        with self._lock:
+            self._unfinished[call] = begun
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._unfinished[call]
+
+    def unfinished(self, server: str) -> list[Event]:
+        """The calls to one server that have not ended, as if they ended now."""
+        with self._lock:
+            begun = [event for event in self._unfinished.values() if event.server == server]
+        now_s = self.now_s()
+        return [dataclasses.replace(event, at_s=now_s, seconds=now_s - event.at_s) for event in begun]
 
     def name_model(self, identifier: str, name: str) -> None:
         """Let events that are added from now on have *name*, which the test knows, for the id that a server gives a model."""

@@ -100,6 +100,16 @@ def test_check_answers_passes_right_predictions_and_fails_without_any() -> None:
         check_answers([event(1.0, "invoke", "a", **RIGHT)], at_least=2)
 
 
+def test_a_prediction_that_another_model_must_give_for_the_same_is_said_to_be_its() -> None:
+    known = {"whole": True, "tolerance": [1e-5, 1e-6], "outputs": {}}
+    crossed = event(1.0, "invoke", "a", x=[1.0], expected={"identity": "a", "value": [2.0], **known}, got=[3.0])
+    b = {"expected": {"identity": "b", "value": [3.0], **known}, "got": [3.0]}
+    with pytest.raises(AssertionError, match=r"a answered \[3.0\] \(that is b's\), not \[2.0\]"):
+        check_answers([crossed, event(2.0, "invoke", "b", x=[1.0], **b)])
+    with pytest.raises(AssertionError, match=r"a answered \[3.0\], not \[2.0\]"):
+        check_answers([crossed, event(2.0, "invoke", "b", x=[2.0], **b)])
+
+
 @pytest.mark.parametrize(
     ("got", "words"),
     [
@@ -107,8 +117,8 @@ def test_check_answers_passes_right_predictions_and_fails_without_any() -> None:
             {"identity": "b/1#0", "y": [2.0]},
             r"1 of 2 predictions are wrong:\n  at 2.00 s a answered .* \(that is b/1#0's\)",
         ),
-        ({"identity": "a/1#0", "y": [3.0]}, r"a answered .*3.0.*, not Answer"),
-        ([2.0], r"a answered \[2.0\], not Answer"),
+        ({"identity": "a/1#0", "y": [3.0]}, r"a answered .*3.0.*, not {.identity.*2.0"),
+        ([2.0], r"a answered \[2.0\], not {.identity.*2.0"),
     ],
 )
 def test_wrong_predictions_are_shown_beside_the_right_ones(got: object, words: str) -> None:

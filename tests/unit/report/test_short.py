@@ -17,6 +17,7 @@ class Server:
     name: str
     timeline: Sequence[Event] = ()
     log: str = ""
+    unfinished: Sequence[Event] = ()
 
 
 def sections(timeline: Timeline, *servers: Server, failure: str = "assert False", lines: int = 30) -> dict[str, str]:
@@ -25,7 +26,11 @@ def sections(timeline: Timeline, *servers: Server, failure: str = "assert False"
 
 def around(timeline: Timeline, failure: str = "assert False") -> list[list[str]]:
     """The words of each line of the timeline's section."""
-    return [line.split() for line in sections(timeline, failure=failure)["mme timeline"].splitlines()]
+    return around_of(timeline, failure=failure)
+
+
+def around_of(timeline: Timeline, *servers: Server, failure: str = "assert False") -> list[list[str]]:
+    return [line.split() for line in sections(timeline, *servers, failure=failure)["mme timeline"].splitlines()]
 
 
 def invoked(timeline: Timeline, at_s: float, model: str = "a", outcome: str = "ok", **detail: str) -> None:
@@ -58,6 +63,26 @@ def test_a_time_in_the_message_says_where_to_look() -> None:
         invoked(timeline, at_s, model=f"m{at_s}")
     models = [line[3] for line in around(timeline, "m5 was wrong at 5.00 s, m7 at 7.00 s")[:5]]
     assert models == ["m2", "m3", "m4", "m5", "m6"]
+
+
+def test_a_call_that_has_not_ended_is_shown_with_how_long_it_has_lasted() -> None:
+    timeline = Timeline()
+    invoked(timeline, 0.0, model="a")
+    with timeline.under_way("invoke", source="test", server="s", model="b"):
+        shown = around_of(timeline, Server("s", unfinished=timeline.unfinished("s")))
+        assert not timeline.unfinished("another")
+    assert [line[2:4] for line in shown] == [["invoke", "a"], ["invoke", "b"], ["the", "test"]]
+    assert shown[1][4:6] == ["under", "way"]
+    assert not timeline.unfinished("s")
+
+
+def test_a_request_that_failed_comes_before_one_that_has_not_ended() -> None:
+    timeline = Timeline()
+    for at_s in range(-9, 0):
+        invoked(timeline, at_s, model=f"m{-at_s}", outcome="500" if at_s == -5 else "ok")
+    with timeline.under_way("invoke", source="test", server="s", model="b"):
+        shown = around_of(timeline, Server("s", unfinished=timeline.unfinished("s")))
+    assert [line[3] for line in shown[:5]] == ["m8", "m7", "m6", "m5", "m4"]
 
 
 def test_like_requests_in_a_row_are_one_line_and_several_observers_see_one_request() -> None:
