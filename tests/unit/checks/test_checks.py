@@ -101,9 +101,9 @@ def test_check_answers_passes_right_predictions_and_fails_without_any() -> None:
 
 
 def test_a_prediction_that_another_model_must_give_for_the_same_is_said_to_be_its() -> None:
-    known = {"whole": True, "tolerance": [1e-5, 1e-6], "outputs": {}}
+    known: dict[str, Any] = {"whole": True, "tolerance": [1e-5, 1e-6], "outputs": {}}
     crossed = event(1.0, "invoke", "a", x=[1.0], expected={"identity": "a", "value": [2.0], **known}, got=[3.0])
-    b = {"expected": {"identity": "b", "value": [3.0], **known}, "got": [3.0]}
+    b: dict[str, Any] = {"expected": {"identity": "b", "value": [3.0], **known}, "got": [3.0]}
     with pytest.raises(AssertionError, match=r"a answered \[3.0\] \(that is b's\), not \[2.0\]"):
         check_answers([crossed, event(2.0, "invoke", "b", x=[1.0], **b)])
     with pytest.raises(AssertionError, match=r"a answered \[3.0\], not \[2.0\]"):
