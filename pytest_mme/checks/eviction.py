@@ -210,9 +210,15 @@ class _Instance:
         )
 
     def fullest(self, surely: bool) -> list[str]:
-        """The models that were in memory at once when most were; *surely*: a model was gone before its death was reported."""
+        """The models that took room at once when most did.
+
+        *surely*: a model took it when its load had ended, and was gone before its death was reported.
+        """
         spans = [
-            (stay.came_s, stay.left_s - (_reported_late(stay) if surely else 0.0), stay.model) for stay in self.stays
+            (stay.came_s, stay.left_s - _reported_late(stay), stay.model)
+            if surely
+            else (self._began_s(stay), stay.left_s, stay.model)
+            for stay in self.stays
         ]
         there_for = [span for span in spans if span[0] < span[1]]
         changed = sorted(
@@ -228,6 +234,11 @@ class _Instance:
             else:
                 there.pop(model, None)
         return most
+
+    def _began_s(self, stay: Stay) -> float:
+        """When the load had surely begun that brought a model into memory."""
+        began_s = (load.began_s for load in self.loads if load.model == stay.model and load.at_s == stay.came_s)
+        return min(stay.came_s, min(began_s, default=stay.came_s) + SAME_MOMENT_S)
 
     def occupying(self, eviction: Event) -> set[str]:
         """The models that took room, as far as that can be, when an eviction was decided."""

@@ -96,6 +96,16 @@ def test_another_number_of_models_that_fit_fails() -> None:
         check_capacity([request("a", 0.0)], 1)
 
 
+def test_a_model_takes_its_room_from_when_its_load_began() -> None:
+    """Two others are gone by the time that it has ended."""
+    made = Event(kind="evict", source="hosting", at_s=1.0, seconds=0.1, model="a", detail={"room_for": "d"})
+    load = Event(kind="load", source="hosting", at_s=4.0, seconds=3.5, model="c")
+    events = [move("load", "a", 0.1), move("load", "b", 0.2), load, made, move("unload", "b", 2.0)]
+    check_capacity(events, 3)
+    with pytest.raises(AssertionError, match=r"^3 models were in memory at once, not 4: a, b, c$"):
+        check_capacity(events, 4)
+
+
 def test_requests_that_waited_for_a_load_are_not_hits() -> None:
     check_no_thrash(A_GOES, hit_ratio=0.5)
     with pytest.raises(
