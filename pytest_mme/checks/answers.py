@@ -104,5 +104,7 @@ def _whose(event: Event, judged: Sequence[Event]) -> str | None:
     identity = got.get("identity") if isinstance(got, dict) else None
     if identity and identity != expected.get("identity"):
         return str(identity)
+    mine = answers.recorded(expected)
     others = (one for one in judged if one.model != event.model and one.detail.get("x") == event.detail.get("x"))
-    return next((one.model for one in others if answers.recorded(one.detail["expected"]) == got), None)
+    theirs = ((one.model, answers.recorded(one.detail["expected"])) for one in others)
+    return next((model for model, answer in theirs if answer == got and mine != answer.value), None)
