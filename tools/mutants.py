@@ -1,42 +1,57 @@
 """`python -m tools.mutants ROOM`: change the code of a room in one place after the other, and see that a test notices.
 
-cosmic-ray makes the changes, in a clone of HEAD, and runs the tests that hold the room. All of a room takes hours:
-`--sample` takes so many of them, at random. Exits with 1 when fewer than the room's aim are noticed.
+cosmic-ray knows the changes. Each is made in a clone of HEAD, where the tests that hold the room then run, in a fork of
+this process that has imported already what they need of others. All of a room takes hours: `--sample` takes so many of
+the changes, at random. Prints those that no test notices, and exits with 1 when fewer than the room's aim are noticed.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
+import itertools
+import multiprocessing
+import os
 import random
-import shlex
-import sqlite3
+import re
+import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
-_CONFIG = """
-[cosmic-ray]
-module-path = {modules}
-timeout = {timeout_s}
-excluded-modules = []
-test-command = {command!r}
-[cosmic-ray.distributor]
-name = "local"
-[cosmic-ray.filters.operators-filter]
-exclude-operators = {meaningless}
-"""
-_MEANINGLESS = [
-    ".*BitOr.*",  # types
-    ".*Mul_Div",  # the star in a signature
-    ".*BinaryOperator_.*_(Pow|Mod|FloorDiv|LShift|RShift|BitAnd|BitXor)",  # caught by any test that runs the line
-    ".*ComparisonOperator_(Is|IsNot)_(Lt|LtE|Gt|GtE|Eq|NotEq)",
-    ".*ComparisonOperator_.*_(Is|IsNot)",
-    "core/RemoveDecorator",
-]
-_TIMEOUT_S = 300
+_MEANINGLESS = re.compile(
+    "|".join(
+        (
+            ".*BitOr.*",  # types
+            ".*Mul_Div",  # the star in a signature
+            ".*BinaryOperator_.*_(Pow|Mod|FloorDiv|LShift|RShift|BitAnd|BitXor)",  # caught by any test that runs the line
+            ".*UnaryOperator_USub_.*",  # caught likewise, or the same as without the minus
+            ".*ComparisonOperator_(Eq|NotEq|Is|IsNot)_(Lt|LtE|Gt|GtE)",  # names, kinds and outcomes have no order
+            ".*ComparisonOperator_(Is|IsNot)_(Eq|NotEq)",
+            ".*ComparisonOperator_.*_(Is|IsNot)",
+            "core/RemoveDecorator",
+        )
+    )
+)
+_SWITCHES = re.compile(r"@dataclass(es\.dataclass)?\(")
+"""Lines with nothing but switches that forbid something, which mypy holds."""
+_IMPORTED = ("hypothesis.strategies", "numpy", "boto3", "moto.core", "aiohttp.web", "docker", "xdist.plugin")
+"""What takes long to import of what tests need of others."""
+_OPTIONS = (
+    *("-qx", "-n0", "--failed-first"),  # what noticed a change may notice the next one, in the line below
+    *("-m", "not stress and not slow"),
+    *("--hypothesis-profile", "ci"),  # the same examples each time
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # of what is imported already
+)
+_ENDLESS = 5
+"""So many times as long as without a change the tests may take; then they have noticed it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,86 +75,112 @@ ROOMS = {
 }
 
 
+@dataclasses.dataclass(frozen=True, order=True)
+class Change:
+    """One change to one module."""
+
+    path: Path
+    row: int
+    operator: str
+    """Its name, as cosmic-ray has it."""
+    occurrence: int
+    """In which of the places where the operator changes something."""
+
+    def of(self, code: str) -> str | None:
+        """The module's *code* as it becomes; None where that is no Python."""
+        from cosmic_ray import mutating, plugins
+
+        changed: str = mutating.mutate_code(code, plugins.get_operator(self.operator)(), self.occurrence)
+        try:
+            compile(changed, self.path, "exec")
+        except SyntaxError:
+            return None
+        return changed
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("room", choices=ROOMS)
     parser.add_argument("--sample", type=int, metavar="N", help="take N changes, at random (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="another seed is another sample (default: 0)")
+    parser.add_argument("--tests", nargs="+", metavar="TEST", help="run only these of the folder tests")
     asked = parser.parse_args()
     room = ROOMS[asked.room]
+    tests = [f"tests/{name}" for name in asked.tests or room.tests]
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        clone, session = Path(folder) / "clone", Path(folder) / "session.sqlite"
+        clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
-        (clone / "mutants.toml").write_text(_config(room))
-        _run(clone, "cosmic-ray", "baseline", "mutants.toml")
-        _run(clone, "cosmic-ray", "init", "mutants.toml", str(session))
-        _run(clone, "cr-filter-operators", str(session), "mutants.toml")
-        number = _keep(session, asked.sample, asked.seed)
-        if not number:
+        found = [change for name in room.modules for change in _changes(clone, clone / "pytest_mme" / name)]
+        random.Random(asked.seed).shuffle(found)
+        sound = (change for change in found if change.of((clone / change.path).read_text()))
+        kept = sorted(itertools.islice(sound, asked.sample))
+        if not kept:
             parser.error("there is nothing to change: ask for a larger --sample")
-        print(f"{number} changes to {', '.join(room.modules)}; each runs {', '.join(room.tests)}", flush=True)
-        _run(clone, "cosmic-ray", "exec", "mutants.toml", str(session))
-        survivors = _survivors(session)
-    print(*survivors, sep="\n")
-    noticed = 1 - len(survivors) / number
-    print(f"{asked.room}: {noticed:.1%} of {number} changes were noticed; the aim is {room.aim:.0%}")
+        print(f"{len(kept)} changes to {', '.join(room.modules)}; each runs {', '.join(tests)}", flush=True)
+        survived = sum(_survives(clone, kept, tests))
+    noticed = 1 - survived / len(kept)
+    print(f"{asked.room}: {noticed:.1%} of {len(kept)} changes were noticed; the aim is {room.aim:.0%}")
     sys.exit(noticed < room.aim)
 
 
-def _keep(session: Path, sample: int | None, seed: int) -> int:
-    """Leave so many of the changes that the filter has left, and return how many there are."""
-    with sqlite3.connect(session) as database:
-        jobs = [job for (job,) in database.execute("select job_id from work_items order by job_id")]
-        done = {job for (job,) in database.execute("select job_id from work_results")}
-        left = [job for job in jobs if job not in done]
-        kept = left if sample is None else random.Random(seed).sample(left, min(sample, len(left)))
-        gone = [(job,) for job in {*jobs} - {*kept}]
-        for table in ("work_results", "mutation_specs", "work_items"):
-            database.executemany(f"delete from {table} where job_id = ?", gone)
-    return len(kept)
+def _changes(clone: Path, modules: Path) -> Iterator[Change]:
+    """The changes to a package that may mean something."""
+    from cosmic_ray import ast, plugins
+
+    operators = {name: plugins.get_operator(name) for name in plugins.operator_names() if not _MEANINGLESS.match(name)}
+    for path in sorted(modules.rglob("*.py")):
+        code = path.read_text()
+        nodes, lines = list(ast.ast_nodes(ast.get_ast(code))), code.splitlines()
+        for name, operator in operators.items():
+            if not operator.arguments():
+                rows = [row for node in nodes for (row, _), _ in operator().mutation_positions(node)]
+                for number, row in enumerate(rows):
+                    if not _SWITCHES.match(lines[row - 1]):
+                        yield Change(path.relative_to(clone), row, name, number)
 
 
-def _survivors(session: Path) -> list[str]:
-    """The changes that no test noticed: where they were, and what they were."""
-    query = """
-        select module_path, start_pos_row, operator_name, diff
-        from work_results join mutation_specs using (job_id)
-        where test_outcome = 'SURVIVED' order by module_path, start_pos_row
-    """
-    with sqlite3.connect(session) as database:
-        found = list(database.execute(query))
-    return [f"{path}:{row} {operator}: {_changed(diff)}" for path, row, operator, diff in found]
+def _survives(clone: Path, changes: Sequence[Change], tests: Sequence[str]) -> Iterator[bool]:
+    """Whether no test notices each change; prints those."""
+    for name in _IMPORTED:
+        importlib.import_module(name)
+    began_s = time.monotonic()
+    if not _pass(clone, tests, limit_s=None):
+        sys.exit("the tests fail without a change; run them")
+    limit_s = 10 + _ENDLESS * (time.monotonic() - began_s)
+    for change in changes:
+        path = clone / change.path
+        code, times = path.read_text(), path.stat()
+        changed = change.of(code) or ""
+        path.write_text(changed)
+        survives = _pass(clone, tests, limit_s)
+        path.write_text(code)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # its bytecode is that of this time
+        if survives:
+            line = changed.splitlines()[change.row - 1].strip()
+            print(f"{change.path}:{change.row} {change.operator}: {line}", flush=True)
+        yield survives
 
 
-def _changed(diff: str) -> str:
-    """The line as it became."""
-    return next((line[1:].strip() for line in diff.splitlines() if line.startswith("+") and line[1:2] != "+"), "")
+def _pass(clone: Path, tests: Sequence[str], limit_s: float | None) -> bool:
+    """Whether the tests pass, within a limit; without one bytecode is written, of the code as it is."""
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(clone, tests, limit_s is None))
+    process.start()
+    process.join(limit_s)
+    if process.is_alive():
+        os.killpg(process.pid or 0, signal.SIGKILL)
+        process.join()
+    return process.exitcode == 0
 
 
-def _config(room: Room) -> str:
-    tests = (f"tests/{name}" for name in room.tests)
-    command = [
-        sys.executable,
-        "-B",
-        "-m",
-        "pytest",
-        "-qx",
-        "-n0",
-        "-pno:cacheprovider",
-        *tests,
-        "-m",
-        "not stress and not slow",
-    ]
-    modules = [f"pytest_mme/{name}" for name in room.modules]
-    return _CONFIG.format(
-        modules=modules, timeout_s=float(_TIMEOUT_S), command=shlex.join(command), meaningless=_MEANINGLESS
-    )
-
-
-def _run(clone: Path, program: str, *arguments: str) -> None:
-    subprocess.run(
-        [Path(sys.executable).parent / program, *arguments], cwd=clone, check=True, stdout=subprocess.DEVNULL
-    )
+def _run(clone: Path, tests: Sequence[str], write_bytecode: bool) -> None:
+    """Run the tests in this process, which leads a group of its own and says nothing."""
+    os.setsid()
+    os.chdir(clone)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(1, 2)
+    sys.dont_write_bytecode = not write_bytecode
+    sys.path[0] = str(clone)
+    os._exit(pytest.main([*_OPTIONS, *tests]))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ from pytest_mme.checks.soft import softly
 from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
 from pytest_mme.timeline.observed import requests
-from pytest_mme.timeline.wording import Named, counted, listed, name_of, outcomes
-
-_SHOWN = 5
+from pytest_mme.timeline.wording import Named, counted, listed, name_of, outcomes, some, when
 
 
 @fails_at_the_call
@@ -50,7 +48,7 @@ def check_answers(
         if unknown:
             raise AssertionError(
                 f"{len(unknown)} of {counted(len(calls), 'request')} got predictions that nobody knows beforehand: "
-                f"{_listed(unknown)}"
+                f"{some(unknown, when)}"
             )
         if missing := [name for name in names if name not in known]:
             raise AssertionError(f"{listed(missing)} was not asked for a prediction, so there is nothing to judge")
@@ -61,8 +59,8 @@ def check_answers(
             )
         wrong = [event for event in judged if is_wrong(event)]
         if wrong:
-            shown = "\n".join(f"  {_difference(event, judged)}" for event in wrong[:_SHOWN])
-            raise AssertionError(f"{len(wrong)} of {len(judged)} predictions are wrong:\n{shown}")
+            shown = some(wrong, lambda event: _difference(event, judged), between="\n  ")
+            raise AssertionError(f"{len(wrong)} of {len(judged)} predictions are wrong:\n  {shown}")
 
 
 def is_wrong(event: Event) -> bool:
@@ -85,10 +83,6 @@ def why_not_right(event: Event) -> str:
     if "got" in event.detail and "expected" not in event.detail:
         return f"predicted {event.detail['got']!r}, and nobody knows what is right (an archive takes answers=)"
     return ""
-
-
-def _listed(events: Sequence[Event]) -> str:
-    return ", ".join(f"{event.model} at {event.at_s:.2f} s" for event in events[:_SHOWN])
 
 
 def _difference(event: Event, judged: Sequence[Event]) -> str:

@@ -23,9 +23,8 @@ from pytest_mme.timeline.observed import (
     requests,
 )
 from pytest_mme.timeline.residency import DEATHS, ONE_DEATH_S, Stay, stays
-from pytest_mme.timeline.wording import Named, counted, listed
+from pytest_mme.timeline.wording import Named, counted, listed, some, when
 
-_SHOWN = 5
 _NOT_ADMITTED = ("429", "ModelNotReady", "ValidationError")
 """What the outcome of a request has in it that never reached its model. Source: SageMaker's InvokeEndpoint."""
 
@@ -54,11 +53,11 @@ def check_evictions(
         evicted = evictions(events)
         if at_most is not None and len(evicted) > at_most:
             raise AssertionError(
-                f"{counted(len(evicted), 'eviction')}, and at most {at_most} may be: {_shown(evicted)}"
+                f"{counted(len(evicted), 'eviction')}, and at most {at_most} may be: {some(evicted, when)}"
             )
         if at_least is not None and len(evicted) < at_least:
             raise AssertionError(
-                f"{counted(len(evicted), 'eviction')}, and at least {at_least} must be: {_shown(evicted)}"
+                f"{counted(len(evicted), 'eviction')}, and at least {at_least} must be: {some(evicted, when) or 'none'}"
             )
 
 
@@ -73,7 +72,7 @@ def check_lru(events: Iterable[Event], *, soft: bool = False) -> None:
     Nothing to judge: no eviction had a choice of two idle models or more.
     Cannot see: which instance a request went to, where its event names none.
     """
-    _check_policy(events, lambda model: (0, model.used_s), "the least recently used", soft=soft)
+    _check_policy(events, lambda model: (model.used_s,), "the least recently used", soft=soft)
 
 
 @fails_at_the_call
@@ -87,7 +86,7 @@ def check_fifo(events: Iterable[Event], *, soft: bool = False) -> None:
     Nothing to judge: no eviction had a choice of two idle models or more.
     Cannot see: which instance a request went to, where its event names none.
     """
-    _check_policy(events, lambda model: (0, model.loaded_s), "the one that was loaded first", soft=soft, exact=False)
+    _check_policy(events, lambda model: (model.loaded_s,), "the one that was loaded first", soft=soft, exact=False)
 
 
 @fails_at_the_call
@@ -157,16 +156,11 @@ def check_no_thrash(events: Iterable[Event], *models: Named | str, hit_ratio: fl
         missed = Counter(event.model for event in judged if event.outcome != "ok" or loads.waited_for(event))
         ratio = 1 - missed.total() / len(judged)
         if ratio < hit_ratio:
-            most = ", ".join(f"{name} {count}" for name, count in missed.most_common(_SHOWN))
+            most = some(missed.most_common(), lambda one: f"{one[0]} {one[1]}")
             raise AssertionError(
                 f"{ratio:.0%} of {len(judged)} requests found their model in memory, and {hit_ratio:.0%} must; "
                 f"requests that waited for a load, or failed: {most}"
             )
-
-
-def _shown(evicted: Sequence[Event]) -> str:
-    shown = ", ".join(f"{event.model} at {event.at_s:.2f} s" for event in evicted[:_SHOWN])
-    return (shown or "none") + (f" and {len(evicted) - _SHOWN} more" if len(evicted) > _SHOWN else "")
 
 
 # What was in memory, and what a policy could know of it
@@ -222,8 +216,8 @@ class _Instance:
         ]
         there_for = [span for span in spans if span[0] < span[1]]
         changed = sorted(
-            [(came_s, 1, model) for came_s, _, model in there_for]
-            + [(left_s, 0, model) for _, left_s, model in there_for]
+            [(came_s, True, model) for came_s, _, model in there_for]
+            + [(left_s, False, model) for _, left_s, model in there_for]
         )
         there: dict[str, None] = {}
         most: list[str] = []
@@ -311,7 +305,7 @@ def _reported_late(stay: Stay) -> float:
 
 def _check_policy(
     events: Iterable[Event],
-    key: Callable[[_Model], tuple[int, float]],
+    key: Callable[[_Model], tuple[float, ...]],
     what: str,
     *,
     soft: bool,
@@ -324,14 +318,13 @@ def _check_policy(
         if not judged:
             raise AssertionError("no eviction had a choice of two models or more, so there is nothing to judge")
         if wrong := [verdict for verdict in judged if verdict]:
-            more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
             raise AssertionError(
-                f"{len(wrong)} of {counted(len(judged), 'eviction')}: {'; '.join(wrong[:_SHOWN])}{more}"
+                f"{len(wrong)} of {counted(len(judged), 'eviction')}: {some(wrong, str, between='; ')}"
             )
 
 
 def _verdict(
-    instance: _Instance, eviction: Event, key: Callable[[_Model], tuple[int, float]], what: str, exact: bool
+    instance: _Instance, eviction: Event, key: Callable[[_Model], tuple[float, ...]], what: str, exact: bool
 ) -> str | None:
     """What was wrong with an eviction; empty when nothing was, None when there was no choice."""
     at_s, there, victim = decided_s(eviction), instance.resident(eviction), eviction.model or ""
@@ -343,10 +336,10 @@ def _verdict(
     if not idle:
         return None
     right = min(idle, key=lambda name: key(there[name]))
-    count, moment_s = key(there[right])
+    *counts, moment_s = key(there[right])
     room_s = 0.0 if exact and instance.exact else SAME_MOMENT_S
     return (
         f"at {at_s:.2f} s {victim} went, and {what} was {right}"
-        if (count, moment_s + room_s) < key(there[victim])
+        if (*counts, moment_s + room_s) < key(there[victim])
         else ""
     )

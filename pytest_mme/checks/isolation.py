@@ -12,9 +12,7 @@ from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import Event
 from pytest_mme.timeline.observed import SAME_MOMENT_S, Loads, by_server, is_bad_request, moves, requests
 from pytest_mme.timeline.residency import deaths, empties
-from pytest_mme.timeline.wording import Named, counted, listed, names_of
-
-_SHOWN = 5
+from pytest_mme.timeline.wording import Named, counted, listed, names_of, some
 
 
 @fails_at_the_call
@@ -59,8 +57,7 @@ def check_isolated(
             )
         taken = [what for server, first in judged for what in _taken_along(server, first, well)]
         if taken:
-            more = f"; and {len(taken) - _SHOWN} more" if len(taken) > _SHOWN else ""
-            raise AssertionError(f"{listed(ill)} took others along: {'; '.join(taken[:_SHOWN])}{more}")
+            raise AssertionError(f"{listed(ill)} took others along: {some(taken, str, between='; ')}")
         if max_ratio is not None:
             for server, first in judged:
                 asked = requests(server, well)

@@ -128,8 +128,6 @@ def _slope(groups: Sequence[Sequence[_Mark]]) -> _Slope:
         for group in groups
         for earlier, later in itertools.combinations(group, 2)
     )
-    if not slopes:
-        return _Slope(0.0, 0.0, 0.0)
     sizes = list(map(len, groups))
     deviation = math.sqrt(sum(size * (size - 1) * (2 * size + 5) for size in sizes) / 18)
     lower = max(0, math.floor((len(slopes) - _Z_95 * deviation) / 2) - 1)

@@ -12,9 +12,8 @@ from pytest_mme.checks.tracebacks import fails_at_the_call
 from pytest_mme.timeline.events import NO_ANSWER, Event
 from pytest_mme.timeline.observed import SAME_MOMENT_S, Loads, by_server, is_bad_request, requests
 from pytest_mme.timeline.residency import DEATHS, deaths, departures, empties
-from pytest_mme.timeline.wording import Named, counted, listed, name_of, outcomes
+from pytest_mme.timeline.wording import Named, counted, listed, name_of, outcomes, some
 
-_SHOWN = 5
 _BEFORE_S = 1.0
 """How much sooner a request that a death broke may have ended than the death was reported, in seconds."""
 
@@ -173,5 +172,5 @@ def _failures(outage: _Outage, outages: Sequence[_Outage], within_s: float, sign
         yield f"{listed(str(event.model) for event in stopped)} failed meanwhile: {outcomes(stopped)}"
     came = [one for one in outage.meanwhile() if one.outcome == "ok" and one is not outage.served[0]]
     if held_up := [one for one in came if outage.is_held_up(one, within_s)]:
-        held = ", ".join(f"{one.model} for {one.seconds or 0.0:.2f} s" for one in held_up[:_SHOWN])
+        held = some(held_up, lambda one: f"{one.model} for {one.at_s - one.began_s:.2f} s")
         yield f"{died} and requests that came meanwhile were held up: {held}"

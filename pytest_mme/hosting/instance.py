@@ -112,8 +112,7 @@ class Instance:
                     ticket.admitted.set_result(None)
                 except InvalidStateError:  # its thread has given up: the request is over before it began
                     self._step(lifecycle.Finished(ticket))
-            case lifecycle.Refuse(_Request() as ticket, failure):
-                error = failure.cause or wire.model_error(self._endpoint, failure.status, failure.body)
+            case lifecycle.Refuse(_Request() as ticket, error):
                 if not isinstance(error, wire.WireError):
                     error = wire.internal_failure(error)
                 with contextlib.suppress(InvalidStateError):  # its thread has given up
@@ -129,7 +128,7 @@ class Instance:
         self,
         work: Callable[[str], lifecycle.Event],
         model: str,
-        failed: Callable[[lifecycle.Failure], lifecycle.Event],
+        failed: Callable[[Exception], lifecycle.Event],
     ) -> None:
         """Do *work* on a thread and report its event, or the event *failed* when it raises: no request waits for ever."""
 
@@ -138,7 +137,7 @@ class Instance:
                 event = work(model)
             except Exception as error:
                 log.exception("%s of %s failed", model, self._endpoint)
-                event = failed(lifecycle.Failure(500, b"", cause=error))
+                event = failed(error)
             self._step(event)
 
         self._pool.submit(run)
@@ -151,7 +150,7 @@ class Instance:
                 call.outcome, call.detail["error"] = error.code, error.message
                 if isinstance(error.__cause__, ArchiveError):
                     call.detail["refused"] = error.__cause__.seen
-                return lifecycle.Downloaded(model, lifecycle.Failure(error.status, error.body(), cause=error))
+                return lifecycle.Downloaded(model, error)
             call.outcome = "ok"
             call.detail |= {"bytes": fetched.bytes, "archive": fetched.checksum}
         return lifecycle.Downloaded(model)
@@ -171,9 +170,9 @@ class Instance:
                     return lifecycle.Loaded(model)
                 call.detail["error"] = reply.text
         except NoAnswerError:
-            return lifecycle.Loaded(model, lifecycle.Failure(0, b"", cause=wire.container_gone(self._endpoint)))
+            return lifecycle.Loaded(model, wire.container_gone(self._endpoint))
         self._delete_ghost(identifier)
-        failure = lifecycle.Failure(reply.status, reply.body)
+        failure = wire.model_error(self._endpoint, reply.status, reply.body)
         return lifecycle.Loaded(model, failure, no_room=meaning is Loading.NO_MEMORY)
 
     def _send_load(self, identifier: str, url: str, *, again: bool = True) -> tuple[Reply, Loading]:

@@ -25,16 +25,6 @@ class Phase(enum.Enum):
     UNLOADING = "unloading"
 
 
-@dataclasses.dataclass(frozen=True)
-class Failure:
-    """Why requests for a model fail: the status and the body of the container's reply."""
-
-    status: int
-    body: bytes
-    cause: Exception | None = None
-    """The error to give clients instead, when it was not the container that refused."""
-
-
 @dataclasses.dataclass(eq=False)
 class Ticket:
     """One request, from when it asks for its model until it is finished."""
@@ -60,7 +50,7 @@ class Downloaded:
     """The archive is on disk, or `failure` holds why not."""
 
     model: str
-    failure: Failure | None = None
+    failure: Exception | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +58,7 @@ class Loaded:
     """The container has loaded the model, or `failure` holds why not; `no_room` when that was for lack of memory."""
 
     model: str
-    failure: Failure | None = None
+    failure: Exception | None = None
     no_room: bool = False
 
 
@@ -127,7 +117,7 @@ class Refuse:
     """Give the request a failure; nothing follows."""
 
     ticket: Ticket
-    failure: Failure
+    failure: Exception
 
 
 Action = Download | Load | Evict | Admit | Refuse
@@ -142,7 +132,6 @@ class _Model:
     used: int = 0
     loaded: int = 0
     requests: int = 0
-    refused: Failure | None = None
 
 
 class Lifecycle:
@@ -163,7 +152,7 @@ class Lifecycle:
         match event:
             case Wanted(ticket):
                 return tuple(self._want(self._model(ticket.model), ticket))
-            case Downloaded(model, Failure() as failure):
+            case Downloaded(model, Exception() as failure):
                 return tuple(self._give_up(self._model(model), failure, Phase.ABSENT))
             case Downloaded(model):
                 return (self._load(self._model(model)),)
@@ -199,23 +188,23 @@ class Lifecycle:
         model.phase = Phase.LOADING
         return Load(model.name)
 
-    def _loaded(self, model: _Model, failure: Failure | None, no_room: bool) -> Iterator[Action]:
+    def _loaded(self, model: _Model, failure: Exception | None, no_room: bool) -> Iterator[Action]:
         if failure is None:
             model.phase, model.loaded, model.used, model.requests = Phase.RESIDENT, self._tick, self._tick, 0
             tickets, model.waiting = model.waiting, []
             yield from (self._admit(model, ticket) for ticket in tickets)
         elif no_room:
-            model.phase, model.refused = Phase.WAITING, failure
+            model.phase = Phase.WAITING
             yield from self._make_room(model, failure)
         else:
             yield from self._give_up(model, failure, Phase.ON_DISK)
 
-    def _make_room(self, model: _Model, failure: Failure) -> Iterator[Action]:
+    def _make_room(self, model: _Model, failure: Exception) -> Iterator[Action]:
         """Evict one idle model and try again once it is gone, until nothing idle is left (assumed)."""
         try:
             victim = self._victim()
         except Exception as error:  # noqa: BLE001  the policy may be the user's: the requests that wait must not wait for ever
-            yield from self._give_up(model, Failure(500, b"", cause=error), Phase.ON_DISK)
+            yield from self._give_up(model, error, Phase.ON_DISK)
             return
         if victim is not None:
             self._models[victim].phase = Phase.UNLOADING
@@ -256,7 +245,7 @@ class Lifecycle:
             model.phase = Phase.ON_DISK
         yield from self._want(model, ticket)
 
-    def _give_up(self, model: _Model, failure: Failure, phase: Phase) -> Iterator[Action]:
+    def _give_up(self, model: _Model, failure: Exception, phase: Phase) -> Iterator[Action]:
         model.phase = phase
         tickets, model.waiting = model.waiting, []
         yield from (Refuse(ticket, failure) for ticket in tickets)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar, cast
 
 from pytest_mme.timeline.events import Event
 
 _SHOWN = 5
+T = TypeVar("T")
 
 
 class Named(Protocol):
@@ -42,7 +43,18 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(names)) or "none"
 
 
+def some(things: Sequence[T], text: Callable[[T], str], *, between: str = ", ") -> str:
+    """The *text* of the first five, for a message, and how many more there are: ``a, b, c, d, e and 2 more``."""
+    more = f" and {len(things) - _SHOWN} more" if len(things) > _SHOWN else ""
+    return between.join(map(text, things[:_SHOWN])) + more
+
+
+def when(event: Event) -> str:
+    """Of which model an event was, and when it ended."""
+    return f"{event.model} at {event.at_s:.2f} s"
+
+
 def outcomes(events: Sequence[Event]) -> str:
     """The outcomes of requests, for a message."""
-    shown = ", ".join(f"{event.model} {event.outcome} at {event.at_s:.2f} s" for event in events[:_SHOWN])
-    return (shown or "it got no request") + (f" and {len(events) - _SHOWN} more" if len(events) > _SHOWN else "")
+    shown = some(events, lambda event: f"{event.model} {event.outcome} at {event.at_s:.2f} s")
+    return shown or "it got no request"

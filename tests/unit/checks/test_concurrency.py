@@ -94,6 +94,27 @@ def test_one_load_for_requests_that_came_together_passes() -> None:
 
 
 @pytest.mark.parametrize(
+    "other",
+    [
+        [move("download", -0.5, outcome="ValidationError")],
+        [move("download", 0.0, outcome="ValidationError")],
+        [move("unload", 3.0), move("load", 3.0)],
+    ],
+    ids=["before", "as the first request began", "as it left"],
+)
+def test_what_happened_before_the_requests_or_after_the_model_left_is_not_a_second_load(other: list[Event]) -> None:
+    check_loads_once([*TOGETHER, *ONCE, *other])
+
+
+@pytest.mark.parametrize("ended_s", [0.51, 0.6])
+def test_a_request_that_failed_while_another_waited_came_together_with_it(ended_s: float) -> None:
+    failed = dataclasses.replace(invoke(0.0, ended_s), outcome="ModelError")
+    check_loads_once([failed, invoke(0.5, 1.1), *ONCE])
+    with pytest.raises(AssertionError, match=r"^a: 2 downloads .* for 2 requests"):
+        check_loads_once([failed, invoke(0.5, 1.1), move("download", 0.4), *ONCE])
+
+
+@pytest.mark.parametrize(
     ("more", "message"),
     [
         ([move("load", 1.05)], r"^a: 2 loads \(at 1.00 s, 1.05 s\) for 2 requests that came together$"),
@@ -115,6 +136,12 @@ def test_a_load_that_failed_for_one_of_those_that_came_together_counts() -> None
 def test_a_request_that_came_as_another_had_ended_is_not_together_with_it() -> None:
     with pytest.raises(AssertionError, match="no model had two requests"):
         check_loads_once([*ONCE, invoke(0.0, 0.304), invoke(0.3, 1.1)])
+
+
+def test_a_request_that_began_as_the_model_left_waits_for_its_next_load() -> None:
+    again = [move("unload", 3.0), invoke(3.0, 4.1), invoke(3.5, 4.1), move("load", 4.0), move("load", 4.05)]
+    with pytest.raises(AssertionError, match=r"^a: 2 loads \(at 4.00 s, 4.05 s\)"):
+        check_loads_once([*ONCE, *again])
 
 
 def test_a_load_after_an_eviction_is_not_a_second_one() -> None:
@@ -142,6 +169,7 @@ def test_the_servers_and_the_clients_report_of_a_load_is_not_a_second_one() -> N
         ([], (), "no model had two requests that waited for one load"),
         ([*ONCE, invoke(0.0, 1.1)], (), "no model had two requests"),
         ([*ONCE, move("load", 1.1, outcome="409")], (), "no model had two requests"),
+        ([*ONCE, invoke(0.0, 1.1), invoke(1.0, 1.1)], (), "no model had two requests"),  # one began as it came
         ([*ONCE, *TOGETHER], ("a", "b"), "^b did not have two requests that waited for one load of it$"),
     ],
 )

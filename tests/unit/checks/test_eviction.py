@@ -45,14 +45,23 @@ B_GOES = [*USED, *evicted("b", 6.5), *AFTERWARDS]
 def test_each_policy_passes_its_own_evictions_and_fails_others(
     check: Callable[..., None], right: list[Event], wrong: list[Event], message: str
 ) -> None:
-    check(right)
+    check([*right, move("load", "a", 9.0), move("load", "b", 9.1)])
     with pytest.raises(AssertionError, match=f"^1 of 1 eviction: {message}$"):
         check(wrong)
 
 
 @pytest.mark.parametrize("check", [check_lru, check_fifo, check_lfu])
 def test_without_an_eviction_that_had_a_choice_a_policy_fails(check: Callable[..., None]) -> None:
-    for events in ([], USED, [*USED[:2], *evicted("a", 2.0)]):
+    came_just_now = [move("load", "a", 1.0), move("load", "b", 1.99), *evicted("b", 2.0)]
+    came_a_moment_before = [move("load", "a", 1.0), move("load", "b", 1.987), *evicted("a", 2.0)]
+    left_a_moment_after = [
+        *(move("load", "a", 1.0), move("load", "b", 1.5), move("unload", "b", 1.993)),
+        *evicted("a", 2.0),
+    ]
+    for events in (
+        *([], USED, [*USED[:2], *evicted("a", 2.0)]),
+        *(came_just_now, came_a_moment_before, left_a_moment_after),
+    ):
         with pytest.raises(AssertionError, match="no eviction had a choice of two models or more"):
             check(events)
 
@@ -76,6 +85,9 @@ def test_a_model_that_had_died_could_not_go() -> None:
 
 def test_evictions_outside_of_the_bounds_fail() -> None:
     check_evictions(A_GOES, at_most=1, at_least=1)
+    check_evictions(A_GOES, at_least=1)
+    with pytest.raises(AssertionError, match=r"^at_least=0 judges nothing"):
+        check_evictions(A_GOES, at_least=0)
     with pytest.raises(AssertionError, match=r"^1 eviction, and at most 0 may be: a at 6.50 s$"):
         check_evictions(A_GOES, at_most=0)
     with pytest.raises(AssertionError, match=r"^1 eviction, and at least 2 must be: a at 6.50 s$"):
@@ -92,6 +104,12 @@ def test_another_number_of_models_that_fit_fails() -> None:
         check_capacity(A_GOES, 3)
     with pytest.raises(AssertionError, match="whether one more fits was not tried"):
         check_capacity(USED, 2)
+    died = Event(kind="crash", source="server", at_s=2.5, model="b", outcome="SIGKILL")
+    with pytest.raises(AssertionError, match=r"^2 models were in memory at once, not 3: a, b$"):
+        check_capacity([*USED[:4], died], 3)
+    perhaps = [move("load", "d", 2.4), dataclasses.replace(died, model="d")]
+    with pytest.raises(AssertionError, match=r"^2 models were in memory at once, not 1: a, b$"):
+        check_capacity([*USED[:4], *perhaps], 1)
     with pytest.raises(AssertionError, match="no load was recorded"):
         check_capacity([request("a", 0.0)], 1)
 
@@ -171,6 +189,7 @@ def test_a_model_whose_request_ends_as_an_eviction_is_decided_may_have_been_busy
     others = [request("b", 2.4, 2.5), request("c", 2.7, 2.8), *evicted("b", 3.0)]
     check_lru([*loads, request("a", 2.0, 2.991), *others])
     check_lru([*loads, request("a", 2.0, 9.0), *others])
+    check_lru([*loads, request("a", 2.993, 9.0), *others])
     with pytest.raises(AssertionError, match=r"b went, and the least recently used was a"):
         check_lru([*loads, request("a", 2.0, 2.1), *others])
 
@@ -185,7 +204,15 @@ def test_a_model_is_busy_when_its_request_surely_goes_on(ended_s: float, busy: b
         check_lru([*events, *evicted("a", 3.0)])
 
 
-def test_room_that_was_made_in_vain_is_not_taken() -> None:
+def test_a_model_whose_request_began_a_moment_before_may_not_have_been_busy() -> None:
+    loads = [move("load", "a", 0.1), move("load", "b", 0.2), request("b", 1.0), request("b", 2.0)]
+    check_lfu([*loads, request("a", 2.987, 3.1), *evicted("a", 3.0)])
+    with pytest.raises(AssertionError, match=r"a went while it had a request"):
+        check_lfu([*loads, request("a", 2.98, 3.1), *evicted("a", 3.0)])
+
+
+@pytest.mark.parametrize("at_s", [5.5, 5.9])
+def test_room_that_was_made_in_vain_is_not_taken(at_s: float) -> None:
     """One goes for c, which finds no room all the same, and then another goes for d: there was room for two no more."""
     loads = [move("load", "a", 1.0), move("load", "b", 2.0), *evicted("a", 3.0), move("load", "c", 3.5)]
     made = [
@@ -193,6 +220,26 @@ def test_room_that_was_made_in_vain_is_not_taken() -> None:
         Event(kind="evict", source="hosting", at_s=6.0, seconds=0.1, model="c", detail={"room_for": "e"}),
     ]
     check_capacity([*loads, *made], 2)  # the room that b has left is d's
-    in_vain = Event(kind="load", source="hosting", at_s=5.5, seconds=0.1, model="d", outcome="507")
+    check_capacity([*loads, *made, move("load", "d", 7.0)], 2)
+    in_vain = Event(kind="load", source="hosting", at_s=at_s, seconds=0.1, model="d", outcome="507")
     with pytest.raises(AssertionError, match=r"^at 5.90 s c had to go while 1 of 2 were in memory: c$"):
         check_capacity([*loads, *made, in_vain], 2)
+
+
+@pytest.mark.parametrize("used_s", [(2.0, 3.0), (3.0, 4.0)], ids=["ended", "began"])
+def test_a_request_that_begins_or_ends_as_the_platform_decides_is_not_under_way(used_s: tuple[float, float]) -> None:
+    loads = [move("load", name, at_s) for at_s, name in ((0.1, "a"), (0.2, "b"))]
+    let = Event(kind="attempt", source="hosting", at_s=4.0, seconds=2.0, model="a", detail={"used_s": used_s})
+    with pytest.raises(AssertionError, match=r"a went, and the least frequently used was b$"):
+        check_lfu([*loads, let, Event(kind="evict", source="hosting", at_s=3.0, model="a")])
+
+
+@pytest.mark.parametrize(("earlier", "used_s", "goes"), [(3, (1.0, 2.0), "b"), (2, (5.0, 1.0), "a")])
+def test_the_requests_before_the_test_count_where_tests_share_a_server(
+    earlier: int, used_s: tuple[float, float], goes: str
+) -> None:
+    """Of a, and never of b, which is loaded by the test and has one request less, or more."""
+    known = {"loaded_s": -9.0, "last_used_s": used_s[0], "requests": earlier}
+    before = Event(kind="load", source="hosting", at_s=0.0, model="a", detail=known)
+    times = [used_s[1] + number / 10 for number in range(earlier - 1 if goes == "b" else earlier + 1)]
+    check_lfu([before, move("load", "b", 0.5), *(request("b", at_s, at_s) for at_s in times), *evicted(goes, 6.0)])

@@ -78,6 +78,9 @@ OTHERS_LOAD = event("load", 200, "other", seconds=100)
 
 PASS: dict[str, Callable[[], None]] = {
     "a prediction of NaN that is NaN": lambda: checks.check_answers([asked(0, 1, **NAN)]),
+    "a request of another client, whose reply nobody saw": lambda: checks.check_answers(
+        [asked(0, 1, **RIGHT), tried(2, 3, outcome="424 ModelError")]
+    ),
     "one request at least": lambda: checks.check_concurrent([asked(0, 1)], at_least=1),
     "a bad request answered while its model is unloaded": lambda: checks.check_drained(
         [asked(0, 1, outcome="400", source="client"), event("unload", 0.9, "a", source="client", seconds=0.4)]
@@ -113,6 +116,31 @@ PASS: dict[str, Callable[[], None]] = {
     "the kernel reports a death late: recovered": lambda: checks.check_recovers(
         [event("load", 1, "a"), *LATE_KERNEL, asked(3.1, 3.25)], "a", within_s=5
     ),
+    "a model that was coming when another had to go": lambda: checks.check_capacity(
+        [
+            event("load", 1, "a"),
+            event("load", 5, "b", seconds=3),
+            event("evict", 3, "a", seconds=0.5, room_for="c"),
+            event("load", 6, "c"),
+        ],
+        2,
+    ),
+    "a model that left just before another had to go": lambda: checks.check_capacity(
+        [event("load", 1, "a"), event("load", 2, "b"), event("unload", 2.997, "b"), *evicted(3.01, "a")], 2
+    ),
+    "a model that died a second after it came": lambda: checks.check_capacity(
+        [event("load", 1, "a"), event("load", 2, "b"), died(3, "b"), event("load", 4, "c"), *evicted(5, "a")], 2
+    ),
+    "a model that died half a second after it came": lambda: checks.check_capacity(
+        [event("load", 1, "a"), event("load", 2, "b"), died(2.5, "b"), event("load", 4, "c"), *evicted(5, "a")], 2
+    ),
+    "models loaded a moment apart, whose requests the platform timed": lambda: checks.check_fifo(
+        [
+            *(event("load", 0.1, "a"), event("load", 0.103, "b")),
+            event("attempt", 1.1, "a", used_s=[1.0, 1.1]),
+            *evicted(3, "b"),
+        ]
+    ),
     "three tries of one call on a warm model": lambda: checks.check_no_thrash(
         [
             event("load", 0.1, "a"),
@@ -137,6 +165,13 @@ PASS: dict[str, Callable[[], None]] = {
     "a good model that failed before": lambda: checks.check_isolated(
         [asked(1, 2, "good", "500"), BAD, asked(11, 12, "good")], good="good", bad="bad"
     ),
+    "a good model that failed before, while a bad one's load was under way that failed second": lambda: (
+        checks.check_isolated(
+            [asked(6, 7, "good", "500"), BAD, event("load", 20, "bad", "500", seconds=15), asked(21, 22, "good")],
+            good="good",
+            bad="bad",
+        )
+    ),
     "one of a hundred stalls": lambda: checks.check_no_stall(
         [*CALM, OTHERS_LOAD, *every(0.2, 99, 101, 0.1), asked(140, 150, "good")], of="good"
     ),
@@ -146,6 +181,19 @@ PASS: dict[str, Callable[[], None]] = {
     ),
     "a signature that a try has after its status": lambda: checks.check_recovers(
         [died(3), tried(3.1, 3.2, outcome="424 ModelError"), asked(3.5, 4)], within_s=5, signature="ModelError"
+    ),
+    "a wrong prediction long after the recovery": lambda: checks.check_recovers(
+        [died(3), asked(3.5, 4, **RIGHT), asked(9, 10, **WRONG)], within_s=5
+    ),
+    "a request that failed just before the death of its model was reported": lambda: checks.check_recovers(
+        [died(3), asked(2.5, 3.1, "b", "ModelError"), died(3.4, "b"), asked(3.5, 4), asked(3.5, 4, "b")], within_s=5
+    ),
+    "another model's request that got no reply long before": lambda: checks.check_recovers(
+        [asked(0.5, 1, "b", "no answer"), died(3), asked(3.5, 4)], within_s=5
+    ),
+    "a request that began with the death": lambda: checks.check_recovers([died(3), asked(3, 4)], within_s=5),
+    "a slow model that was less than twice as slow meanwhile": lambda: checks.check_recovers(
+        [asked(1, 11, "b"), died(20), asked(20.5, 21), asked(20.6, 35.6, "b")], within_s=5
     ),
     "recovered in exactly the time allowed": lambda: checks.check_recovers([died(3), asked(3.5, 8)], within_s=5),
 }
@@ -188,6 +236,14 @@ FAIL: dict[str, Callable[[], None]] = {
     ),
     "an eviction that failed": lambda: checks.check_evicted([event("evict", 1, "a", "500")], "a"),
     "bounds that exclude each other": lambda: checks.check_evictions([asked(0, 1)], at_least=3, at_most=1),
+    "models used a moment apart, as the platform's own times show": lambda: checks.check_lru(
+        [
+            *TWO,
+            event("attempt", 1.1, "a", used_s=[1.0, 1.001]),
+            event("attempt", 1.1, "b", used_s=[1.0, 1.003]),
+            *evicted(3, "b"),
+        ]
+    ),
     "an eviction beside busy models only": lambda: checks.check_lru([*TWO, asked(0.5, 9, "a"), *evicted(3, "b")]),
     "a busy model that is evicted": lambda: checks.check_lru(
         [*TWO, asked(1, 1.5, "a"), asked(2, 9, "b"), *evicted(3, "b")]
@@ -200,6 +256,46 @@ FAIL: dict[str, Callable[[], None]] = {
             event("load", 7, "a"),
             *evicted(8, "a"),
             event("load", 9, "b"),
+        ],
+        2,
+    ),
+    "a model that had left just before, as the platform's own times show": lambda: checks.check_capacity(
+        [
+            event("load", 1, "a"),
+            event("load", 2, "b"),
+            event("attempt", 2.5, "a", used_s=[2.2, 2.4]),
+            event("unload", 2.997, "b"),
+            *evicted(3.01, "a"),
+        ],
+        2,
+    ),
+    "three models in memory for half a second": lambda: checks.check_capacity(
+        [*(event("load", at_s, model) for at_s, model in ((1, "a"), (2, "b"), (2.5, "c"))), *evicted(3, "a")], 2
+    ),
+    "a model whose request was let to it twice": lambda: checks.check_lru(
+        [
+            *TWO,
+            event("attempt", 5, "b", used_s=[1.0, 1.1, 3.0, 4.0]),
+            event("attempt", 3, "a", used_s=[2.0, 3.0]),
+            *evicted(3.5, "b"),
+        ]
+    ),
+    "a model whose request goes on": lambda: checks.check_lru(
+        [
+            *TWO,
+            event("attempt", 5, "b", used_s=[2.5]),
+            event("attempt", 3, "a", used_s=[2.0, 3.0]),
+            *evicted(3.5, "b"),
+        ]
+    ),
+    "room that shrinks, and is made for another later": lambda: checks.check_capacity(
+        [
+            *FULL,
+            *evicted(5, "b"),
+            *evicted(6, "c"),
+            event("load", 7, "a"),
+            event("load", 7.5, "b"),
+            event("evict", 8, "a", room_for="d"),
         ],
         2,
     ),
@@ -276,6 +372,18 @@ FAIL: dict[str, Callable[[], None]] = {
         cycles=6,
     ),
     "a dead model that nobody asks again": lambda: checks.check_recovers([died(3), asked(3.5, 4, "b")], within_s=5),
+    "another model's failure that is reported a moment before the death": lambda: checks.check_recovers(
+        [died(3), asked(2.5, 2.998, "b", "500"), asked(3.5, 4)], within_s=5
+    ),
+    "a slow model that was more than twice as slow meanwhile": lambda: checks.check_recovers(
+        [asked(1, 11, "b"), died(20), asked(20.5, 21), asked(20.6, 45.6, "b")], within_s=5
+    ),
+    "another model's failure long before its own death": lambda: checks.check_recovers(
+        [died(3), asked(3.2, 3.5, "b", "500"), asked(3.5, 4), died(20, "b"), asked(21, 22, "b")], within_s=5
+    ),
+    "a second request to the dead model that hung": lambda: checks.check_recovers(
+        [died(3), asked(3.5, 4), asked(3.6, 30)], within_s=5
+    ),
     "another model's request that hung": lambda: checks.check_recovers(
         [died(3), asked(3.5, 4), asked(3.1, 103, "b", "ModelError")], within_s=5
     ),

@@ -39,6 +39,15 @@ def test_requests_that_take_longer_while_others_load_stall() -> None:
     check_no_stall([*QUIET, LOAD, *meanwhile(0.4)], of=["a"], factor=5)
 
 
+def test_a_request_that_takes_exactly_so_many_times_as_long_does_not_stall() -> None:
+    check_no_stall([*(request(n, 0.25) for n in range(20)), LOAD, *meanwhile(0.5)], of=["a"], factor=2)
+
+
+def test_a_request_that_ends_or_begins_with_a_load_of_another_model_lies_outside_of_it() -> None:
+    with pytest.raises(AssertionError, match=r"^0 requests to a lie while others had a load, and 22 do not"):
+        check_no_stall([*QUIET, LOAD, request(99.5, 0.5), request(110.0, 0.5)], of=["a"])
+
+
 def test_a_load_of_the_judged_model_itself_is_nothing_to_judge_a_stall_by() -> None:
     own = move("load", 110.0, model="a", seconds=10.0)
     with pytest.raises(AssertionError, match=r"^no load of another model was recorded"):
@@ -49,10 +58,10 @@ def test_a_load_of_the_judged_model_itself_is_nothing_to_judge_a_stall_by() -> N
 
 def test_a_crash_lasts_until_the_model_is_loaded_again() -> None:
     crash = Event(kind="crash", source="server", at_s=100.0, model="b", outcome="SIGKILL")
-    again = move("load", 106.0, seconds=0.1)
+    again = [move("load", 106.0, seconds=0.1), move("load", 50.0), move("load", 101.0, model="c")]
     afterwards = [request(200.0 + number, 0.1) for number in range(20)]
     with pytest.raises(AssertionError, match=r"while others had a crash, p50 of 12 requests"):
-        check_no_stall([crash, *meanwhile(0.4), again, *afterwards], of=["a"], during="crash")
+        check_no_stall([crash, *meanwhile(0.4), *again, *afterwards], of=["a"], during="crash")
     with pytest.raises(AssertionError, match=r"32 requests to a lie while others had a crash, and 0 do not"):
         check_no_stall([crash, *meanwhile(0.4), *afterwards], of=["a"], during="crash")
 
@@ -93,6 +102,14 @@ def test_requests_that_take_longer_beside_a_hog_are_unfair() -> None:
         check_fair([*QUIET, *HOG, *meanwhile(0.3)], hog="hog", max_ratio=2)
     with pytest.raises(AssertionError, match=r"^no request to hog succeeded"):
         check_fair(QUIET, hog="hog", max_ratio=2)
+
+
+def test_only_a_wait_for_the_first_load_of_a_model_is_not_compared() -> None:
+    waited = [request(100.5, 7.0), move("load", 107.0, model="a", seconds=6.0)]
+    late = [request(number, 0.1) for number in range(200, 220)]
+    check_fair([*waited, *late, *HOG, *meanwhile(0.1)[2:]], hog="hog", max_ratio=2)
+    with pytest.raises(AssertionError, match=r"p99 of 1[13] requests to a was 7000.0 ms"):
+        check_fair([move("load", 1.0, model="a"), *waited, *late, *HOG, *meanwhile(0.1)], hog="hog", max_ratio=2)
 
 
 def test_more_threads_than_allowed_are_unfair() -> None:

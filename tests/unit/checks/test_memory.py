@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import combinations
 from random import Random
 
 import pytest
@@ -56,6 +57,24 @@ def test_memory_that_stays_where_it_is_does_not_leak(marks: tuple[float, ...]) -
     check_memory_bounded(rounds(*marks), cycles=len(marks))
 
 
+def test_the_slope_that_is_sure_is_the_69th_of_190() -> None:
+    """By Gilbert (1987): of 20 rounds, (190 - 1.645 * 30.8) / 2 = 69.6."""
+    marks = [100 + number**3 / 50 for number in range(30)]
+    judged = list(enumerate(marks))[10:]
+    slopes = sorted((high - low) / (later - earlier) for (earlier, low), (later, high) in combinations(judged, 2))
+    with pytest.raises(AssertionError, match=rf"\({slopes[68]:.2f} or more with 95 % confidence\)"):
+        check_memory_bounded(rounds(*marks), cycles=30)
+    assert f"{slopes[67]:.2f}" < f"{slopes[68]:.2f}" < f"{slopes[69]:.2f}"
+
+
+def test_of_fewer_than_four_rounds_a_hundredth_is_noise() -> None:
+    check_memory_bounded(rounds(100, 100.5, 101, 101.5), cycles=4)
+    with pytest.raises(AssertionError, match=r"^memory rises by 0.50 MiB a round"):
+        check_memory_bounded(rounds(100, 100.5, 101, 101.5, 102), cycles=5)
+    with pytest.raises(AssertionError, match=r"^memory rises by 2.00 MiB a round"):
+        check_memory_bounded(rounds(100, 102, 104, 106), cycles=4)
+
+
 def of(model: str, *most_mib: float, first: int = 0, step: int = 1) -> list[Event]:
     """Rounds in which *model* is loaded, measured and unloaded."""
     events: list[Event] = []
@@ -99,6 +118,8 @@ def test_fewer_rounds_than_asked_for_fail() -> None:
         check_memory_bounded(rounds(100, 100, 100), cycles=4)
     with pytest.raises(AssertionError, match=r"^0 rounds with a measurement"):
         check_memory_bounded([], cycles=4)
+    with pytest.raises(AssertionError, match=r"^3 rounds with a measurement .* and 5 must be$"):
+        check_memory_bounded([*of("a", *[100.0] * 3), *of("b", *[100.0] * 2, first=3)], cycles=5)
     with pytest.raises(ValueError, match=r"cycles=2: give 3 or more"):
         check_memory_bounded([], cycles=2)
 
@@ -118,3 +139,27 @@ def test_what_was_measured_while_another_model_was_there_counts_from_the_last_un
     ]
     with pytest.raises(AssertionError, match=r"^memory rises by 1.00 MiB a round .* over 6 rounds of a, stays"):
         check_memory_bounded([stays, *low, *samples], cycles=6)
+
+
+def test_samples_without_memory_or_without_models_are_no_measure_of_a_round() -> None:
+    others = [
+        Event(kind="sample", source="server", at_s=number + 0.6, detail=detail)
+        for number in range(6)
+        for detail in ({"threads": 9}, {"used_bytes": (900 + 10 * number) * MIB, "resident": 0})
+    ]
+    check_memory_bounded([*rounds(*[100.0] * 6), *others], cycles=6)
+
+
+def test_a_sample_of_the_very_moment_of_an_unload_is_of_the_rounds_before_and_after_it() -> None:
+    stays = Event(kind="load", source="client", at_s=0.01, model="stays")
+    bare = [one for one in of("a", *[100.0] * 6) if one.kind != "sample"]
+    ends = [one.at_s for one in bare if one.kind == "unload"][:-1]
+    samples = [Event(kind="sample", source="server", at_s=end_s, detail={"used_bytes": 100 * MIB}) for end_s in ends]
+    check_memory_bounded([stays, *bare, *samples], cycles=6)
+    check_memory_bounded([*bare, *samples], cycles=5)
+
+
+def test_models_that_are_unloaded_at_one_moment_were_there_together() -> None:
+    leaking = [100.0 + number for number in range(6)]
+    with pytest.raises(AssertionError, match=r"over 6 rounds of a, b;"):
+        check_memory_bounded([*of("a", *leaking), *of("b", *leaking)], cycles=6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 
 import pytest
 
@@ -54,3 +55,10 @@ def test_a_method_records_the_check_its_arguments_and_why_it_failed() -> None:
 def test_a_check_that_is_called_wrongly_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="capacity"):
         Endpoint().check_lru(capacity=2)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("fails", [lambda: checks.check_evicted([], "a"), lambda: Endpoint().check_evicted("a")])
+def test_a_check_fails_at_the_line_that_called_it(fails: Callable[[], None]) -> None:
+    with pytest.raises(AssertionError) as caught:
+        fails()
+    assert caught.traceback.filter(caught)[-1].name == "<lambda>"

@@ -53,6 +53,11 @@ def test_another_model_that_fails_meanwhile_fails_the_recovery() -> None:
         check_recovers([DEATH, request(11.0, "b", "503"), request(12.0)], within_s=3)
 
 
+def test_a_request_to_another_model_that_is_held_up_fails_the_recovery() -> None:
+    with pytest.raises(AssertionError, match=r"^a died at 10.00 s and .* held up: b for 25.00 s$"):
+        check_recovers([DEATH, request(12.0), request(36.0, "b", seconds=25.0)], within_s=3)
+
+
 def test_without_a_death_there_is_nothing_to_judge() -> None:
     with pytest.raises(AssertionError, match=r"no model died"):
         check_recovers(OTHERS, within_s=1)
@@ -91,6 +96,9 @@ def test_without_a_failure_or_a_later_request_isolation_cannot_be_judged() -> No
         check_isolated(OTHERS, good=["b"], bad=["a"])
     with pytest.raises(AssertionError, match=r"^c got no request after a had failed at 10.00 s$"):
         check_isolated([DEATH, *OTHERS], good=["b", "c"], bad=["a"])
+    elsewhere = dataclasses.replace(DEATH, at_s=12.0, server="other")
+    with pytest.raises(AssertionError, match=r"^c got no request after a had failed at 10.00 s$"):
+        check_isolated([DEATH, elsewhere, *OTHERS], good=["b", "c"], bad=["a"])
 
 
 UNLOAD = Event(kind="unload", source="hosting", at_s=10.2, seconds=0.2, model="a")
@@ -105,7 +113,9 @@ def test_a_request_lost_at_an_unload_or_a_stop_is_not_drained(end: Event) -> Non
 
 
 def test_without_a_request_under_way_draining_cannot_be_judged() -> None:
-    for events in ([], [UNLOAD, request(9.0)], [UNLOAD, request(10.5, "b", seconds=1.0)], [request(10.5)]):
+    ended_as_it_began = request(10.0, seconds=0.5)
+    others = [UNLOAD, request(9.0), ended_as_it_began, request(10.5, "b", seconds=1.0)]
+    for events in ([], others, [request(10.5)]):
         with pytest.raises(AssertionError, match=r"no request was under way"):
             check_drained(events)
 
@@ -218,16 +228,24 @@ WHOLE = Event(kind="oom", source="engine", at_s=10.0, outcome="exit 137", detail
 
 
 def test_the_end_of_all_models_is_the_death_of_each_that_had_replied_or_just_had_a_request() -> None:
-    asked = [request(9.0, "b"), request(9.0, "gone"), request(10.05, "c", "ModelError", seconds=0.1)]
+    asked = [
+        request(8.0, "b"),
+        request(9.0, "gone"),
+        request(9.5, "gone"),
+        request(10.05, "c", "ModelError", seconds=0.1),
+    ]
+    asked += [request(9.1, "d", "ModelError"), request(8.9, "long before", "ModelError")]
     asked += [Event(kind="invoke", source="test", at_s=9.9, outcome="ValidationError")]  # it named no model
     unload = Event(kind="unload", source="hosting", at_s=9.5, model="gone")
-    again = [request(11.0, name) for name in "bc"]
-    check_recovers([*asked, unload, WHOLE, *again], "b", "c", within_s=3, signature="exit 137")
+    again = [request(11.0, name) for name in "bcd"]
+    check_recovers([*asked, unload, WHOLE, *again], "b", "c", "d", within_s=3, signature="exit 137")
     check_recovers([*asked, unload, WHOLE, *again], within_s=3)
     with pytest.raises(AssertionError, match=r"^b died at 10.00 s and has not replied since: it got no request$"):
-        check_recovers([*asked, unload, WHOLE, again[1]], within_s=3)
+        check_recovers([*asked, unload, WHOLE, *again[1:]], within_s=3)
     with pytest.raises(AssertionError, match=r"^gone did not die"):
         check_recovers([*asked, unload, WHOLE, *again], "gone", within_s=3)
+    with pytest.raises(AssertionError, match=r"^new did not die"):
+        check_recovers([*asked, unload, WHOLE, *again, request(11.0, "new")], "new", within_s=3)
 
 
 @pytest.mark.parametrize("earlier", [dataclasses.replace(DEATH, at_s=5.0), dataclasses.replace(WHOLE, at_s=5.0)])

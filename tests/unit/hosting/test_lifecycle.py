@@ -14,7 +14,6 @@ from pytest_mme.hosting.lifecycle import (
     Download,
     Downloaded,
     Evict,
-    Failure,
     Finished,
     Lifecycle,
     Load,
@@ -26,7 +25,7 @@ from pytest_mme.hosting.lifecycle import (
     Wanted,
 )
 
-FULL = Failure(507, b"full")
+FULL = MemoryError("507")
 
 
 def resident(machine: Lifecycle, *models: str) -> None:
@@ -101,7 +100,8 @@ def test_a_model_wanted_while_it_is_evicted_is_loaded_again() -> None:
 
 def test_a_failed_load_refuses_all_waiting_requests_and_the_next_one_loads_again() -> None:
     machine, first, second, later = Lifecycle(), Ticket("a"), Ticket("a"), Ticket("a")
-    broken = Failure(500, b"broken")
+    broken = RuntimeError("500")
+    resident(machine, "idle")
     machine.step(Wanted(first))
     machine.step(Wanted(second))
     machine.step(Downloaded("a"))
@@ -111,7 +111,7 @@ def test_a_failed_load_refuses_all_waiting_requests_and_the_next_one_loads_again
 
 def test_a_failed_download_leaves_nothing_on_disk() -> None:
     machine, first, later = Lifecycle(), Ticket("a"), Ticket("a")
-    missing = Failure(400, b"missing")
+    missing = FileNotFoundError("400")
     machine.step(Wanted(first))
     assert machine.step(Downloaded("a", missing)) == (Refuse(first, missing),)
     assert machine.step(Wanted(later)) == (Download("a"),)
@@ -151,7 +151,7 @@ def test_a_policy_that_chooses_no_candidate_fails_the_request_that_needed_room(p
     machine.step(Downloaded("c"))
     (refuse,) = machine.step(Loaded("c", FULL, no_room=True))
     assert isinstance(refuse, Refuse)
-    assert isinstance(refuse.failure.cause, (ValueError, ZeroDivisionError))
+    assert isinstance(refuse.failure, (ValueError, ZeroDivisionError))
     assert [machine.phase(model) for model in "abc"] == [Phase.RESIDENT, Phase.RESIDENT, Phase.ON_DISK]
 
 
@@ -198,7 +198,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(data=st.data(), fails=st.sampled_from([False, False, False, True]))
     def finish(self, data: st.DataObject, fails: bool) -> None:
         action = self.pending.pop(data.draw(st.integers(0, len(self.pending) - 1)))
-        broken = Failure(500, b"broken") if fails else None
+        broken = RuntimeError("500") if fails else None
         if isinstance(action, Download):
             self.step(Downloaded(action.model, broken))
         elif isinstance(action, Evict):
@@ -207,7 +207,7 @@ class AnyOrder(RuleBasedStateMachine):
         elif isinstance(action, Load):
             self.finish_load(action.model, broken)
 
-    def finish_load(self, model: str, broken: Failure | None) -> None:
+    def finish_load(self, model: str, broken: Exception | None) -> None:
         if broken:
             self.loaded.discard(model)
             self.step(Loaded(model, broken))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_mme.timeline.events import NO_ANSWER, NO_PREDICTION, Event, Timeline, ahead_of, clock
-from pytest_mme.timeline.observed import by_instance, calls, is_bad_request, requests, served
+from pytest_mme.timeline.observed import by_instance, calls, is_bad_request, joined, requests, served
 
 
 def tried(
@@ -83,6 +84,7 @@ def test_an_invocation_joins_tries_whatever_their_times() -> None:
 def test_a_call_of_the_kit_and_its_try_are_one_request() -> None:
     ours, inside = called(1, 4), tried(1.01, 3.99)
     assert requests([ours, inside]) == [ours]
+    assert len(requests([called(1, 1.003), tried(1.001, 1.002)])) == 1
     assert requests([ours, tried(1.01, 3.99, model="b")], ["b"]) != []
     assert len(requests([ours, inside, tried(2, 3)])) == 2
 
@@ -159,3 +161,17 @@ def test_a_timeline_gives_the_events_of_one_server() -> None:
 def test_clocks_of_one_boot_are_the_same() -> None:
     assert ahead_of(clock()) == 0.0
     assert ahead_of({"boot": "another", "now_s": clock()["now_s"] - 100}) == pytest.approx(100, abs=10)
+
+
+def test_clocks_of_systems_without_a_boots_id_are_not_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_: Path) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    assert clock()["boot"] is None
+    assert ahead_of({"boot": None, "now_s": clock()["now_s"] - 100}) == pytest.approx(100, abs=10)
+
+
+def test_spans_that_overlap_or_touch_are_one() -> None:
+    spans = [(3.0, 4.0), (0.0, 1.0), (6.0, 9.0), (1.0, 2.0), (7.0, 8.0), (3.5, 5.0)]
+    assert joined(spans) == [(0.0, 2.0), (3.0, 5.0), (6.0, 9.0)]

@@ -155,6 +155,11 @@ def test_a_server_that_stops_takes_all_its_models_out_of_memory() -> None:
     ]
 
 
+@pytest.mark.parametrize("event", [move("sample", 3.0, None, "engine"), move("stop", 3.0, None, "client")])
+def test_only_an_engine_that_stopped_takes_models_out_of_memory(event: Event) -> None:
+    assert [stay.left for stay in stays([move("load", 1.0), event])] == [None]
+
+
 def test_at_one_moment_models_leave_before_others_come() -> None:
     before, load, unload = move("load", 0.0), move("load", 1.0, "b"), move("unload", 1.0)
     assert [change.model for change in changes([before, load, unload])] == ["a", "a", "b"]
@@ -175,10 +180,17 @@ def test_a_death_that_several_observers_report_is_one() -> None:
     assert deaths([move("load", 1.0), *reports]) == [died(3.0)]
 
 
-def test_a_late_report_of_a_death_does_not_end_the_model_that_was_loaded_anew() -> None:
-    events = [move("load", 1.0), died(3.0), move("load", 3.2), died(3.3, "engine")]
+@pytest.mark.parametrize("late_s", [3.3, 4.0])
+def test_a_late_report_of_a_death_does_not_end_the_model_that_was_loaded_anew(late_s: float) -> None:
+    events = [move("load", 1.0), died(3.0), move("load", 3.2), died(late_s, "engine")]
     assert deaths(events) == [died(3.0)]
     assert [stay.left for stay in stays(events)] == [died(3.0), None]
+
+
+def test_a_late_report_is_of_the_first_death_that_its_observer_has_not_reported() -> None:
+    first, second = died(3.0), died(3.5)
+    loads = [move("load", at_s) for at_s in (1.0, 3.2, 3.8)]
+    assert deaths([*loads, first, second, died(3.9, "engine"), died(4.2, "engine")]) == [first, second]
 
 
 @pytest.mark.parametrize("again", [died(3.3), died(4.1, "engine")], ids=["same observer", "much later"])
@@ -188,7 +200,7 @@ def test_a_model_that_was_loaded_anew_dies_again(again: Event) -> None:
 
 def test_a_model_without_loads_dies_again_after_a_reply() -> None:
     reply = Event(kind="invoke", source="test", at_s=5.0, seconds=0.5, model="a")
-    assert deaths([died(3.0), died(6.0)]) == [died(3.0)]
+    assert deaths([died(3.0), died(6.0), move("load", 7.0)]) == [died(3.0)]
     assert deaths([died(3.0), reply, died(6.0)]) == [died(3.0), died(6.0)]
 
 
