@@ -68,10 +68,10 @@ ROOMS = {
         ("checks", "timeline"), ("unit/checks", "unit/timeline", "unit/runtimes/test_shared_timeline.py", "truth"), 0.95
     ),
     "hosting": Room(("hosting",), ("unit/hosting", "local/test_endpoint.py"), 0.95),
-    "serving": Room(("serving/table", "serving/memory"), ("unit/serving", "local/test_contract.py"), 0.85),
+    "serving": Room(("serving/table", "serving/memory"), ("unit/serving",), 0.85),
     "doctor": Room(("doctor",), ("unit/doctor",), 0.85),
-    "traffic": Room(("traffic",), ("unit/traffic", "local/test_traffic.py"), 0.85),
-    "faults": Room(("faults",), ("unit/faults", "local/test_faults.py"), 0.85),
+    "traffic": Room(("traffic",), ("unit/traffic",), 0.85),
+    "faults": Room(("faults",), ("unit/faults",), 0.85),
 }
 
 

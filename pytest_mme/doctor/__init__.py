@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from pytest_mme.archives.inspect import Inspection, inspected
 from pytest_mme.doctor import code, files, graphs, layout
@@ -14,7 +15,7 @@ __all__ = ["KINDS", "Finding", "Kind", "Severity", "diagnose", "examine", "matte
 
 KINDS = (*layout.KINDS, *files.KINDS, *graphs.KINDS, *code.KINDS)
 """All kinds of findings."""
-_ORDER = {"error": 0, "warning": 1, "info": 2}
+_WORST_FIRST = get_args(Severity)
 
 
 def examine(path: Path, versions: Sequence[str]) -> list[Finding]:
@@ -40,4 +41,4 @@ def diagnose(archive: Inspection, versions: Sequence[str]) -> list[Finding]:
     for finding in findings:  # one that is the same for several versions is listed once
         found.setdefault(dataclasses.replace(finding, tensorflow=""), []).append(finding.tensorflow)
     merged = (dataclasses.replace(one, tensorflow=", ".join(filter(None, on))) for one, on in found.items())
-    return sorted(merged, key=lambda finding: (_ORDER[finding.severity], finding.code))
+    return sorted(merged, key=lambda finding: (_WORST_FIRST.index(finding.severity), finding.code))

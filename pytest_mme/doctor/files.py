@@ -168,10 +168,8 @@ def _name(asset: Any) -> str:
 def _is_read(model: SavedModelFiles, path: str) -> bool:
     """Whether a node that runs takes the path, from the node of that name or from a variable that it is assigned to."""
     for node in _takers(model, path):
-        if node.op != "AssignVariableOp":
-            return True
-        variable = node.input[0].partition(":")[0]
-        if any(taker.op != "AssignVariableOp" for taker in _takers(model, variable)):
+        first = node.input[0].partition(":")[0]  # an assignment's variable; any other node takes it, too
+        if any(taker.op != "AssignVariableOp" for taker in _takers(model, first)):
             return True
     return False
 
@@ -200,9 +198,9 @@ def _absolute_paths(model: SavedModelFiles) -> Iterator[str]:
     for node in running.nodes:
         if node.definition.op not in _READS or _given(node, 1) in tracked:
             continue
-        paths = running.strings(node, 1)
-        if len(paths) == 1 and paths[0].startswith(b"/"):
-            yield paths[0].decode(errors="replace")
+        for path in running.strings(node, 1):
+            if path.startswith(b"/"):
+                yield path.decode(errors="replace")
 
 
 class _Running:

@@ -10,6 +10,7 @@ LOADER = "measured with TensorFlow's C++ loader (docs/versions.md)"
 """The source of most findings."""
 
 Severity = Literal["error", "warning", "info"]
+"""From the worst on."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -185,14 +185,14 @@ def _of_nodes(model: SavedModelFiles) -> Iterator[Finding]:
         for name, value in node.definition.attr.items():
             for number in _types_in(value):
                 if number % _REFERENCES not in _TYPES:
-                    yield Finding(kind=UNKNOWN_TYPE, where=model.name, fact=f"{name}={number} of {node.where}")
+                    yield Finding(kind=UNKNOWN_TYPE, where=model.name, fact=f"{name}={number}, at {node.where}")
         if node.is_placed:
             yield from _of_placed(model, node)
 
 
 def _of_placed(model: SavedModelFiles, node: Node) -> Iterator[Finding]:
     if "GPU" in node.definition.device.upper():
-        yield Finding(kind=GPU_ONLY, where=model.name, fact=f"{node.where} on {node.definition.device}")
+        yield Finding(kind=GPU_ONLY, where=model.name, fact=f"{node.definition.device}, at {node.where}")
     for called in calls(node.definition):
         if called not in model.functions and registry().span(called) is None:  # it may be an operation, too
             yield Finding(kind=MISSING_FUNCTION, where=model.name, fact=f"{called}, called by {node.where}")
@@ -269,10 +269,10 @@ def _attributes(model: SavedModelFiles, node: Node, version: str) -> Iterator[Fi
 
 
 def _once(findings: Iterator[Finding]) -> Iterator[Finding]:
-    """Keep the first finding of each kind and operation: a graph may use one a thousand times."""
+    """Keep the first finding of each kind and subject, what its fact begins with: a graph may use one a thousand times."""
     seen = set()
     for finding in findings:
-        what = (finding.kind.code, finding.fact.partition(", ")[0].partition(" of ")[0])
+        what = (finding.kind.code, finding.fact.partition(", ")[0])
         if what not in seen:
             seen.add(what)
             yield finding

@@ -275,7 +275,7 @@ class Faults:
 
         def strike_all() -> None:
             for strike in plan:
-                if over.wait(max(0.0, began + strike.at_s - time.monotonic())):
+                if over.wait(began + strike.at_s - time.monotonic()):
                     return
                 self._strike(strike, named[strike.model], over)
 

@@ -98,6 +98,5 @@ def _hooked(folder: S3Folder, event: str, hook: Callable[..., Any]) -> Iterator[
 def _concerns(folder: S3Folder, url: str) -> bool:
     """Whether *url* is that of an object in *folder*: all endpoints of a test share one client."""
     asked = urlsplit(url)
-    path = unquote(asked.path)
-    key = path if (asked.hostname or "").startswith(f"{folder.bucket}.") else path.removeprefix(f"/{folder.bucket}")
-    return key.startswith(f"/{folder.prefix}")
+    bucket = "" if (asked.hostname or "").startswith(f"{folder.bucket}.") else f"/{folder.bucket}"
+    return unquote(asked.path).startswith(f"{bucket}/{folder.prefix}")

@@ -91,7 +91,7 @@ class Relay:
     async def _write(self, pieces: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
         while True:
             due, block = await pieces.get()
-            await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+            await asyncio.sleep(due - asyncio.get_running_loop().time())
             if not block:
                 break
             if not self._silent:

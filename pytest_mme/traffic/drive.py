@@ -88,7 +88,7 @@ class Drive:
         if ticket is None:
             return None
         due_s = now_s if ticket.due_s is None else ticket.due_s
-        return None if self._over.wait(max(0.0, due_s - now_s)) else (ticket.model, due_s)
+        return None if self._over.wait(due_s - now_s) else (ticket.model, due_s)
 
     def _log_progress(self) -> None:
         """Log the progress of a long load."""

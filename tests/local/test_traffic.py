@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
-import threading
 from collections.abc import Callable
 
 import pytest
 
 from pytest_mme import Endpoint, Models, Server, Traffic, burst, hold, round_robin, trace, uniform, zipf
-from pytest_mme.traffic import drive
 
 Traffics = Callable[[Server | Endpoint], Traffic]
 Endpoints = Callable[..., Endpoint]
@@ -73,71 +69,3 @@ def test_failed_requests_are_counted_by_outcome(
     server.load(good)
     server.unload(good)
     assert mme_traffic(server).closed(trace([good]), requests=1).outcomes == {"404": 1}
-
-
-def test_an_error_that_is_not_a_reply_is_raised(
-    mme_server: Callable[..., Server], mme_models: Models, mme_traffic: Traffics
-) -> None:
-    model, server = mme_models.linear(), mme_server()
-    with pytest.raises(KeyError, match="was never loaded"):
-        mme_traffic(server).closed(round_robin([model]), clients=4, requests=100)
-
-
-def test_a_long_load_says_how_far_it_is(
-    mme_server: Callable[..., Server],
-    mme_models: Models,
-    mme_traffic: Traffics,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(drive, "_LOG_EVERY_S", 0.05)
-    model, server = mme_models.linear(sleep_ms=50), mme_server()
-    server.load(model)
-    with caplog.at_level(logging.INFO, "pytest_mme"):
-        mme_traffic(server).closed(round_robin([model]), clients=1, requests=5, name="warm-up")
-    assert any("warm-up, round robin of 1: " in message and " replies in " in message for message in caplog.messages)
-
-
-def test_a_phase_is_marked(mme_server: Callable[..., Server], mme_traffic: Traffics) -> None:
-    server = mme_server()
-    with mme_traffic(server).phase("quiet"):
-        server.ping()
-    (mark,) = [event for event in server.timeline if event.kind == "mark"]
-    assert mark.outcome == "quiet"
-
-
-@pytest.mark.parametrize(
-    ("begin", "message"),
-    [
-        (lambda traffic, mix: traffic.closed(mix), "a closed load needs an end"),
-        (lambda traffic, mix: traffic.open(mix), "an open load needs stages"),
-        (lambda traffic, mix: traffic.closed(mix, requests=1, clients=0), "clients=0: give 1 or more"),
-    ],
-)
-def test_a_load_with_impossible_arguments_is_a_value_error(
-    mme_server: Callable[..., Server],
-    mme_models: Models,
-    mme_traffic: Traffics,
-    begin: Callable[..., object],
-    message: str,
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        begin(mme_traffic(mme_server()), round_robin([mme_models.linear()]))
-
-
-def test_a_client_that_cannot_begin_ends_the_load(
-    mme_server: Callable[..., Server], mme_models: Models, mme_traffic: Traffics, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The others do not wait for it."""
-    model, server = mme_models.linear(), mme_server()
-    server.load(model)
-    start, left = threading.Thread.start, itertools.count(-2)
-
-    def refuse(thread: threading.Thread) -> None:
-        if thread.name.startswith("traffic") and next(left) == 0:
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(RuntimeError, match="can't start new thread"):
-        mme_traffic(server).closed(round_robin([model]), clients=4, requests=4)

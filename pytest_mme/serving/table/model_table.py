@@ -175,16 +175,13 @@ class ModelTable:
         model = self._models.get(identifier)
         if model is not None and model.state is State.LOADING:
             await model.settled.wait()
-        await self._unload(self.get(identifier), self._config.drain_s)
+        await self._unload(self.get(identifier), time.monotonic() + self._config.drain_s)
 
-    async def _unload(self, model: LoadedModel, drain_s: float) -> None:
+    async def _unload(self, model: LoadedModel, deadline_s: float) -> None:
         model.state = State.UNLOADING
         start = time.monotonic()
-        outcome = "ok"
-        try:
-            await asyncio.wait_for(model.idle.wait(), drain_s)
-        except asyncio.TimeoutError:
-            outcome = "cut off"
+        await self._wait_for_all([model.idle], deadline_s)
+        outcome = "ok" if model.idle.is_set() else "cut off"
         await self._end(model)
         self._emit("unload", model=model.identifier, outcome=outcome, seconds=time.monotonic() - start)
         self._sample()
@@ -244,8 +241,7 @@ class ModelTable:
         self._ending = True
         deadline_s = time.monotonic() + self._config.grace_s
         await self._wait_for_all((one.settled for one in self._models.values()), deadline_s)
-        left_s = max(0.0, deadline_s - time.monotonic())
-        await asyncio.gather(*(self._unload(model, left_s) for model in self.ready()))
+        await asyncio.gather(*(self._unload(model, deadline_s) for model in self.ready()))
         await self._wait_for_all(
             (one.gone for one in self._models.values()), deadline_s
         )  # calls are unloading them already
@@ -258,6 +254,6 @@ class ModelTable:
     async def _wait_for_all(events: Iterable[asyncio.Event], deadline_s: float) -> None:
         waiting = [asyncio.ensure_future(event.wait()) for event in events]
         if waiting:
-            _, late = await asyncio.wait(waiting, timeout=max(0.0, deadline_s - time.monotonic()))
+            _, late = await asyncio.wait(waiting, timeout=deadline_s - time.monotonic())
             for one in late:
                 one.cancel()

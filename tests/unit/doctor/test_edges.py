@@ -94,6 +94,7 @@ def entry(key: str, *, size: int = 1 << 20, checksum: int = 7, data_type: str = 
         ([entry("b", checksum=8)], []),
         ([entry("b", data_type="DT_INT32")], []),
         ([entry("b", size=1 << 21)], []),
+        ([entry("b", size=1 << 21), entry("c", size=1 << 21)], ["2.0 MiB, such as c, which is b"]),
     ],
 )
 def test_large_variables_of_equal_content_are_found(
@@ -149,6 +150,16 @@ def test_variables_are_missing_where_the_graph_restores_some(tmp_path: Path, gra
     assert [one.fact for one in examine(tmp_path, [LAST])] == [f"there is no variables.index; {it}" for it in facts]
 
 
+@pytest.mark.parametrize("inputs", [[], ["x"]])
+def test_a_graph_whose_restore_lacks_inputs_is_examined_all_the_same(tmp_path: Path, inputs: list[str]) -> None:
+    graph = identity()
+    graph.node("RestoreV2", "restore", *inputs, dtypes=["DT_FLOAT"])
+    graph.meta_graph.saver_def.restore_op_name = "restore"
+    graph.write(tmp_path / "1")
+    (finding,) = examine(tmp_path, [LAST])
+    assert (finding.code, finding.fact) == ("MME203", "there is no variables/; the graph restores 1, such as something")
+
+
 def test_a_variable_that_a_request_fills_is_not_missing(tmp_path: Path) -> None:
     keeping().write(tmp_path / "1")
     assert codes(examine(tmp_path, [LAST])) == ["MME315"]
@@ -191,6 +202,17 @@ def test_an_asset_whose_path_is_kept_in_a_variable_is_read_where_that_is(
     (tmp_path / "1" / "assets").mkdir()
     (tmp_path / "1" / "assets" / "words.txt").touch()
     assert examine(tmp_path, [LAST]) == []
+
+
+@pytest.mark.parametrize("op", ["Assert", "ReadFile"])
+def test_an_asset_is_read_by_what_takes_its_path(tmp_path: Path, op: str) -> None:
+    graph = identity()
+    graph.const("path", texts(b"words.txt"))
+    graph.node(op, "taker", "path")
+    graph.meta_graph.graph_def.node[1].input.append("^taker")
+    graph.meta_graph.asset_file_def.add(filename="words.txt").tensor_info.name = "path:0"
+    graph.write(tmp_path / "1")
+    assert codes(examine(tmp_path, [LAST])) == ["MME205"]
 
 
 @pytest.mark.parametrize(
@@ -251,6 +273,16 @@ def test_a_later_attribute_matters_where_its_node_runs_and_until_a_release_heeds
     assert codes(beside("GatherNd", version=version, runs=runs, bad_indices_policy=b"IGNORE", **GATHER)) == found
 
 
+def test_a_later_type_is_found_once_for_each_operation_that_takes_it(tmp_path: Path) -> None:
+    graph = identity()
+    for name, op in (("one", "GatherNd"), ("two", "GatherNd"), ("three", "ScatterNd")):
+        graph.node(op, name, Tindices="DT_INT16")
+    graph.write(tmp_path / "1")
+    assert [finding.fact for finding in examine(tmp_path, ["2.8.4"])] == [
+        *("Tindices=DT_INT16 of GatherNd, at one", "Tindices=DT_INT16 of ScatterNd, at three")
+    ]
+
+
 @pytest.mark.parametrize("name", ["_noted", "debug_name"])
 def test_notes_of_the_graphs_builder_are_no_attributes(beside: Examine, name: str) -> None:
     assert beside("NoOp", **{name: b"x"}) == []
@@ -264,6 +296,8 @@ def test_a_type_of_references_is_known(beside: Examine) -> None:
     reference = protos.AttrValue(type=protos.data_type_number("DT_FLOAT") + 100)
     assert protos.data_type_name(reference.type) == "DT_FLOAT_REF"
     assert beside("Identity", T="DT_FLOAT_REF") == []
+    assert beside("GatherNd", Tparams="DT_FLOAT_REF", Tindices="DT_INT32_REF") == []
+    assert codes(beside("GatherNd", Tparams="DT_FLOAT_REF", Tindices="DT_FLOAT_REF")) == ["MME307"]
 
 
 def test_an_unknown_type_in_a_list_is_found_once_for_all_nodes(tmp_path: Path) -> None:
@@ -275,21 +309,56 @@ def test_an_unknown_type_in_a_list_is_found_once_for_all_nodes(tmp_path: Path) -
             node.attr["T"].list.type[0] = 99
     graph.write(tmp_path / "1")
     (finding,) = examine(tmp_path, [LAST])
-    assert (finding.code, finding.fact) == ("MME308", "T=99 of added")
+    assert (finding.code, finding.fact) == ("MME308", "T=99, at added")
 
 
 @pytest.mark.parametrize("device", ["/device:GPU:0", "/gpu:0", "/job:localhost/device:gpu:1"])
 def test_a_gpu_is_found_however_it_is_spelt(beside: Examine, device: str) -> None:
-    assert set(codes(beside("NoOp", device=device))) == {"MME310"}
+    (finding,) = beside("NoOp", device=device)
+    assert (finding.code, finding.fact) == ("MME310", f"{device}, at added")
     assert beside("NoOp", device="/device:CPU:0") == []
 
 
-@pytest.mark.parametrize(("more", "found"), [(0, []), (1, ["MME301"])])
-def test_a_graph_refuses_what_is_below_its_least_consumer(tmp_path: Path, more: int, found: list[str]) -> None:
+SERVED = registry().graph_def(LAST)
+
+
+@pytest.mark.parametrize(
+    ("least", "bad", "facts"),
+    [
+        (SERVED, [], []),
+        (SERVED + 1, [], [f"it requires {SERVED + 1} or later"]),
+        (SERVED, [SERVED], ["it disallows that"]),
+        (0, [SERVED], ["it disallows that"]),
+        (0, [SERVED - 1], []),
+    ],
+)
+def test_a_graph_refuses_what_is_below_its_least_consumer_and_what_it_names(
+    tmp_path: Path, least: int, bad: list[int], facts: list[str]
+) -> None:
     graph = identity()
-    graph.meta_graph.graph_def.versions.min_consumer = registry().graph_def(LAST) + more
+    graph.meta_graph.graph_def.versions.min_consumer = least
+    graph.meta_graph.graph_def.versions.bad_consumers[:] = bad
     graph.write(tmp_path / "1")
-    assert codes(examine(tmp_path, [LAST])) == found
+    found = [(finding.code, finding.fact) for finding in examine(tmp_path, [LAST])]
+    assert found == [("MME301", f"its GraphDef version is {SERVED}; {fact}") for fact in facts]
+
+
+def test_the_first_tensor_of_a_signature_that_is_not_there_is_named(tmp_path: Path) -> None:
+    graph = identity()
+    graph.sign({"x": Tensor("x:0")}, {"y": Tensor("gone:0")}, name="a")
+    graph.sign({"x": Tensor("lost:0")}, {"y": Tensor("gone:0")}, name="b")
+    graph.write(tmp_path / "1")
+    found = {(one.code, one.fact) for one in examine(tmp_path, [LAST])}
+    assert found == {("MME312", "a: gone:0"), ("MME312", "b: lost:0")}
+
+
+def test_each_later_operation_is_found(tmp_path: Path) -> None:
+    graph = identity()
+    graph.node("DecodeWebP", "one")
+    graph.node("StochasticCastToInt", "another")
+    graph.node("NoSuchOp", "third")
+    graph.write(tmp_path / "1")
+    assert codes(examine(tmp_path, ["2.5.3"])) == ["MME303", "MME303", "MME304"]
 
 
 def with_function(op: str, called: str, *, name: str = "f", runs: bool) -> Graph:
@@ -350,8 +419,23 @@ def test_code_is_read_as_python_reads_it(coded: Callable[[str], Path], source: s
     assert [finding.tensorflow for finding in findings] == [""] * len(found)
 
 
-def test_code_that_is_not_python_has_no_imports(coded: Callable[[str], Path]) -> None:
-    with inspected(coded("import json\ndef handler(:")) as archive:
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import json, os.path\nfrom a.b import c\ndef f():\n    import numpy as np", ["a", "json", "numpy", "os"]),
+        ("import json\ndef handler(:", []),
+        ("", []),
+    ],
+    ids=["everywhere", "no Python", "none"],
+)
+def test_the_imports_of_code(coded: Callable[[str], Path], source: str, found: list[str]) -> None:
+    with inspected(coded(source)) as archive:
+        assert code.imports(archive) == found
+
+
+def test_an_archive_without_code_has_no_imports(tmp_path: Path) -> None:
+    identity().write(tmp_path / "1")
+    with inspected(tmp_path) as archive:
         assert code.imports(archive) == []
 
 
@@ -384,3 +468,10 @@ def test_a_heading_names_the_place_and_the_versions() -> None:
     assert Finding(kind=graphs.LATER_OP, fact="", where="1", tensorflow="2.5.3").heading == (
         f"{title} in 1 on TensorFlow 2.5.3"
     )
+
+
+def test_a_finding_as_text_says_what_was_seen_why_it_matters_and_what_to_do() -> None:
+    kind = graphs.LATER_OP
+    assert Finding(kind=kind, fact="DecodeWebP").lines == [
+        *("seen: DecodeWebP", f"why:  {kind.why}", f"next: {kind.advice}")
+    ]

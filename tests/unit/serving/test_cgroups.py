@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,54 @@ def test_a_cgroup_that_could_not_be_made_on_a_read_only_mount_counts_as_removed(
     (tmp_path / "there").mkdir()
     assert cgroups.remove(tmp_path / "never-made")
     assert not cgroups.remove(tmp_path / "there")
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "mounts", "file", "found"),
+    [
+        ("4:memory:/mine\n0::/\n", V1_MOUNTS, "memory.limit_in_bytes", "memory/mine"),
+        (
+            "4:cpu,memory:/mine\n",
+            V1_MOUNTS.replace("rw,memory", "rw,cpu,memory"),
+            "memory.limit_in_bytes",
+            "memory/mine",
+        ),
+        ("4:memory:/gone\n", V1_MOUNTS, "memory.limit_in_bytes", "memory"),
+        ("0::/mine\n", V2_MOUNTS, "memory.max", "unified/mine"),
+        ("0::/mine/\n", V1_MOUNTS + V2_MOUNTS, "memory.max", "unified/mine"),
+    ],
+)
+def test_the_own_cgroup_is_the_nearest_that_is_visible(
+    tmp_path: Path, cgroup: str, mounts: str, file: str, found: str
+) -> None:
+    here = proc(tmp_path, cgroup=cgroup, mounts=mounts)
+    with pytest.raises(OSError, match=f"no memory cgroup of {here} is visible here"):
+        cgroups.own(here)
+    (tmp_path / found).mkdir(parents=True)
+    (tmp_path / found / file).touch()
+    own = cgroups.own(here)
+    assert (own.directory, own.version) == (tmp_path / found, 2 if file == "memory.max" else 1)
+    (here / "mountinfo").rename(tmp_path / "ours")
+    assert cgroups.own(here, mounts=tmp_path / "ours").directory == own.directory
+
+
+def test_a_version_2_cgroup_that_lets_no_process_in_is_removed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unified").mkdir()
+    enabled(monkeypatch, "memory.max", tmp_path / "unified")
+    monkeypatch.setattr(Path, "rmdir", shutil.rmtree)
+    here = proc(tmp_path, cgroup="0::/\n", mounts=V2_MOUNTS)
+    with pytest.raises(OSError, match="unified/kit: no process may be moved there"):
+        cgroups.create("kit", proc=here, lets_in=lambda _: False)
+    assert not (tmp_path / "unified" / "kit").exists()
+    made = cgroups.create("kit", proc=here, lets_in=lambda directory: directory.name == "kit")
+    assert made.limit_bytes() == 9223372036854771712
+    (made.directory / "memory.max").write_text("max\n")
+    assert made.limit_bytes() is None
+
+
+def test_without_a_mounted_hierarchy_there_is_nothing_to_try(tmp_path: Path) -> None:
+    here = proc(tmp_path, cgroup="0::/\n", mounts="22 1 0:21 / {root}/tmp rw - tmpfs tmpfs rw,memory\n")
+    with pytest.raises(OSError, match="tried nothing: none is mounted"):
+        cgroups.create("kit", proc=here)

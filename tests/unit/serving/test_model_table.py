@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from pytest_mme.serving.processes.channel import Head, WorkerGoneError
 from pytest_mme.serving.processes.child_config import ChildKind
 from pytest_mme.serving.processes.zygote_client import ChildProcess, End, ZygoteClient, ZygoteGoneError
 from pytest_mme.serving.table import model_table
-from pytest_mme.serving.table.loaded_model import Invocation, LoadedModel, RefusalError, Reply, State
+from pytest_mme.serving.table.loaded_model import Invocation, LoadedModel, RefusalError, Reply, Span, State, at_work
 from pytest_mme.serving.table.loader import _check_path
 from pytest_mme.serving.table.model_table import ModelTable
 from tests.users import nobody
@@ -116,6 +118,7 @@ class Scene:
         self.budget = FakeBudget(settings, self.limit)
         self.events: list[tuple[str, Any]] = []
         self.details: list[Any] = []
+        self.seconds: list[float | None] = []
         self.reaped = threading.Event()
         self.budget.on_release = self.reaped.set
         self.table = ModelTable(settings, self.zygote, self.budget, self._emit)
@@ -123,6 +126,7 @@ class Scene:
     def _emit(self, kind: str, **fields: Any) -> None:
         self.events.append((kind, fields.get("outcome")))
         self.details.append(fields.get("detail"))
+        self.seconds.append(fields.get("seconds"))
 
     def invoked(self, body: bytes) -> asyncio.Task[Reply]:
         """A request to the model m, under way; whose body has a gate waits there."""
@@ -267,6 +271,19 @@ def test_an_unload_cuts_off_what_takes_longer_than_the_drain() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("grace_s", [0, -1])
+def test_an_idle_model_is_not_cut_off_however_little_time_is_left(grace_s: float) -> None:
+    async def run() -> None:
+        scene = Scene(drain_s=0, grace_s=grace_s)
+        await scene.table.load("a", "/a")
+        await scene.table.load("b", "/b")
+        await scene.table.unload("a")
+        await scene.table.drain()
+        assert scene.events[-2:] == [("unload", "ok")] * 2
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(("in_flight", "served"), [(True, True), (False, False)])
 def test_a_model_that_is_unloaded_serves_only_the_code_that_is_at_work(in_flight: bool, served: bool) -> None:
     async def run() -> None:
@@ -302,6 +319,65 @@ def test_the_event_of_a_request_has_the_beginning_of_its_error(
             await asyncio.wait([scene.invoked(b"")])
             assert scene.events[-1] == ("invoke", expected)
             assert scene.details[-1] == ({} if expected == "ok" else {"error": letter * 1000})
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("worked", "at_work_"),
+    [(None, {}), ((7.0, 9.5), {"queued_s": 2.0, "worked_s": 2.5}), ((4.0, 5.0), {"queued_s": 0.0, "worked_s": 1.0})],
+)
+def test_a_request_is_queued_until_its_model_works_on_it(worked: Span | None, at_work_: dict[str, float]) -> None:
+    assert at_work(worked, 5.0) == at_work_
+
+
+def test_the_event_of_a_request_has_what_the_platform_called_it_and_how_long_it_took() -> None:
+    async def run() -> None:
+        scene = Scene()
+        await scene.table.load("m", "/m")
+        await scene.table.invoke("m", Invocation(body=b"x", request_id="r", target="m.tar.gz"))
+        scene.zygote.replies["invoke"] = {"error": "why", "code": "INVALID_ARGUMENT", "worked": (0.0, 2.5)}
+        refused = await scene.refusal(scene.table.invoke("m", Invocation(body=b"x")))
+        assert refused == (400, "why")
+        assert scene.details[1:] == [
+            {"request": "r", "target": "m.tar.gz", "queued_s": 0.0, "worked_s": 1.0},
+            {"error": "why", "queued_s": 0.0, "worked_s": 2.5},
+        ]
+
+    asyncio.run(run())
+
+
+def test_the_events_of_calls_have_their_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count(100, 2.5)
+    monkeypatch.setattr(model_table, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+
+    async def run() -> None:
+        scene = Scene()
+        await scene.table.load("m", "/m")
+        await scene.table.invoke("m", Invocation(body=b"x"))
+        await scene.table.unload("m")
+        assert scene.seconds == [2.5, 2.5, 5.0]  # between the ends of an unload the clock is read for its deadline
+
+    asyncio.run(run())
+
+
+def test_the_event_of_a_load_has_what_it_took() -> None:
+    async def run() -> None:
+        scene = Scene()
+        scene.zygote.replies["estimate"] = {"bytes": 3, "fingerprint": "f"}
+        scene.zygote.replies["load"] = {"version": 1}
+        await scene.table.load("m", "/m")
+        scene.zygote.replies["load"] = {"error": "why", "code": "DATA_LOSS"}
+        await scene.refusal(scene.table.load("n", "/n"))
+        assert scene.details == [
+            {"url": "/m", "pid": 1, "bytes": 0, "estimated_bytes": 3, "fingerprint": "f", "version": 1},
+            {"url": "/n", "error": "n cannot be loaded: DATA_LOSS: why"},
+        ]
+        scene.dies(0, -11)
+        await settle()
+        assert scene.details[2:] == [
+            {"pid": 1, "code": -11, "while": "loaded", "end": "its worker ended (SIGSEGV)"},
+        ]
 
     asyncio.run(run())
 
@@ -438,6 +514,25 @@ def test_the_end_does_not_wait_for_a_load_longer_than_the_grace() -> None:
         with pytest.raises(RefusalError, match="m cannot be loaded"):
             await asyncio.wait_for(load, 10)
         assert [child.exited.done() for child in scene.zygote.forked] == [True]
+
+    asyncio.run(run())
+
+
+def test_the_end_gives_requests_what_is_left_of_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_table, "time", SimpleNamespace(monotonic=lambda: 100.0))
+
+    async def run() -> None:
+        scene = Scene(grace_s=7)
+        await scene.table.load("m", "/m")
+        given: list[float] = []
+
+        async def unload(_: LoadedModel, deadline_s: float) -> None:
+            given.append(deadline_s)
+            scene.table._models.clear()
+
+        monkeypatch.setattr(scene.table, "_unload", unload)
+        await asyncio.wait_for(scene.table.drain(), 10)
+        assert given == [107]
 
     asyncio.run(run())
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +14,10 @@ from pytest_mme.serving.config import ServingConfig
 from pytest_mme.serving.memory.enforcement import Enforcement
 from pytest_mme.serving.processes.channel import Head, WorkerGoneError
 from pytest_mme.serving.processes.zygote_client import ChildProcess, ZygoteClient, ZygoteGoneError
+from pytest_mme.serving.table import named_models
 from pytest_mme.serving.table.loaded_model import Invocation, RefusalError, Reply
 from pytest_mme.serving.table.named_models import NamedModels
-from pytest_mme.serving.table.universal_handler import UniversalHandler
+from pytest_mme.serving.table.universal_handler import UniversalHandler, invoke_request
 
 
 class FakeChannel:
@@ -80,6 +83,22 @@ def test_without_a_zygote_a_request_is_503() -> None:
     asyncio.run(run())
 
 
+def test_a_request_has_all_that_is_known_of_it_but_its_body() -> None:
+    invocation = Invocation(body=b"x", method="classify", version=3, request_id="r", target="m.tar.gz")
+    assert invoke_request("m", invocation) == {
+        "operation": "invoke",
+        "model": "m",
+        "method": "classify",
+        "version": 3,
+        "content_type": "application/json",
+        "accept": "application/json",
+        "attributes": None,
+        "target": "m.tar.gz",
+        "request_id": "r",
+        "rest_uri": "",
+    }
+
+
 # What becomes of its process
 
 
@@ -143,10 +162,12 @@ class Scene:
 
     def __init__(self, opening: str = "opens", **config: Any) -> None:
         self.zygote, self.limit, self.events = Zygote(opening), Limit(), list[tuple[str, Any]]()
+        self.details: list[Any] = []
         self.handler = UniversalHandler(ServingConfig(**config), Path("code"), self.zygote, self.emit, self.limit)
 
     def emit(self, kind: str, **fields: Any) -> None:
         self.events.append((kind, fields.get("outcome")))
+        self.details.append(fields["detail"])
 
     async def dies(self, code: int) -> None:
         self.zygote.forked[-1].exited.set_result(code)
@@ -170,6 +191,51 @@ def test_only_a_later_process_is_a_restart_and_only_a_counted_kill_is_for_lack_o
     assert scene.events[1::2] == [("restart", "ok")] * 4
     assert len(scene.zygote.forked) == 5
     assert scene.limit.released == [{"place": 1}] * 5
+
+
+@pytest.mark.parametrize(
+    ("limited", "kind", "end", "whose"),
+    [
+        (True, "oom", "its process was killed for lack of memory (SIGKILL)", {"models": "all"}),
+        (False, "crash", "its process ended (SIGKILL)", {}),
+    ],
+)
+def test_the_death_of_what_counts_towards_the_limit_is_that_of_all_models(
+    limited: bool, kind: str, end: str, whose: dict[str, str]
+) -> None:
+    async def run() -> Scene:
+        scene = Scene()
+        if not limited:
+            scene.handler._limit = None
+        await scene.handler.open()
+        scene.limit.killed = 1
+        await scene.dies(-9)
+        await scene.handler.open()
+        return scene
+
+    scene = asyncio.run(run())
+    assert scene.events == [(kind, "SIGKILL"), ("restart", "ok")]
+    assert scene.details == [
+        {"pid": 1, "code": -9, "end": f"universal handler: {end}", **whose},
+        {"what": "the universal handler", "pid": 2},
+    ]
+
+
+def test_a_request_that_kills_the_process_is_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> tuple[int, str]:
+        scene = Scene()
+        child = await scene.handler.open()
+
+        async def die(*_: object) -> Any:
+            child.exited.set_result(-11)
+            raise WorkerGoneError
+
+        monkeypatch.setattr(child.channel, "request", die)
+        with pytest.raises(RefusalError) as refused:
+            await asyncio.wait_for(scene.handler.invoke("m", Invocation(body=b"")), 10)
+        return refused.value.status, refused.value.message
+
+    assert asyncio.run(run()) == (500, "the universal handler is gone: its process ended (SIGSEGV)")
 
 
 def test_closing_it_waits_for_the_end_of_its_process_and_is_no_crash() -> None:
@@ -242,16 +308,66 @@ def test_a_name_is_listed_once_and_removed_once() -> None:
 
 
 @pytest.mark.parametrize(("status", "outcome"), [(200, "ok"), (399, "ok"), (400, "400"), (500, "500")])
-def test_the_outcome_of_a_request_is_the_codes_status(status: int, outcome: str) -> None:
+def test_the_outcome_of_a_request_is_the_codes_status(
+    monkeypatch: pytest.MonkeyPatch, status: int, outcome: str
+) -> None:
+    ticks = itertools.count(100, 2.5)
+    monkeypatch.setattr(named_models, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+
     async def run() -> None:
         async def reply(*_: object) -> Reply:
-            return Reply(body=b"", status=status)
+            return Reply(body=b"", status=status, worked=(101.0, 102.0))
 
-        outcomes: list[str] = []
-        models, _ = named(lambda _, **fields: outcomes.append(fields["outcome"]))
+        events: list[tuple[Any, ...]] = []
+        models, _ = named(lambda kind, **fields: events.append((kind, fields)))
         models._handler.invoke = reply  # type: ignore[method-assign,assignment]
         await models.invoke("a", Invocation(body=b""))
-        assert outcomes == [outcome]
+        ((kind, fields),) = events
+        assert (kind, fields["model"], fields["outcome"]) == ("invoke", "a", outcome)
+        assert fields["detail"] == {"queued_s": 1.0, "worked_s": 1.0}
+        assert fields["seconds"] == 2.5
+
+    asyncio.run(run())
+
+
+def test_a_request_that_the_code_does_not_reply_to_is_an_event_too() -> None:
+    async def run() -> None:
+        async def refuse(*_: object) -> Reply:
+            raise RefusalError(500, "it is gone")
+
+        events: list[tuple[Any, ...]] = []
+        models, _ = named(lambda kind, **fields: events.append((kind, fields["outcome"], fields["detail"])))
+        models._handler.invoke = refuse  # type: ignore[method-assign,assignment]
+        with pytest.raises(RefusalError):
+            await models.invoke("a", Invocation(body=b""))
+        assert events == [("invoke", "500", {"error": "it is gone"})]
+
+    asyncio.run(run())
+
+
+def test_what_the_models_of_an_inference_handler_use_is_sampled_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(named_models, "_SAMPLE_EVERY_S", 0)
+
+    async def run() -> None:
+        enough, samples = asyncio.Event(), list[Any]()
+
+        def emit(kind: str, *, detail: Any) -> None:
+            samples.append((kind, detail))
+            if len(samples) >= 2:
+                enough.set()
+
+        models, zygote = named(emit)
+        monkeypatch.setattr(zygote, "threads", lambda: 5)
+        await models.open()
+        assert samples == []
+        await asyncio.wait_for(enough.wait(), 10)
+        assert models._sampling is not None
+        ending = asyncio.create_task(models.drain())
+        await asyncio.wait([models._sampling])
+        zygote.forked[0].exited.set_result(-9)
+        await asyncio.wait_for(ending, 10)
+        sample = {"used_bytes": 7, "limit_bytes": None, "threads": 5, "resident": 2}
+        assert samples[:2] == [("sample", sample)] * 2
 
     asyncio.run(run())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +37,14 @@ def test_due_times_are_in_order_in_time_and_as_many_as_the_rates_give(stages: li
     assert len(due) == pytest.approx(sum(stage.due_by(stage.seconds) for stage in stages), abs=1.001)
 
 
-def test_negative_numbers_are_refused() -> None:
+@pytest.mark.parametrize(
+    "make",
+    [lambda: hold(-1, 1), lambda: hold(1, -1), lambda: ramp(1, -1, 1), lambda: ramp(-1, 1, 1), lambda: burst(-1)],
+)
+def test_negative_numbers_are_refused(make: Callable[[], Stage]) -> None:
     with pytest.raises(ValueError, match="give no negative numbers"):
-        hold(-1, 1)
+        make()
+
+
+def test_nothing_is_due_in_a_stage_without_time_or_rate() -> None:
+    assert list(due_times([hold(5, 0), hold(0, 5), burst(0)])) == []

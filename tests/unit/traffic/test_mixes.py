@@ -64,3 +64,18 @@ def test_a_mix_of_names_gives_names() -> None:
 def test_a_mix_of_no_list_says_that_it_takes_a_list(mix: Any, one: Any) -> None:
     with pytest.raises(TypeError, match=r"a mix takes a list of models, or of their names, not .*(model-0|name='a')"):
         mix(one)
+
+
+@pytest.mark.parametrize(
+    ("mix", "same", "name"),
+    [
+        (round_robin(MODELS), round_robin(MODELS), "round robin of 3"),
+        (trace(MODELS), trace(MODELS), "trace of 3"),
+        (uniform(MODELS), uniform(MODELS, seed=0), "uniform of 3, seed 0"),
+        (zipf(MODELS), zipf(MODELS, s=1, seed=0), "zipf of 3, s 1, seed 0"),
+        (zipf(MODELS, s=1.5, seed=7), zipf(MODELS, s=1.5, seed=7), "zipf of 3, s 1.5, seed 7"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_a_mix_has_the_name_that_makes_it_again(mix: Mix[Model], same: Mix[Model], name: str) -> None:
+    assert (mix.name, first(mix, 50)) == (name, first(same, 50))
