@@ -95,6 +95,12 @@ def test_squeezed_gives_the_limit(victim: Victim, on: Faults, options: dict[str,
     assert event.detail["leave_mib"] == options.get("leave_mib", 8)
 
 
+def test_squeezed_never_raises_a_limit(victim: Victim, on: Faults) -> None:
+    victim.controls.limit = 50 * MIB
+    with on.squeezed() as given:
+        assert given == 50
+
+
 TRIED = ["limit 101", "limit 0"]
 
 
