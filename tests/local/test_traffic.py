@@ -46,7 +46,7 @@ def test_a_request_that_waits_for_a_free_client_is_late_and_its_wait_counts_as_l
     model, server = mme_models.linear(sleep_ms=100), mme_server()
     server.load(model)
     load = mme_traffic(server).open(round_robin([model]), burst(6), clients=2)
-    assert load.late == 4
+    assert load.late >= 4  # a slow machine is late, too: tests/unit/traffic holds the number by a clock of its own
     assert load.latency_s(99) >= 0.3  # three after each other
 
 
