@@ -45,7 +45,8 @@ def listed(names: Iterable[str]) -> str:
 
 def some(things: Sequence[T], text: Callable[[T], str], *, between: str = ", ") -> str:
     """The *text* of the first five, for a message, and how many more there are: ``a, b, c, d, e and 2 more``."""
-    more = f" and {len(things) - _SHOWN} more" if len(things) > _SHOWN else ""
+    ahead = between if "\n" in between else " "
+    more = f"{ahead}and {len(things) - _SHOWN} more" if len(things) > _SHOWN else ""
     return between.join(map(text, things[:_SHOWN])) + more
 
 

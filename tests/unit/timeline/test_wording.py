@@ -29,6 +29,10 @@ def test_five_are_shown_and_the_others_counted(number: int, text: str) -> None:
     assert some(range(number), str, between="; ") == text
 
 
+def test_in_lines_of_their_own_so_is_the_count() -> None:
+    assert some(range(6), str, between="\n").splitlines()[-2:] == ["4", "and 1 more"]
+
+
 def test_counts_names_and_outcomes_are_english() -> None:
     assert [counted(number, "load") for number in (0, 1, 2)] == ["0 loads", "1 load", "2 loads"]
     assert (listed("abca"), listed([])) == ("a, b, c", "none")
