@@ -96,7 +96,7 @@ def _whose(event: Event, judged: Sequence[Event]) -> str | None:
     """The other model whose prediction a request got: by the identity in it, or else by what others must predict for the same."""
     expected, got = event.detail["expected"], event.detail["got"]
     identity = got.get("identity") if isinstance(got, dict) else None
-    if identity and identity != expected.get("identity"):
+    if identity and identity not in (expected.get("identity"), event.model):
         return str(identity)
     mine = answers.recorded(expected)
     others = (one for one in judged if one.model != event.model and one.detail.get("x") == event.detail.get("x"))

@@ -119,6 +119,7 @@ def test_a_prediction_that_another_model_must_give_for_the_same_is_said_to_be_it
         ),
         ({"identity": "a/1#0", "y": [3.0]}, r"a answered .*3.0.*, not {.identity.*2.0"),
         ([2.0], r"a answered \[2.0\], not {.identity.*2.0"),
+        ({"identity": "a", "y": [2.0]}, r"a answered {'identity': 'a', 'y': \[2.0\]}, not"),
     ],
 )
 def test_wrong_predictions_are_shown_beside_the_right_ones(got: object, words: str) -> None:
