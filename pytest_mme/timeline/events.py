@@ -100,7 +100,7 @@ class Timeline(Sequence[Event]):
         self.began_wall = datetime.now(timezone.utc)
         self._lock = threading.Lock()
         self._events: list[Event] = list(events)
-        self._unfinished: dict[object, Event] = {}
+        self._under_way: dict[object, tuple[float, Event]] = {}
         self._names: dict[str, str] = {}
 
     def now_s(self) -> float:
@@ -122,22 +122,26 @@ class Timeline(Sequence[Event]):
     @contextlib.contextmanager
     def under_way(self, kind: Kind, **fields: Any) -> Iterator[None]:
         """Let `unfinished` have a call until the block ends."""
-        call = object()
-        begun = Event(kind=kind, at_s=self.now_s(), **fields, outcome=UNDER_WAY)
+        call, began_monotonic_s = object(), time.monotonic()
+        event = Event(kind=kind, at_s=self.now_s(), **fields, outcome=UNDER_WAY)
         with self._lock:
-            self._unfinished[call] = begun
+            self._under_way[call] = began_monotonic_s, event
         try:
             yield
         finally:
             with self._lock:
-                del self._unfinished[call]
+                del self._under_way[call]
 
     def unfinished(self, server: str) -> list[Event]:
-        """The calls to one server that have not ended, as if they ended now."""
+        """The calls to one server that have begun since the timeline did and have not ended, as if they ended now."""
         with self._lock:
-            begun = [event for event in self._unfinished.values() if event.server == server]
-        now_s = self.now_s()
-        return [dataclasses.replace(event, at_s=now_s, seconds=now_s - event.at_s) for event in begun]
+            calls = list(self._under_way.values())
+        now_s, now_monotonic_s = self.now_s(), time.monotonic()
+        return [
+            dataclasses.replace(event, at_s=now_s, seconds=now_monotonic_s - began_monotonic_s)
+            for began_monotonic_s, event in calls
+            if event.server == server and began_monotonic_s >= self.began_monotonic_s
+        ]
 
     def name_model(self, identifier: str, name: str) -> None:
         """Let events that are added from now on have *name*, which the test knows, for the id that a server gives a model."""

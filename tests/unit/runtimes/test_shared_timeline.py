@@ -30,6 +30,17 @@ def shared() -> SharedTimeline:
     return timeline
 
 
+def test_a_call_that_an_earlier_test_began_is_not_the_next_ones(shared: SharedTimeline) -> None:
+    with shared.under_way("invoke", source="test", server="ranking", model="a"):
+        (mine,) = shared.unfinished("ranking")
+        assert (mine.model, mine.outcome) == ("a", "under way")
+        assert 0 <= (mine.seconds or 0.0) < 1 <= mine.at_s  # the clock of the test is a second old
+        shared.begin(Timeline())
+        assert shared.unfinished("ranking") == []
+        with shared.under_way("load", source="hosting", server="ranking", model="b"):
+            assert [one.model for one in shared.unfinished("ranking")] == ["b"]
+
+
 def test_a_slice_begins_with_what_is_in_memory(shared: SharedTimeline) -> None:
     shared.begin(Timeline())
     (load,) = shared.of("ranking")
