@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_mme.errors import LeftBehindWarning, MMEError, UnavailableError
+from pytest_mme.errors import LeftBehindWarning, MMEError, NoAnswerError, NotReadyError, UnavailableError
 from pytest_mme.plugin.evidence import evidence_of
+from pytest_mme.waiting import wait_for
 
 if TYPE_CHECKING:
     from pytest_mme.faults.lasting import Lasting
@@ -93,10 +94,23 @@ class Shared:
             if fault in self.kept:
                 continue
             yield f"the fault {fault.name} in effect"
-        if gone := self.target.running.gone():
+        if gone := self._gone():
             yield f"a server that does not run ({gone})"
         for model in _dead(self.recording.of(self.target.name)):
             yield f"the process of {model} dead"
+
+    def _gone(self) -> str | None:
+        """Why the server does not run: one that has just been killed may not have ended yet, but does not reply any more."""
+        running = self.target.running
+        if running.gone() is None and not self.target.in_effect:  # a fault may hold up its replies
+            try:
+                running.direct.ping()
+            except NoAnswerError as error:
+                if not error.timed_out:
+                    with contextlib.suppress(NotReadyError):
+                        return wait_for(running.gone, what="its end", timeout_s=_GRACE_S)
+                return "it does not reply to a ping"
+        return running.gone()
 
     def _renew(self, left: LeftBehindWarning) -> None:
         """Make it as it was for the test before: faults undone, the server started again, its models loaded again.

@@ -274,20 +274,17 @@ def handler(data, context):
 
 @pytest.mark.parametrize("stalls", [False, True], ids=["sound", "frozen while others load"])
 def test_loads_of_other_models_must_not_stall_requests(
-    mme_server: Servers, mme_models: Models, mme_traffic: Traffics, stalls: bool
+    mme_server: Servers, mme_models: Models, mme_traffic: Traffics, mme_faults: FaultsOn, stalls: bool
 ) -> None:
+    """Four clients ask without a pause, so that each of the three loads meets four requests at least."""
     steady = mme_models.linear("steady")
     others = [mme_models.linear(f"other-{number}", handler=TAKES_LONG_TO_LOAD) for number in range(3)]
     server = mme_server()
     server.load(steady)
     freezing = worker_of(server, steady) if stalls else None
-    traffic = mme_traffic(server)
-    traffic.closed(round_robin([steady]), clients=4, requests=40)
-    with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(load_all, server, others, steady, freezing)
-        while not loading.done():
-            traffic.closed(round_robin([steady]), clients=4, requests=12)
-        loading.result()
+    mme_traffic(server).closed(round_robin([steady]), clients=4, requests=40)
+    with mme_faults(server).hogged(steady, clients=4):
+        load_all(server, others, steady, freezing)
     if not stalls:
         server.check_no_stall(of=[steady], factor=10, percentiles=[50])
         return

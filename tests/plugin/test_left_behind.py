@@ -101,6 +101,31 @@ def test_what_a_test_has_broken_is_told_and_renewed(inner: pytest.Pytester, brok
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [("SIGKILL", "the server's process ended with code -9"), ("SIGSTOP", "it does not reply to a ping")],
+)
+def test_a_server_that_has_not_ended_yet_does_not_count_as_running(
+    inner: pytest.Pytester, name: str, left: str
+) -> None:
+    """Its end may be seen a moment after the signal, here at the second look."""
+    inner.makepyfile(
+        SHARED
+        + f"""
+    def test_breaking(server):
+        gone, looks = server.running.gone, [None]
+        server.running.gone = lambda: looks.pop() if looks else gone()
+        os.kill(server.running.facts["pid"], signal.{name})
+
+    def test_after(ranking, server):
+        it_works(ranking, server)
+    """
+    )
+    result = inner.runpytest_subprocess()
+    result.assert_outcomes(passed=2, warnings=1)
+    assert f"behind with a server that does not run ({left})" in warned(result)[0]
+
+
 def test_squeezed_memory_is_given_back(inner: pytest.Pytester) -> None:
     if not _may_limit_memory():
         lacking("no memory cgroup may be made here")
