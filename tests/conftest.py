@@ -29,6 +29,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker("containers")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what needs a container engine: it takes long, and others wait for the last tests of a run."""
+    items.sort(key=lambda item: item.get_closest_marker("containers") is None)
+
+
 @pytest.fixture(scope="session")
 def foreign(mme_settings: Settings) -> ForeignModels:
     """Models that the kit did not make, by name."""
